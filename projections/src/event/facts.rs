@@ -1,0 +1,234 @@
+//! What a payload says, by event type: the shape check and the extraction in one.
+//!
+//! A payload that yields its [`Facts`] has every required field of its type; the rest of it is kept
+//! and never looked at.
+
+use crate::error::{Code, Rejection};
+use crate::event::EventType;
+use crate::json::{Json, Object, member_path};
+
+/// An entity as a payload names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    /// Its type.
+    pub entity_type: String,
+    /// Its identifier.
+    pub entity_id: String,
+    /// The system that knows it.
+    pub system: Option<String>,
+}
+
+/// What a payload says that any projection uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the contract's")]
+pub enum Facts {
+    TraceStarted { workflow: String, title: String, primary_entity: Entity },
+    InputObserved { input_id: String },
+    EntityObserved { entity: Entity },
+    PolicyEvaluated { policy_id: String, policy_version: String },
+    ExceptionRequested { exception_id: String, policy_id: String, policy_version: String },
+    ApprovalRecorded { approver_type: String, approver_id: String, exception_id: Option<String> },
+    PrecedentCited { cited_trace_id: String },
+    ActionProposed { action_id: String, target_entity: Entity },
+    ActionCommitted { action_id: String },
+    TraceFinished { outcome: String },
+}
+
+impl Facts {
+    /// Reads a payload of the given type.
+    ///
+    /// # Errors
+    /// `schema_violation` at the first field, in the order of the contract's table, that is missing
+    /// or of another shape; `invalid_argument` for a NUL in a string that becomes a column.
+    pub fn of(event_type: EventType, payload: &Json) -> Result<Facts, Rejection> {
+        let Some(members) = payload.as_object() else {
+            return Err(Rejection::at(Code::SchemaViolation, "$.payload", "must be an object"));
+        };
+        let at = Fields { members, path: "$.payload".to_owned() };
+        match event_type {
+            EventType::TraceStarted => trace_started(&at),
+            EventType::InputObserved => input_observed(&at),
+            EventType::EntityObserved => entity_observed(&at),
+            EventType::PolicyEvaluated => policy_evaluated(&at),
+            EventType::ExceptionRequested => exception_requested(&at),
+            EventType::ApprovalRecorded => approval_recorded(&at),
+            EventType::PrecedentCited => precedent_cited(&at),
+            EventType::ActionProposed => action_proposed(&at),
+            EventType::ActionCommitted => action_committed(&at),
+            EventType::TraceFinished => trace_finished(&at),
+        }
+    }
+}
+
+fn trace_started(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    Ok(Facts::TraceStarted {
+        workflow: at.column("workflow")?,
+        title: at.column("title")?,
+        primary_entity: at.entity("primary_entity")?,
+    })
+}
+
+fn input_observed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let input_id = at.column("input_id")?;
+    let source = at.object("source")?;
+    for field in ["system", "object_type", "object_id"] {
+        source.text(field)?;
+    }
+    at.list("facts")?;
+    Ok(Facts::InputObserved { input_id })
+}
+
+fn entity_observed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let entity = at.entity("entity")?;
+    at.one_of("role", &["primary", "related"])?;
+    at.list("facts")?;
+    Ok(Facts::EntityObserved { entity })
+}
+
+fn policy_evaluated(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let (policy_id, policy_version) = at.policy()?;
+    at.list("inputs")?;
+    at.one_of("decision", &["allow", "deny", "require_exception"])?;
+    Ok(Facts::PolicyEvaluated { policy_id, policy_version })
+}
+
+fn exception_requested(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let exception_id = at.column("exception_id")?;
+    let (policy_id, policy_version) = at.policy()?;
+    at.text("reason")?;
+    at.optional_list("evidence")?;
+    Ok(Facts::ExceptionRequested { exception_id, policy_id, policy_version })
+}
+
+fn approval_recorded(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    at.text("approval_id")?;
+    let subject = at.object("subject")?;
+    let is_exception = subject.text("subject_type")? == "exception";
+    subject.text("subject_id")?;
+    let exception_id = if is_exception { Some(subject.column("subject_id")?) } else { None };
+    let approver = at.object("approver")?;
+    let approver_type = approver.column("actor_type")?;
+    let approver_id = approver.column("actor_id")?;
+    at.one_of("decision", &["approved", "rejected"])?;
+    at.optional_list("evidence")?;
+    at.optional_text("reason")?;
+    Ok(Facts::ApprovalRecorded { approver_type, approver_id, exception_id })
+}
+
+fn precedent_cited(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let cited_trace_id = at.column("cited_trace_id")?;
+    at.text("reason")?;
+    at.optional_text("similarity_score")?;
+    Ok(Facts::PrecedentCited { cited_trace_id })
+}
+
+fn action_proposed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let action_id = at.column("action_id")?;
+    at.text("action_type")?;
+    let target_entity = at.entity("target_entity")?;
+    at.text("target_system")?;
+    at.list("changes")?;
+    Ok(Facts::ActionProposed { action_id, target_entity })
+}
+
+fn action_committed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let action_id = at.column("action_id")?;
+    at.one_of("status", &["success", "failure", "partial"])?;
+    at.optional_text("external_reference")?;
+    at.optional_text("error")?;
+    Ok(Facts::ActionCommitted { action_id })
+}
+
+fn trace_finished(at: &Fields<'_>) -> Result<Facts, Rejection> {
+    let outcome = at.one_of("outcome", &["success", "failure", "abandoned"])?;
+    at.optional_text("summary")?;
+    Ok(Facts::TraceFinished { outcome: outcome.to_owned() })
+}
+
+/// The members of an object and where it stands.
+struct Fields<'a> {
+    members: &'a Object,
+    path: String,
+}
+
+impl<'a> Fields<'a> {
+    fn wrong(&self, field: &str, expected: impl std::fmt::Display) -> Rejection {
+        let found =
+            if self.members.contains_key(field) { "is not" } else { "is missing; expected" };
+        let path = member_path(&self.path, field);
+        Rejection::at(Code::SchemaViolation, &path, format!("{found} {expected}"))
+    }
+
+    /// A required string that is not blank.
+    fn text(&self, field: &str) -> Result<&'a str, Rejection> {
+        self.members
+            .get(field)
+            .and_then(Json::as_str)
+            .filter(|text| !text.trim().is_empty())
+            .ok_or_else(|| self.wrong(field, "a string that is not blank"))
+    }
+
+    /// A required string that becomes a column: Postgres text has no NUL.
+    fn column(&self, field: &str) -> Result<String, Rejection> {
+        let text = self.text(field)?;
+        super::envelope::no_nul(text, &member_path(&self.path, field))?;
+        Ok(text.to_owned())
+    }
+
+    fn one_of(&self, field: &str, allowed: &[&str]) -> Result<&'a str, Rejection> {
+        let text = self.text(field)?;
+        if !allowed.contains(&text) {
+            return Err(self.wrong(field, format!("one of {}", allowed.join(", "))));
+        }
+        Ok(text)
+    }
+
+    fn list(&self, field: &str) -> Result<(), Rejection> {
+        match self.members.get(field) {
+            Some(Json::Array(_)) => Ok(()),
+            _ => Err(self.wrong(field, "a list")),
+        }
+    }
+
+    fn optional_list(&self, field: &str) -> Result<(), Rejection> {
+        match self.members.get(field) {
+            None | Some(Json::Null | Json::Array(_)) => Ok(()),
+            Some(_) => Err(self.wrong(field, "a list or null")),
+        }
+    }
+
+    fn optional_text(&self, field: &str) -> Result<Option<&'a str>, Rejection> {
+        match self.members.get(field) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(field, "a string or null")),
+        }
+    }
+
+    fn object(&self, field: &str) -> Result<Fields<'a>, Rejection> {
+        match self.members.get(field) {
+            Some(Json::Object(members)) => {
+                Ok(Fields { members, path: member_path(&self.path, field) })
+            }
+            _ => Err(self.wrong(field, "an object")),
+        }
+    }
+
+    fn entity(&self, field: &str) -> Result<Entity, Rejection> {
+        let entity = self.object(field)?;
+        let system = entity.optional_text("system")?;
+        if let Some(text) = system {
+            super::envelope::no_nul(text, &member_path(&entity.path, "system"))?;
+        }
+        Ok(Entity {
+            entity_type: entity.column("entity_type")?,
+            entity_id: entity.column("entity_id")?,
+            system: system.map(str::to_owned),
+        })
+    }
+
+    fn policy(&self) -> Result<(String, String), Rejection> {
+        let policy = self.object("policy")?;
+        Ok((policy.column("policy_id")?, policy.column("policy_version")?))
+    }
+}

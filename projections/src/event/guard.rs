@@ -1,0 +1,117 @@
+//! The content guard: strings that look like secrets do not enter the log.
+//!
+//! It looks at values, never at keys, ignoring case, and reports the pattern and the path, never
+//! the value.
+
+use std::borrow::Cow;
+
+use crate::error::{Code, Rejection};
+use crate::json::{Json, member_path};
+
+/// What no string may contain, ignoring case.
+pub const PATTERNS: [&str; 21] = [
+    "Bearer ",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "xoxr-",
+    "sk-",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "-----BEGIN",
+    "AKIA",
+    "ASIA",
+    "api_key=",
+    "apikey=",
+    "api-key:",
+    "password=",
+    "passwd=",
+    "secret=",
+    "token=",
+];
+
+/// Refuses a value that holds a forbidden string at any depth; `path` is where the value stands.
+pub(super) fn check(value: &Json, path: &str) -> Result<(), Rejection> {
+    locate(value)
+        .map_or(Ok(()), |(below, pattern)| Err(refusal(&format!("{path}{below}"), pattern)))
+}
+
+/// Refuses a string that contains a forbidden one.
+pub(super) fn check_text(text: &str, path: &str) -> Result<(), Rejection> {
+    find(text).map_or(Ok(()), |pattern| Err(refusal(path, pattern)))
+}
+
+fn refusal(path: &str, pattern: &'static str) -> Rejection {
+    let message = format!("contains '{pattern}', which looks like a secret");
+    Rejection::at(Code::PiiPolicyViolation, path, message).with("pattern", pattern)
+}
+
+/// The first hit and its path below the value, built only on the way back from a hit.
+fn locate(value: &Json) -> Option<(String, &'static str)> {
+    let under = |step: String, (below, pattern): (String, &'static str)| (step + &below, pattern);
+    match value {
+        Json::String(text) => find(text).map(|pattern| (String::new(), pattern)),
+        Json::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| Some(under(format!("[{index}]"), locate(item)?))),
+        Json::Object(members) => {
+            members.iter().find_map(|(key, item)| Some(under(member_path("", key), locate(item)?)))
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => None,
+    }
+}
+
+/// The first forbidden string in the text.
+fn find(text: &str) -> Option<&'static str> {
+    // Letters outside ASCII may lower into it (the Kelvin sign is a k), so they take the full rule.
+    let text = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) };
+    let bytes = text.as_bytes();
+    (0..bytes.len()).find_map(|at| match_at(&bytes[at..]))
+}
+
+fn match_at(bytes: &[u8]) -> Option<&'static str> {
+    // Every pattern begins with one of these: most positions end here.
+    if !matches!(
+        bytes[0].to_ascii_lowercase(),
+        b'b' | b'x' | b's' | b'g' | b'-' | b'a' | b'p' | b't'
+    ) {
+        return None;
+    }
+    PATTERNS.into_iter().find(|pattern| {
+        bytes.get(..pattern.len()).is_some_and(|head| head.eq_ignore_ascii_case(pattern.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_is_found_in_any_case_and_place_and_named() {
+        for pattern in PATTERNS {
+            for text in [
+                pattern.to_owned(),
+                format!("é {} x", pattern.to_uppercase()),
+                format!("a{}", pattern.to_lowercase()),
+            ] {
+                assert_eq!(find(&text), Some(pattern), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn near_misses_pass() {
+        for text in ["", "bearer", "Bearer\t", "s k-", "-----begi", "token =", "aki a", "ghx_"] {
+            assert_eq!(find(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn letters_that_lower_into_ascii_are_caught() {
+        assert_eq!(find("s\u{212a}-live"), Some("sk-"));
+    }
+}

@@ -1,0 +1,170 @@
+//! JSON as the contract needs it: exact integers, exact strings, canonical text.
+//!
+//! The general libraries lose something that a digest depends on: integers beyond 64 bits become
+//! floats, or every number becomes a map that an attacker can imitate; an error has no path. This
+//! module is small because it does one thing: text in, value with paths on error, canonical text out.
+//!
+//! Invariants: of a repeated key the last counts; object keys are kept in code point order; a
+//! number is kept as it was written; depth is bounded by [`MAX_DEPTH`], so nothing recurses away.
+
+mod parse;
+mod write;
+
+use std::collections::BTreeMap;
+
+pub use parse::{ParseError, Problem, parse};
+pub use write::{ascii_string, canonical, canonical_string};
+
+/// How deeply arrays and objects may nest.
+pub const MAX_DEPTH: usize = 128;
+
+/// The members of an object, in code point order of their keys.
+pub type Object = BTreeMap<String, Json>;
+
+/// A JSON value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number as it was written; `-0` is `0`.
+    Number(Box<str>),
+    /// A string of Unicode scalar values.
+    String(String),
+    /// An array.
+    Array(Vec<Json>),
+    /// An object.
+    Object(Object),
+}
+
+impl Json {
+    /// The text of a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Json::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The members of an object.
+    pub fn as_object(&self) -> Option<&Object> {
+        match self {
+            Json::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// The elements of an array.
+    pub fn as_array(&self) -> Option<&[Json]> {
+        match self {
+            Json::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// An integer that fits 64 bits.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Json::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// A number, to the nearest double.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Json::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Json::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The member of an object; `None` for anything else.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.as_object()?.get(key)
+    }
+
+    /// Whether this is `null`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Json::Null)
+    }
+
+    /// The path, below this value, of the first number that has a fraction or an exponent.
+    pub fn first_non_integer(&self) -> Option<String> {
+        match self {
+            Json::Number(text) => text.contains(['.', 'e', 'E']).then(String::new),
+            Json::Array(items) => items
+                .iter()
+                .enumerate()
+                .find_map(|(index, item)| Some(format!("[{index}]{}", item.first_non_integer()?))),
+            Json::Object(members) => members
+                .iter()
+                .find_map(|(key, item)| Some(member_path("", key) + &item.first_non_integer()?)),
+            Json::Null | Json::Bool(_) | Json::String(_) => None,
+        }
+    }
+}
+
+/// The path of a member: `$.a.b`, or `$.a["odd key"]` when the key is not a plain word.
+pub fn member_path(parent: &str, key: &str) -> String {
+    let plain = !key.is_empty()
+        && !key.starts_with(|c: char| c.is_ascii_digit())
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if plain {
+        format!("{parent}.{key}")
+    } else {
+        let mut quoted = String::new();
+        ascii_string(key, &mut quoted);
+        format!("{parent}[{quoted}]")
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Json {
+        Json::String(text.to_owned())
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Json {
+        Json::String(text)
+    }
+}
+
+impl From<i64> for Json {
+    fn from(number: i64) -> Json {
+        Json::Number(number.to_string().into())
+    }
+}
+
+impl From<bool> for Json {
+    fn from(value: bool) -> Json {
+        Json::Bool(value)
+    }
+}
+
+impl From<Option<String>> for Json {
+    fn from(text: Option<String>) -> Json {
+        text.map_or(Json::Null, Json::String)
+    }
+}
+
+impl From<Vec<Json>> for Json {
+    fn from(items: Vec<Json>) -> Json {
+        Json::Array(items)
+    }
+}
+
+impl From<Object> for Json {
+    fn from(members: Object) -> Json {
+        Json::Object(members)
+    }
+}

@@ -1,0 +1,294 @@
+//! Text to [`Json`], by recursive descent, with the path and offset of what is wrong.
+
+use std::fmt;
+
+use super::{Json, MAX_DEPTH, Object, member_path};
+
+/// What is wrong with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// Not JSON: what was expected at that place.
+    Syntax(&'static str),
+    /// `\ud800`..`\udfff` that is not half of a pair: JSON, but not a string of characters.
+    LoneSurrogate,
+    /// Arrays and objects nest deeper than [`MAX_DEPTH`].
+    TooDeep,
+}
+
+/// A text that is not an acceptable value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// What is wrong.
+    pub problem: Problem,
+    /// Byte offset into the text.
+    pub offset: usize,
+    segments: Vec<Segment>, // innermost first
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Key(String),
+    Index(usize),
+}
+
+impl ParseError {
+    /// The path of the value that was being read, such as `$.payload.facts[2]`.
+    pub fn path(&self) -> String {
+        self.segments.iter().rev().fold("$".to_owned(), |path, segment| match segment {
+            Segment::Key(key) => member_path(&path, key),
+            Segment::Index(index) => format!("{path}[{index}]"),
+        })
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problem {
+            Problem::Syntax(expected) => {
+                write!(f, "not JSON at column {}: expected {expected}", self.offset + 1)
+            }
+            Problem::LoneSurrogate => write!(f, "a lone surrogate is not a character"),
+            Problem::TooDeep => write!(f, "nested deeper than {MAX_DEPTH} levels"),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Reads one value; only white space may follow it.
+///
+/// # Errors
+/// The first problem, with its offset and path.
+pub fn parse(text: &str) -> Result<Json, ParseError> {
+    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0 };
+    let value = parser.value(0)?;
+    parser.skip_space();
+    if parser.at < parser.bytes.len() {
+        return Err(parser.syntax("nothing more"));
+    }
+    Ok(value)
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Parser<'_> {
+    fn error(&self, problem: Problem) -> ParseError {
+        ParseError { problem, offset: self.at, segments: Vec::new() }
+    }
+
+    fn syntax(&self, expected: &'static str) -> ParseError {
+        self.error(Problem::Syntax(expected))
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), ParseError> {
+        self.skip_space();
+        if self.peek() != Some(byte) {
+            return Err(self.syntax(name));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Json, ParseError> {
+        if depth > MAX_DEPTH {
+            return Err(self.error(Problem::TooDeep));
+        }
+        self.skip_space();
+        match self.peek() {
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            Some(b'"') => Ok(Json::String(self.string()?)),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true", Json::Bool(true)),
+            Some(b'f') => self.word("false", Json::Bool(false)),
+            Some(b'n') => self.word("null", Json::Null),
+            _ => Err(self.syntax("a value")),
+        }
+    }
+
+    fn word(&mut self, word: &'static str, value: Json) -> Result<Json, ParseError> {
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+            return Err(self.syntax("a value"));
+        }
+        self.at += word.len();
+        Ok(value)
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Json, ParseError> {
+        self.at += 1;
+        let mut members = Object::new();
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Json::Object(members));
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return Err(self.syntax("a key in quotes"));
+            }
+            let key = self.string()?;
+            self.expect(b':', "':' after the key")?;
+            let value = match self.value(depth + 1) {
+                Ok(value) => value,
+                Err(mut error) => {
+                    error.segments.push(Segment::Key(key));
+                    return Err(error);
+                }
+            };
+            members.insert(key, value);
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(Json::Object(members));
+                }
+                _ => return Err(self.syntax("',' or '}'")),
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Json, ParseError> {
+        self.at += 1;
+        let mut items = Vec::new();
+        self.skip_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Json::Array(items));
+        }
+        loop {
+            match self.value(depth + 1) {
+                Ok(value) => items.push(value),
+                Err(mut error) => {
+                    error.segments.push(Segment::Index(items.len()));
+                    return Err(error);
+                }
+            }
+            self.skip_space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(Json::Array(items));
+                }
+                _ => return Err(self.syntax("',' or ']'")),
+            }
+        }
+    }
+
+    fn digits(&mut self, expected: &'static str) -> Result<(), ParseError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { Err(self.syntax(expected)) } else { Ok(()) }
+    }
+
+    fn number(&mut self) -> Result<Json, ParseError> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits("a digit")?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits("a digit after the point")?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits("a digit in the exponent")?;
+        }
+        let text = &self.text[start..self.at];
+        Ok(Json::Number(if text == "-0" { "0".into() } else { text.into() }))
+    }
+
+    fn string(&mut self) -> Result<String, ParseError> {
+        self.at += 1;
+        let mut out = String::new();
+        let mut run = self.at;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    out.push_str(&self.text[run..self.at]);
+                    self.at += 1;
+                    return Ok(out);
+                }
+                Some(b'\\') => {
+                    out.push_str(&self.text[run..self.at]);
+                    self.at += 1;
+                    out.push(self.escape()?);
+                    run = self.at;
+                }
+                Some(0..=0x1f) => return Err(self.syntax("an escape for the control character")),
+                Some(_) => self.at += 1,
+                None => return Err(self.syntax("'\"' at the end of the string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, ParseError> {
+        let plain = match self.peek() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return Err(self.syntax("an escape")),
+        };
+        self.at += 1;
+        Ok(plain)
+    }
+
+    /// At the `u` of `\uXXXX`; a pair of surrogates is one character.
+    fn unicode_escape(&mut self) -> Result<char, ParseError> {
+        let first = self.code_unit()?;
+        if (0xd800..0xdc00).contains(&first) && self.bytes[self.at..].starts_with(b"\\u") {
+            let after_first = self.at;
+            self.at += 1;
+            let second = self.code_unit()?;
+            if let Some(Ok(character)) = char::decode_utf16([first, second]).next() {
+                return Ok(character);
+            }
+            self.at = after_first;
+        }
+        char::from_u32(u32::from(first)).ok_or_else(|| self.error(Problem::LoneSurrogate))
+    }
+
+    fn code_unit(&mut self) -> Result<u16, ParseError> {
+        self.at += 1;
+        let mut unit = 0u16;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            let Some(digit) = digit else { return Err(self.syntax("four hexadecimal digits")) };
+            unit = unit << 4 | digit as u16;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+}
