@@ -136,13 +136,17 @@ impl LogView {
             return Err(Rejection::new(Code::Conflict, message).with("field", "event_id"));
         }
         let log_seq = self.number(keep)?;
+        self.takes_kept_numbers &= keep.is_some();
         self.note(event, key, log_seq);
         Ok(Admission::Insert { log_seq })
     }
 
     fn number(&self, keep: Option<i64>) -> Result<i64, Rejection> {
         match keep {
-            None => Ok(self.last_log_seq + 1),
+            None => self.last_log_seq.checked_add(1).ok_or_else(|| {
+                let message = format!("no log_seq comes after {}", self.last_log_seq);
+                Rejection::new(Code::Conflict, message)
+            }),
             Some(_) if !self.takes_kept_numbers => Err(Rejection::new(
                 Code::Conflict,
                 "log numbers can be kept only in an empty tenant; this one has events of its own",

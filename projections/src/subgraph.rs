@@ -66,10 +66,11 @@ impl Walk {
         (!over).then_some(&self.frontier)
     }
 
-    /// How many edges a step can look at before it is certain to be truncated.
+    /// How many edges of the allowed types a step can look at before it is certain to be truncated.
     pub fn edge_budget(&self) -> usize {
-        // Edges taken at earlier depths may come up again, so they count on top.
-        self.bounds.max_edges + 1
+        // Those taken at earlier depths may come up again, but with those taken now they are no
+        // more than `max_edges`.
+        self.bounds.max_edges.saturating_add(1)
     }
 
     /// Visits the edges that touch the frontier, in `edge_id` order, of the allowed types.

@@ -69,14 +69,12 @@ fn load_traces(
     page: &[LogEvent],
 ) -> dg_projections::projection::Traces {
     use dg_projections::projection::Traces;
-    let mut traces = Traces::new();
-    for (trace_id, seq) in Traces::continued(page) {
+    let resumed = Traces::continued(page).into_iter().map(|(trace_id, seq)| {
         assert!(before.iter().any(|e| e.trace_id == trace_id && e.trace_seq == seq - 1));
-        traces.resume(trace_id, seq);
-    }
+        (trace_id.to_owned(), seq)
+    });
     let recalled = Traces::recalled(projection, page);
-    for event in before.iter().filter(|event| recalled.contains(event.trace_id.as_str())) {
-        traces.recall(event).unwrap();
-    }
-    traces
+    let recalled: Vec<LogEvent> =
+        before.iter().filter(|event| recalled.contains(event.trace_id.as_str())).cloned().collect();
+    Traces::load(resumed.collect(), &recalled).unwrap()
 }

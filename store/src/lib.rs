@@ -1,1 +1,42 @@
-//! placeholder
+//! The Postgres store: the log, what is derived from it, and the transactions that keep both true.
+//!
+//! The only crate that knows SQL or a SQLSTATE. What it promises, and by what:
+//! - an append is one transaction that holds its tenant's head: numbers in commit order, no gaps;
+//! - a projection commit is one transaction over rows and cursor that starts from the cursor the
+//!   caller names: no event is applied twice and no cursor moves back, whoever else believes to own
+//!   the projection;
+//! - a read that compares (digest, health, a projection-backed read) takes one snapshot.
+//!
+//! Deliberately absent: retries, back-off and ownership (the runtime's), meaning of events (the
+//! projections').
+
+mod append;
+mod commit;
+mod database;
+mod digests;
+mod directory;
+mod error;
+mod failures;
+mod health;
+mod log;
+mod migrate;
+mod page;
+mod reads;
+mod rows;
+mod verify;
+
+pub use append::{Answer, BatchRefusal};
+pub use commit::{Commit, Committed, Cursor};
+pub use database::{Options, Store};
+pub use digests::{DigestName, StoredDigest};
+pub use directory::{Behind, TenantHead};
+pub use error::StoreError;
+pub use failures::{Failure, NewFailure};
+pub use health::{Health, PartitionHealth, ProjectionHealth};
+pub use log::{EventFilter, RecordedEvent, TraceSlice};
+pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};
+pub use page::Page;
+pub use reads::{
+    Direction, EdgeCursor, EdgePage, EdgesQuery, PrecedentHit, PrecedentQuery, Subgraph,
+};
+pub use verify::{Checked, Verdict, VerifyProgress};

@@ -14,7 +14,7 @@ pub struct Entity {
     pub entity_type: String,
     /// Its identifier.
     pub entity_id: String,
-    /// The system that knows it.
+    /// The system that knows it; read of a primary entity only, free for the others.
     pub system: Option<String>,
 }
 
@@ -64,7 +64,7 @@ fn trace_started(at: &Fields<'_>) -> Result<Facts, Rejection> {
     Ok(Facts::TraceStarted {
         workflow: at.column("workflow")?,
         title: at.column("title")?,
-        primary_entity: at.entity("primary_entity")?,
+        primary_entity: at.primary_entity()?,
     })
 }
 
@@ -216,15 +216,22 @@ impl<'a> Fields<'a> {
 
     fn entity(&self, field: &str) -> Result<Entity, Rejection> {
         let entity = self.object(field)?;
-        let system = entity.optional_text("system")?;
-        if let Some(text) = system {
-            super::envelope::no_nul(text, &member_path(&entity.path, "system"))?;
-        }
         Ok(Entity {
             entity_type: entity.column("entity_type")?,
             entity_id: entity.column("entity_id")?,
-            system: system.map(str::to_owned),
+            system: None,
         })
+    }
+
+    /// The one entity whose system becomes a column.
+    fn primary_entity(&self) -> Result<Entity, Rejection> {
+        let entity = self.entity("primary_entity")?;
+        let at = self.object("primary_entity")?;
+        let system = at.optional_text("system")?;
+        if let Some(text) = system {
+            super::envelope::no_nul(text, &member_path(&at.path, "system"))?;
+        }
+        Ok(Entity { system: system.map(str::to_owned), ..entity })
     }
 
     fn policy(&self) -> Result<(String, String), Rejection> {

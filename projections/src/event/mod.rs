@@ -8,11 +8,13 @@ mod envelope;
 mod facts;
 mod guard;
 mod kind;
+mod recorded;
 
 pub use envelope::{DEFAULT_TENANT, Keeping, Line, parse_line, tenant_name};
 pub use facts::{Entity, Facts};
 pub use guard::PATTERNS;
 pub use kind::{ActorType, EventType};
+pub use recorded::{RecordedEvent, rfc3339};
 
 use time::OffsetDateTime;
 

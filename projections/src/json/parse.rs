@@ -104,11 +104,9 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Json, ParseError> {
-        if depth > MAX_DEPTH {
-            return Err(self.error(Problem::TooDeep));
-        }
         self.skip_space();
         match self.peek() {
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => Err(self.error(Problem::TooDeep)),
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(b'"') => Ok(Json::String(self.string()?)),

@@ -111,6 +111,17 @@ pub struct Poison {
     pub reason: Rejection,
 }
 
+impl Poison {
+    fn new(event: &LogEvent, reason: Rejection) -> Poison {
+        Poison {
+            log_seq: event.log_seq,
+            event_id: event.event_id.clone(),
+            trace_id: event.trace_id.clone(),
+            reason,
+        }
+    }
+}
+
 impl fmt::Display for Poison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -141,19 +152,14 @@ struct Checked<'a> {
 /// Applies a page of one tenant's events, in log order, to one projection.
 ///
 /// `traces` holds what the page continues and is carried forward: pass it on to the next page, or
-/// load it for the page (see [`Traces::missing`]).
+/// load it for the page (see [`Traces::load`]).
 pub fn project(projection: Projection, page: &[LogEvent], traces: &mut Traces) -> Projected {
     let mut projected = Projected::default();
     for event in page {
         match apply(projection, event, traces, &mut projected.changes) {
             Ok(()) => projected.applied += 1,
             Err(reason) => {
-                projected.poison = Some(Poison {
-                    log_seq: event.log_seq,
-                    event_id: event.event_id.clone(),
-                    trace_id: event.trace_id.clone(),
-                    reason,
-                });
+                projected.poison = Some(Poison::new(event, reason));
                 break;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Checked, Projection};
+use super::{Checked, Poison, Projection};
 use crate::error::{Code, Rejection};
 use crate::event::{Entity, EventType, Facts, LogEvent};
 
@@ -74,20 +74,23 @@ impl Traces {
             .collect()
     }
 
-    /// Takes note that the log holds the predecessor of `next_seq` in this trace.
-    pub fn resume(&mut self, trace_id: &str, next_seq: i64) {
-        self.open.entry(trace_id.to_owned()).or_default().next_seq = next_seq;
-    }
-
-    /// Takes note of an event that was applied before the page: only what a precedent is made of.
+    /// The traces that a page continues, from what the log says of them.
+    ///
+    /// `resumed`: of [`Traces::continued`], those whose predecessor the log holds; a trace left out
+    /// is out of sequence. `recalled`: the earlier events of [`Traces::recalled`], in log order.
     ///
     /// # Errors
-    /// As [`super::project`]: an event whose hash or shape is wrong is poison wherever it is read.
-    pub fn recall(&mut self, event: &LogEvent) -> Result<(), Rejection> {
-        let checked = super::check(event)?;
-        let trace = self.open.entry(event.trace_id.clone()).or_default();
-        remember(trace, &checked);
-        Ok(())
+    /// A recalled event whose hash or shape is wrong: the log was damaged after it was applied.
+    pub fn load(resumed: Vec<(String, i64)>, recalled: &[LogEvent]) -> Result<Traces, Poison> {
+        let mut traces = Traces::new();
+        for (trace_id, next_seq) in resumed {
+            traces.open.entry(trace_id).or_default().next_seq = next_seq;
+        }
+        for event in recalled {
+            let checked = super::check(event).map_err(|reason| Poison::new(event, reason))?;
+            remember(traces.open.entry(event.trace_id.clone()).or_default(), &checked);
+        }
+        Ok(traces)
     }
 
     /// Checks that an event is the next of its trace and folds it into the trace's state.

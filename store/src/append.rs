@@ -1,0 +1,302 @@
+//! Append: one transaction a batch, a fixed number of round trips whatever its size.
+//!
+//! ```text
+//! BEGIN ─ lock the head ─┬ used keys ─┬─ decide (pure) ─ insert ─ COMMIT
+//!                        ├ trace ends ┤
+//!                        └ event ids ─┘
+//! ```
+//! The lock is a statement of its own: what is read after it sees every append before it. The
+//! decision is [`LogView::admit`]; the trigger of `dg_event_log` advances the head.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Transaction;
+use dg_projections::Rejection;
+use dg_projections::admission::{Admission, Identity, LogView, Stored, TraceEnd};
+use dg_projections::event::{Event, EventType, Line};
+use dg_projections::json::{Json, canonical};
+use tokio_postgres::types::ToSql;
+
+use crate::database::writing;
+use crate::rows::{hash, tags_from};
+use crate::{Store, StoreError};
+
+/// What became of one event.
+pub type Answer = Result<Admission, Rejection>;
+
+/// Why a batch was refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRefusal {
+    /// Which event of the batch was refused first, from 0.
+    pub index: usize,
+    /// Why.
+    pub reason: Rejection,
+}
+
+impl Store {
+    /// Appends events of one tenant, each with its own answer, in order: a refused event leaves its
+    /// neighbours unharmed.
+    ///
+    /// # Errors
+    /// When the transaction failed: none of the events is in, unless the connection broke around
+    /// the commit; sending the same events again is always safe and tells.
+    pub async fn append(&self, tenant: &str, batch: &[Line]) -> Result<Vec<Answer>, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        let lines: Vec<&Line> = batch.iter().collect();
+        let answers = append_in(&transaction, tenant, &lines).await?;
+        transaction.commit().await?;
+        Ok(answers)
+    }
+
+    /// Appends events of any tenants in one transaction: all or nothing.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; the inner error is the first refusal, after which nothing is in.
+    pub async fn append_atomic(
+        &self,
+        batch: &[Line],
+    ) -> Result<Result<Vec<Admission>, BatchRefusal>, StoreError> {
+        let mut by_tenant: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, line) in batch.iter().enumerate() {
+            by_tenant.entry(&line.event.tenant_id).or_default().push(index);
+        }
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        let mut answers: Vec<Option<Answer>> = vec![None; batch.len()];
+        // In tenant order, so that two batches cannot wait for each other.
+        for (tenant, indices) in by_tenant {
+            let lines: Vec<&Line> = indices.iter().map(|index| &batch[*index]).collect();
+            let given = append_in(&transaction, tenant, &lines).await?;
+            for (index, answer) in indices.into_iter().zip(given) {
+                answers[index] = Some(answer);
+            }
+        }
+        let mut admitted = Vec::with_capacity(batch.len());
+        for (index, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Some(Ok(admission)) => admitted.push(admission),
+                Some(Err(reason)) => return Ok(Err(BatchRefusal { index, reason })), // rolls back
+                None => return Err(StoreError::internal("an event of the batch got no answer")),
+            }
+        }
+        transaction.commit().await?;
+        Ok(Ok(admitted))
+    }
+}
+
+async fn append_in(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    lines: &[&Line],
+) -> Result<Vec<Answer>, StoreError> {
+    let mut view = read_view(transaction, tenant, lines).await?;
+    let answers: Vec<Answer> =
+        lines.iter().map(|line| view.admit(&line.event, line.log_seq)).collect();
+    let mut admitted = Admitted::default();
+    for (line, answer) in lines.iter().zip(&answers) {
+        if let Ok(Admission::Insert { log_seq }) = answer {
+            admitted.push(&line.event, *log_seq);
+        }
+    }
+    if lines.iter().any(|line| line.log_seq.is_some()) {
+        transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'on'").await?;
+    }
+    admitted.insert(transaction, tenant).await?;
+    Ok(answers)
+}
+
+/// Locks the tenant's head and reads what the log says of these events.
+async fn read_view(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    lines: &[&Line],
+) -> Result<LogView, StoreError> {
+    let mut view = lock_head(transaction, tenant).await?;
+    let events = || lines.iter().map(|line| &line.event);
+    let producers: Vec<&str> = events().map(|event| event.source.producer_id.as_str()).collect();
+    let keys: Vec<&str> = events().map(|event| event.idempotency_key.as_str()).collect();
+    let mut traces: Vec<&str> = events().map(|event| event.trace_id.as_str()).collect();
+    traces.sort_unstable();
+    traces.dedup();
+    let ids: Vec<&str> = events().map(|event| event.event_id.as_str()).collect();
+
+    let by_key = transaction.prepare_cached(USED_KEYS).await?;
+    let ends = transaction.prepare_cached(TRACE_ENDS).await?;
+    let taken = transaction.prepare_cached(TAKEN_EVENT_IDS).await?;
+    let by_key_arguments: [&(dyn ToSql + Sync); 3] = [&tenant, &producers, &keys];
+    let ends_arguments: [&(dyn ToSql + Sync); 2] = [&tenant, &traces];
+    let taken_arguments: [&(dyn ToSql + Sync); 2] = [&tenant, &ids];
+    let (by_key, ends, taken) = tokio::try_join!(
+        transaction.query(&by_key, &by_key_arguments),
+        transaction.query(&ends, &ends_arguments),
+        transaction.query(&taken, &taken_arguments),
+    )?;
+    for row in &by_key {
+        view.by_key.insert((row.try_get(0)?, row.try_get(1)?), stored_from(row)?);
+    }
+    for row in &ends {
+        let (last, event_type): (i64, &str) = (row.try_get(1)?, row.try_get(2)?);
+        let finished = event_type == EventType::TraceFinished.as_str();
+        view.traces.insert(row.try_get(0)?, TraceEnd { next_seq: last + 1, finished });
+    }
+    for row in &taken {
+        view.event_ids.insert(row.try_get(0)?);
+    }
+    Ok(view)
+}
+
+const LOCK_HEAD: &str = "SELECT last_log_seq, kept_numbers OR event_count = 0
+    FROM dg_tenant_heads WHERE tenant_id = $1 FOR UPDATE";
+
+const CREATE_HEAD: &str = "INSERT INTO dg_tenant_heads (tenant_id, last_log_seq, event_count)
+    VALUES ($1, 0, 0) ON CONFLICT (tenant_id) DO NOTHING";
+
+async fn lock_head(transaction: &Transaction<'_>, tenant: &str) -> Result<LogView, StoreError> {
+    let lock = transaction.prepare_cached(LOCK_HEAD).await?;
+    let row = match transaction.query_opt(&lock, &[&tenant]).await? {
+        Some(row) => row,
+        None => {
+            transaction.execute(CREATE_HEAD, &[&tenant]).await?;
+            transaction.query_one(&lock, &[&tenant]).await?
+        }
+    };
+    Ok(LogView {
+        last_log_seq: row.try_get(0)?,
+        takes_kept_numbers: row.try_get(1)?,
+        ..LogView::default()
+    })
+}
+
+// LATERAL with LIMIT keeps each of these on its unique index, whatever the planner thinks of arrays.
+
+const USED_KEYS: &str =
+    "SELECT e.producer_id, e.idempotency_key, e.log_seq, e.event_id, e.payload_hash,
+        e.trace_id, e.event_type, e.source_system, e.source_subsystem, e.actor_type, e.actor_id,
+        e.correlation_id, e.causation_event_id, e.schema_version, e.tags::text
+    FROM unnest($2::text[], $3::text[]) AS asked (producer_id, idempotency_key)
+    CROSS JOIN LATERAL (SELECT * FROM dg_event_log AS l
+        WHERE l.tenant_id = $1 AND l.producer_id = asked.producer_id
+          AND l.idempotency_key = asked.idempotency_key LIMIT 1) AS e";
+
+const TRACE_ENDS: &str = "SELECT asked.trace_id, e.trace_seq, e.event_type
+    FROM unnest($2::text[]) AS asked (trace_id)
+    CROSS JOIN LATERAL (SELECT l.trace_seq, l.event_type FROM dg_event_log AS l
+        WHERE l.tenant_id = $1 AND l.trace_id = asked.trace_id
+        ORDER BY l.trace_seq DESC LIMIT 1) AS e";
+
+const TAKEN_EVENT_IDS: &str = "SELECT asked.event_id FROM unnest($2::text[]) AS asked (event_id)
+    CROSS JOIN LATERAL (SELECT 1 FROM dg_event_log AS l
+        WHERE l.tenant_id = $1 AND l.event_id = asked.event_id LIMIT 1) AS e";
+
+fn stored_from(row: &tokio_postgres::Row) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        log_seq: row.try_get(2)?,
+        event_id: row.try_get(3)?,
+        identity: Identity {
+            payload_hash: hash(row.try_get(4)?)?,
+            trace_id: row.try_get(5)?,
+            event_type: row.try_get(6)?,
+            source: (row.try_get(0)?, row.try_get(7)?, row.try_get(8)?),
+            actor: (row.try_get(9)?, row.try_get(10)?),
+            correlation_id: row.try_get(11)?,
+            causation_event_id: row.try_get(12)?,
+            schema_version: row.try_get(13)?,
+            tags: tags_from(row.try_get(14)?)?,
+        },
+    })
+}
+
+/// The columns of the events to insert, as arrays.
+#[derive(Default)]
+struct Admitted<'a> {
+    log_seq: Vec<i64>,
+    trace_seq: Vec<i64>,
+    occurred_at_utc: Vec<time::OffsetDateTime>,
+    schema_version: Vec<i32>,
+    event_id: Vec<&'a str>,
+    trace_id: Vec<&'a str>,
+    event_type: Vec<&'static str>,
+    occurred_at: Vec<&'a str>,
+    producer_id: Vec<&'a str>,
+    source_system: Vec<&'a str>,
+    source_subsystem: Vec<Option<&'a str>>,
+    actor_type: Vec<&'static str>,
+    actor_id: Vec<&'a str>,
+    idempotency_key: Vec<&'a str>,
+    correlation_id: Vec<Option<&'a str>>,
+    causation_event_id: Vec<Option<&'a str>>,
+    tags: Vec<String>,
+    payload_json: Vec<&'a str>,
+    payload_hash: Vec<&'a [u8]>,
+}
+
+const INSERT: &str = "INSERT INTO dg_event_log (tenant_id, log_seq, trace_seq, occurred_at_utc,
+        schema_version, event_id, trace_id, event_type, occurred_at, producer_id, source_system,
+        source_subsystem, actor_type, actor_id, idempotency_key, correlation_id, causation_event_id,
+        tags, payload_json, payload_hash)
+    SELECT $1::text, log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id, event_type,
+        occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
+        idempotency_key, correlation_id, causation_event_id, tags::jsonb, payload_json, payload_hash
+    FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
+        AS admitted (log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id,
+        event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
+        idempotency_key, correlation_id, causation_event_id, tags, payload_json, payload_hash)";
+
+impl<'a> Admitted<'a> {
+    fn push(&mut self, event: &'a Event, log_seq: i64) {
+        self.log_seq.push(log_seq);
+        self.trace_seq.push(event.trace_seq);
+        self.occurred_at_utc.push(event.occurred_instant);
+        self.schema_version.push(event.schema_version);
+        self.event_id.push(&event.event_id);
+        self.trace_id.push(&event.trace_id);
+        self.event_type.push(event.event_type.as_str());
+        self.occurred_at.push(&event.occurred_at);
+        self.producer_id.push(&event.source.producer_id);
+        self.source_system.push(&event.source.system);
+        self.source_subsystem.push(event.source.subsystem.as_deref());
+        self.actor_type.push(event.actor.actor_type.as_str());
+        self.actor_id.push(&event.actor.actor_id);
+        self.idempotency_key.push(&event.idempotency_key);
+        self.correlation_id.push(event.correlation_id.as_deref());
+        self.causation_event_id.push(event.causation_event_id.as_deref());
+        let tags = event.tags.iter().map(|tag| Json::from(tag.as_str())).collect();
+        self.tags.push(canonical(&Json::Array(tags)));
+        self.payload_json.push(&event.payload);
+        self.payload_hash.push(&event.payload_hash.0);
+    }
+
+    async fn insert(&self, transaction: &Transaction<'_>, tenant: &str) -> Result<(), StoreError> {
+        if self.log_seq.is_empty() {
+            return Ok(());
+        }
+        let insert = transaction.prepare_cached(INSERT).await?;
+        let arguments: [&(dyn ToSql + Sync); 20] = [
+            &tenant,
+            &self.log_seq,
+            &self.trace_seq,
+            &self.occurred_at_utc,
+            &self.schema_version,
+            &self.event_id,
+            &self.trace_id,
+            &self.event_type,
+            &self.occurred_at,
+            &self.producer_id,
+            &self.source_system,
+            &self.source_subsystem,
+            &self.actor_type,
+            &self.actor_id,
+            &self.idempotency_key,
+            &self.correlation_id,
+            &self.causation_event_id,
+            &self.tags,
+            &self.payload_json,
+            &self.payload_hash,
+        ];
+        transaction.execute(&insert, &arguments).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,324 @@
+//! The one transaction of a projection: rows, cursor and failure resolution, or nothing.
+//!
+//! It begins with the cursor, naming the place it starts from. Nobody else's transaction can then
+//! write the same projection until this one ends, and if the cursor has moved already it writes
+//! nothing: [`Committed::Superseded`].
+
+use deadpool_postgres::Transaction;
+use dg_projections::projection::{Changes, Projection, SummaryChange};
+use tokio_postgres::types::ToSql;
+
+use crate::database::writing;
+use crate::{Store, StoreError};
+
+/// Where a partition of a projection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The generation that readers see.
+    pub generation: i32,
+    /// The last event applied.
+    pub last_log_seq: i64,
+    /// How many events were applied.
+    pub applied_events: i64,
+}
+
+/// A batch to commit.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The projection.
+    pub projection: Projection,
+    /// The partition, from 0.
+    pub partition: i32,
+    /// The cursor that the batch was read from.
+    pub from: Cursor,
+    /// The cursor after it.
+    pub to: Cursor,
+    /// Its rows.
+    pub changes: &'a Changes,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// Rows and cursor are in.
+    Done {
+        /// Failures that the cursor has passed.
+        resolved: u64,
+    },
+    /// Somebody else moved the cursor: nothing was written.
+    Superseded,
+}
+
+const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
+    VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+const ENSURE_CURSOR: &str =
+    "INSERT INTO dg_projection_cursors (tenant_id, projection_name, generation, partition)
+    SELECT tenant_id, projection_name, active_generation, $3 FROM dg_projections
+    WHERE tenant_id = $1 AND projection_name = $2 ON CONFLICT DO NOTHING";
+
+const READ_CURSOR: &str = "SELECT c.generation, c.last_log_seq, c.applied_events
+    FROM dg_projections AS p
+    JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
+        AND c.projection_name = p.projection_name AND c.generation = p.active_generation
+    WHERE p.tenant_id = $1 AND p.projection_name = $2 AND c.partition = $3";
+
+const MOVE_CURSOR: &str = "UPDATE dg_projection_cursors
+    SET last_log_seq = $6, applied_events = $7, updated_at = now()
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND partition = $4
+        AND last_log_seq = $5";
+
+const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
+    SET status = 'resolved', resolved_at = now()
+    WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
+        AND (log_seq IS NULL OR log_seq <= $4)";
+
+impl Store {
+    /// The active cursor of a partition, made at 0 when there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn open_cursor(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        partition: i32,
+    ) -> Result<Cursor, StoreError> {
+        let mut client = self.client().await?;
+        let name = projection.as_str();
+        if let Some(row) = client.query_opt(READ_CURSOR, &[&tenant, &name, &partition]).await? {
+            return cursor_from(&row);
+        }
+        let transaction = writing(&mut client).await?;
+        transaction.execute(ENSURE_POINTER, &[&tenant, &name]).await?;
+        transaction.execute(ENSURE_CURSOR, &[&tenant, &name, &partition]).await?;
+        let row = transaction.query_one(READ_CURSOR, &[&tenant, &name, &partition]).await?;
+        transaction.commit().await?;
+        cursor_from(&row)
+    }
+
+    /// Commits a batch.
+    ///
+    /// # Errors
+    /// When the transaction failed; nothing is in, unless the connection broke around the commit:
+    /// the cursor tells.
+    pub async fn commit(&self, batch: &Commit<'_>) -> Result<Committed, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        let name = batch.projection.as_str();
+        let moved = transaction.prepare_cached(MOVE_CURSOR).await?;
+        let arguments: [&(dyn ToSql + Sync); 7] = [
+            &batch.tenant,
+            &name,
+            &batch.from.generation,
+            &batch.partition,
+            &batch.from.last_log_seq,
+            &batch.to.last_log_seq,
+            &batch.to.applied_events,
+        ];
+        if transaction.execute(&moved, &arguments).await? == 0 {
+            return Ok(Committed::Superseded); // dropping the transaction rolls it back
+        }
+        let rows = Rows {
+            transaction: &transaction,
+            tenant: batch.tenant,
+            generation: batch.from.generation,
+        };
+        rows.write(batch.changes).await?;
+        let resolve = transaction.prepare_cached(RESOLVE_FAILURES).await?;
+        let resolved = transaction
+            .execute(&resolve, &[&batch.tenant, &name, &batch.partition, &batch.to.last_log_seq])
+            .await?;
+        transaction.commit().await?;
+        Ok(Committed::Done { resolved })
+    }
+}
+
+fn cursor_from(row: &tokio_postgres::Row) -> Result<Cursor, StoreError> {
+    Ok(Cursor {
+        generation: row.try_get(0)?,
+        last_log_seq: row.try_get(1)?,
+        applied_events: row.try_get(2)?,
+    })
+}
+
+// What exists stays as it is, unless the change comes earlier in the log: so partitions and
+// generations may be written in any order. Rows come in key order, so two writers lock alike.
+
+const NODES: &str = "INSERT INTO dg_cg_nodes AS kept
+        (tenant_id, generation, node_id, node_type, trace_id, log_seq, created_at, attrs)
+    SELECT $1::text, $2::integer, node_id, node_type, trace_id, log_seq, created_at, attrs::jsonb
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[])
+        AS change (node_id, node_type, trace_id, log_seq, created_at, attrs)
+    ON CONFLICT (tenant_id, generation, node_id) DO UPDATE SET trace_id = excluded.trace_id,
+        log_seq = excluded.log_seq, created_at = excluded.created_at, attrs = excluded.attrs
+    WHERE excluded.log_seq < kept.log_seq";
+
+const EDGES: &str = "INSERT INTO dg_cg_edges AS kept (tenant_id, generation, edge_id, edge_type,
+        from_node_id, to_node_id, trace_id, log_seq, created_at, attrs)
+    SELECT $1::text, $2::integer, edge_id, edge_type, from_node_id, to_node_id, trace_id, log_seq, created_at, attrs::jsonb
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[])
+        AS change (edge_id, edge_type, from_node_id, to_node_id, trace_id, log_seq, created_at, attrs)
+    ON CONFLICT (tenant_id, generation, edge_id) DO UPDATE SET edge_type = excluded.edge_type,
+        from_node_id = excluded.from_node_id, to_node_id = excluded.to_node_id,
+        trace_id = excluded.trace_id, log_seq = excluded.log_seq, created_at = excluded.created_at,
+        attrs = excluded.attrs
+    WHERE excluded.log_seq < kept.log_seq";
+
+const SUMMARIES: &str = "INSERT INTO dg_trace_summary (tenant_id, generation, trace_id, workflow, title,
+        primary_entity_type, primary_entity_system, primary_entity_id, outcome, started_at,
+        finished_at, event_count, last_log_seq)
+    SELECT $1::text, $2::integer, * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[])
+    ON CONFLICT (tenant_id, generation, trace_id) DO NOTHING";
+
+const FINISHES: &str = "UPDATE dg_trace_summary AS summary SET outcome = finish.outcome,
+        finished_at = finish.finished_at, event_count = summary.event_count + 1,
+        last_log_seq = finish.last_log_seq
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[])
+        AS finish (trace_id, outcome, finished_at, last_log_seq)
+    WHERE summary.tenant_id = $1 AND summary.generation = $2 AND summary.trace_id = finish.trace_id";
+
+const POLICY_EVALS: &str = "INSERT INTO dg_policy_eval_index AS kept (tenant_id, generation, index_id,
+        trace_id, policy_id, policy_version, log_seq, created_at)
+    SELECT $1::text, $2::integer, * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[])
+        AS change (index_id, trace_id, policy_id, policy_version, log_seq, created_at)
+    ON CONFLICT (tenant_id, generation, index_id) DO UPDATE SET trace_id = excluded.trace_id,
+        policy_id = excluded.policy_id, policy_version = excluded.policy_version,
+        log_seq = excluded.log_seq, created_at = excluded.created_at
+    WHERE excluded.log_seq < kept.log_seq";
+
+const PRECEDENTS: &str = "INSERT INTO dg_precedent_index (tenant_id, generation, source_event_id, log_seq,
+        trace_id, policy_id, policy_version, exception_id, primary_entity_type,
+        primary_entity_system, primary_entity_id)
+    SELECT $1::text, $2::integer, * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[])
+    ON CONFLICT (tenant_id, generation, source_event_id) DO UPDATE SET log_seq = excluded.log_seq,
+        trace_id = excluded.trace_id, policy_id = excluded.policy_id,
+        policy_version = excluded.policy_version, exception_id = excluded.exception_id,
+        primary_entity_type = excluded.primary_entity_type,
+        primary_entity_system = excluded.primary_entity_system,
+        primary_entity_id = excluded.primary_entity_id";
+
+struct Rows<'a> {
+    transaction: &'a Transaction<'a>,
+    tenant: &'a str,
+    generation: i32,
+}
+
+/// One column of rows, as an array.
+macro_rules! column {
+    ($rows:expr, $field:ident) => {
+        $rows.iter().map(|row| row.$field.clone()).collect::<Vec<_>>()
+    };
+}
+
+impl Rows<'_> {
+    async fn write(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.nodes(changes).await?;
+        self.edges(changes).await?;
+        self.summaries(changes).await?;
+        self.policy_evals(changes).await?;
+        self.precedents(changes).await
+    }
+
+    /// Runs a statement whose first two parameters are tenant and generation.
+    async fn execute(&self, sql: &str, columns: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
+        let statement = self.transaction.prepare_cached(sql).await?;
+        let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&self.tenant, &self.generation];
+        arguments.extend(columns);
+        Ok(self.transaction.execute(&statement, &arguments).await?)
+    }
+
+    async fn nodes(&self, changes: &Changes) -> Result<(), StoreError> {
+        let rows: Vec<_> = changes.nodes.values().collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (ids, types) = (column!(rows, node_id), column!(rows, node_type));
+        let (traces, seqs) = (column!(rows, trace_id), column!(rows, log_seq));
+        let (created, attrs) = (column!(rows, created_at), column!(rows, attrs));
+        self.execute(NODES, &[&ids, &types, &traces, &seqs, &created, &attrs]).await.map(drop)
+    }
+
+    async fn edges(&self, changes: &Changes) -> Result<(), StoreError> {
+        let rows: Vec<_> = changes.edges.values().collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (ids, types) = (column!(rows, edge_id), column!(rows, edge_type));
+        let (from, to) = (column!(rows, from_node_id), column!(rows, to_node_id));
+        let (traces, seqs) = (column!(rows, trace_id), column!(rows, log_seq));
+        let (created, attrs) = (column!(rows, created_at), column!(rows, attrs));
+        let columns: [&(dyn ToSql + Sync); 8] =
+            [&ids, &types, &from, &to, &traces, &seqs, &created, &attrs];
+        self.execute(EDGES, &columns).await.map(drop)
+    }
+
+    async fn summaries(&self, changes: &Changes) -> Result<(), StoreError> {
+        let (mut started, mut finished) = (Vec::new(), Vec::new());
+        for change in changes.summaries.values() {
+            match change {
+                SummaryChange::Insert(row) => started.push(row),
+                SummaryChange::Finish(end) => finished.push(end),
+            }
+        }
+        if !started.is_empty() {
+            let (traces, workflows) = (column!(started, trace_id), column!(started, workflow));
+            let (titles, types) = (column!(started, title), column!(started, primary_entity_type));
+            let (systems, ids) =
+                (column!(started, primary_entity_system), column!(started, primary_entity_id));
+            let (outcomes, starts) = (column!(started, outcome), column!(started, started_at));
+            let (ends, counts) = (column!(started, finished_at), column!(started, event_count));
+            let last = column!(started, last_log_seq);
+            let columns: [&(dyn ToSql + Sync); 11] = [
+                &traces, &workflows, &titles, &types, &systems, &ids, &outcomes, &starts, &ends,
+                &counts, &last,
+            ];
+            self.execute(SUMMARIES, &columns).await?;
+        }
+        if !finished.is_empty() {
+            let (traces, outcomes) = (column!(finished, trace_id), column!(finished, outcome));
+            let (ends, last) = (column!(finished, finished_at), column!(finished, last_log_seq));
+            let updated = self.execute(FINISHES, &[&traces, &outcomes, &ends, &last]).await?;
+            if updated != finished.len() as u64 {
+                let lacking = finished.len() as u64 - updated;
+                return Err(StoreError::internal(format!(
+                    "{lacking} finished traces have no summary row"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn policy_evals(&self, changes: &Changes) -> Result<(), StoreError> {
+        let rows: Vec<_> = changes.policy_evals.values().collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (ids, traces) = (column!(rows, index_id), column!(rows, trace_id));
+        let (policies, versions) = (column!(rows, policy_id), column!(rows, policy_version));
+        let (seqs, created) = (column!(rows, log_seq), column!(rows, created_at));
+        self.execute(POLICY_EVALS, &[&ids, &traces, &policies, &versions, &seqs, &created])
+            .await
+            .map(drop)
+    }
+
+    async fn precedents(&self, changes: &Changes) -> Result<(), StoreError> {
+        let rows: Vec<_> = changes.precedents.values().collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (ids, seqs) = (column!(rows, source_event_id), column!(rows, log_seq));
+        let (traces, policies) = (column!(rows, trace_id), column!(rows, policy_id));
+        let (versions, exceptions) = (column!(rows, policy_version), column!(rows, exception_id));
+        let (types, systems) =
+            (column!(rows, primary_entity_type), column!(rows, primary_entity_system));
+        let entities = column!(rows, primary_entity_id);
+        let columns: [&(dyn ToSql + Sync); 9] =
+            [&ids, &seqs, &traces, &policies, &versions, &exceptions, &types, &systems, &entities];
+        self.execute(PRECEDENTS, &columns).await.map(drop)
+    }
+}

@@ -1,0 +1,70 @@
+//! One query for all tenants: whose log is ahead of a projection.
+
+use crate::{Store, StoreError};
+
+/// A projection that has events to apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// The tenant.
+    pub tenant_id: String,
+    /// The projection.
+    pub projection_name: String,
+}
+
+/// The end of a tenant's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantHead {
+    /// The tenant.
+    pub tenant_id: String,
+    /// Its last number.
+    pub last_log_seq: i64,
+    /// How many events it has.
+    pub event_count: i64,
+}
+
+// A missing pointer or cursor is fully behind.
+const BEHIND: &str = "SELECT head.tenant_id, name.projection_name
+    FROM dg_tenant_heads AS head
+    CROSS JOIN unnest($1::text[]) AS name (projection_name)
+    LEFT JOIN dg_projections AS p
+        ON p.tenant_id = head.tenant_id AND p.projection_name = name.projection_name
+    LEFT JOIN dg_projection_cursors AS c
+        ON c.tenant_id = p.tenant_id AND c.projection_name = p.projection_name
+        AND c.generation = p.active_generation AND c.partition = 0
+    WHERE head.last_log_seq > coalesce(c.last_log_seq, 0)
+    ORDER BY head.tenant_id, name.projection_name";
+
+impl Store {
+    /// Every (tenant, projection) whose cursor is behind its tenant's head.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn behind(&self, projections: &[&str]) -> Result<Vec<Behind>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(BEHIND).await?;
+        let rows = client.query(&statement, &[&projections]).await?;
+        let behind = |row: &tokio_postgres::Row| {
+            Ok(Behind { tenant_id: row.try_get(0)?, projection_name: row.try_get(1)? })
+        };
+        rows.iter().map(behind).collect()
+    }
+
+    /// The heads of all tenants that have events, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn tenants(&self) -> Result<Vec<TenantHead>, StoreError> {
+        let client = self.client().await?;
+        let sql = "SELECT tenant_id, last_log_seq, event_count FROM dg_tenant_heads
+                   WHERE event_count > 0 ORDER BY tenant_id";
+        let rows = client.query(sql, &[]).await?;
+        let head = |row: &tokio_postgres::Row| {
+            Ok(TenantHead {
+                tenant_id: row.try_get(0)?,
+                last_log_seq: row.try_get(1)?,
+                event_count: row.try_get(2)?,
+            })
+        };
+        rows.iter().map(head).collect()
+    }
+}

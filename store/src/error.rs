@@ -1,0 +1,159 @@
+//! What can go wrong with Postgres, and the stable code of each.
+//!
+//! [`code_of_sqlstate`] is the one table from SQLSTATE to code.
+
+use std::time::Duration;
+
+use deadpool_postgres::PoolError;
+use dg_projections::{Code, Rejection};
+use tokio_postgres::error::SqlState;
+
+/// A failure of the store, with its stable code.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// The stable code.
+    pub code: Code,
+    /// One sentence for people, without secrets.
+    pub message: String,
+    /// The server's SQLSTATE, when it was the server that refused.
+    pub sqlstate: Option<String>,
+}
+
+impl StoreError {
+    /// A failure with a code and a message of ours.
+    pub fn new(code: Code, message: impl Into<String>) -> StoreError {
+        StoreError { code, message: message.into(), sqlstate: None }
+    }
+
+    /// A defect: something that no state of the database should cause.
+    pub fn internal(message: impl Into<String>) -> StoreError {
+        StoreError::new(Code::Internal, message)
+    }
+
+    pub(crate) fn timed_out(what: &str, after: Duration) -> StoreError {
+        StoreError::new(Code::Storage, format!("{what} took longer than {} ms", after.as_millis()))
+    }
+
+    /// The same as a refusal of one request.
+    pub fn to_rejection(&self) -> Rejection {
+        Rejection::new(self.code, self.message.clone())
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> StoreError {
+        match error.as_db_error() {
+            Some(refusal) => {
+                let state = refusal.code();
+                let detail = refusal.detail().map(|text| format!(" ({text})")).unwrap_or_default();
+                StoreError {
+                    code: code_of_sqlstate(state),
+                    message: format!("{}{detail} [SQLSTATE {}]", refusal.message(), state.code()),
+                    sqlstate: Some(state.code().to_owned()),
+                }
+            }
+            None => StoreError::new(code_of_client_error(&error), with_causes(&error)),
+        }
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> StoreError {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(kind) => {
+                let what = match kind {
+                    deadpool_postgres::TimeoutType::Wait => "no connection of the pool became free",
+                    deadpool_postgres::TimeoutType::Create => "the database did not answer in time",
+                    deadpool_postgres::TimeoutType::Recycle => "a pooled connection did not answer",
+                };
+                StoreError::new(Code::Storage, what)
+            }
+            PoolError::Closed => StoreError::new(Code::Storage, "the store is closed"),
+            other => StoreError::internal(other.to_string()),
+        }
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// An error that did not come from the server: a broken connection, unless a value of ours did not
+/// fit its column.
+fn code_of_client_error(error: &tokio_postgres::Error) -> Code {
+    let text = error.to_string();
+    let ours = [
+        "error serializing parameter",
+        "error deserializing column",
+        "invalid column",
+        "query returned",
+    ];
+    if ours.iter().any(|prefix| text.starts_with(prefix)) { Code::Internal } else { Code::Storage }
+}
+
+/// The table from SQLSTATE to stable code: first the states, then their classes.
+pub(crate) fn code_of_sqlstate(state: &SqlState) -> Code {
+    match state.code() {
+        "DG001" => return Code::EventSequenceInvalid, // ours: see V0001
+        "DG002" => return Code::Conflict,
+        "23505" => return Code::Conflict,        // unique_violation
+        "23514" => return Code::SchemaViolation, // check_violation
+        "25006" => return Code::Storage, // read_only_sql_transaction: a standby; the primary is elsewhere
+        "3D000" => return Code::Storage, // invalid_catalog_name: the database is not there (yet)
+        "55P03" => return Code::Storage, // lock_not_available
+        _ => {}
+    }
+    match &state.code()[..2] {
+        "08" => Code::Storage,         // connection exception
+        "28" => Code::Storage, // invalid authorization: the operator's to mend, then it works
+        "40" => Code::Storage, // transaction rollback: serialization, deadlock
+        "53" => Code::Storage, // insufficient resources: disk full, out of memory, too many connections
+        "57" => Code::Storage, // operator intervention: shutdown, cancelled statement
+        "58" => Code::Storage, // system error: I/O
+        "22" => Code::InvalidArgument, // data exception
+        _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sqlstate_we_meet_has_its_code() {
+        for (state, code) in [
+            ("DG001", Code::EventSequenceInvalid),
+            ("DG002", Code::Conflict),
+            ("23505", Code::Conflict),
+            ("23514", Code::SchemaViolation),
+            ("23502", Code::Internal),
+            ("22021", Code::InvalidArgument),
+            ("08006", Code::Storage),
+            ("25006", Code::Storage),
+            ("28P01", Code::Storage),
+            ("3D000", Code::Storage),
+            ("40001", Code::Storage),
+            ("40P01", Code::Storage),
+            ("53100", Code::Storage),
+            ("53300", Code::Storage),
+            ("55P03", Code::Storage),
+            ("57014", Code::Storage),
+            ("57P01", Code::Storage),
+            ("57P03", Code::Storage),
+            ("58030", Code::Storage),
+            ("42P01", Code::Internal),
+            ("42501", Code::Internal),
+            ("XX000", Code::Internal),
+        ] {
+            assert_eq!(code_of_sqlstate(&SqlState::from_code(state)), code, "{state}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Dead letters: what a projection could not apply, as rows.
+
+use dg_projections::Code;
+use dg_projections::projection::Projection;
+use time::OffsetDateTime;
+
+use crate::{Store, StoreError};
+
+/// A failure to record: one open failure a worker; the same one again counts as a retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFailure<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// The projection.
+    pub projection: Projection,
+    /// The partition, from 0.
+    pub partition: i32,
+    /// The event to blame: number, trace, identifier.
+    pub event: Option<(i64, &'a str, &'a str)>,
+    /// The stable code.
+    pub code: Code,
+    /// What is wrong and what to do.
+    pub message: &'a str,
+}
+
+/// A failure as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the contract's")]
+pub struct Failure {
+    pub failure_id: String,
+    pub tenant_id: String,
+    pub projection_name: String,
+    pub partition: i32,
+    pub log_seq: Option<i64>,
+    pub trace_id: Option<String>,
+    pub event_id: Option<String>,
+    pub error_code: String,
+    pub error_message: String,
+    pub recoverable: bool,
+    pub retry_count: i32,
+    pub status: String,
+    pub recorded_at: OffsetDateTime,
+    pub resolved_at: Option<OffsetDateTime>,
+}
+
+const RECORD: &str =
+    "INSERT INTO dg_projection_failures AS open (tenant_id, projection_name, partition,
+        log_seq, trace_id, event_id, error_code, error_message, recoverable)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    ON CONFLICT (tenant_id, projection_name, partition) WHERE status = 'open' DO UPDATE SET
+        retry_count = CASE WHEN open.log_seq IS NOT DISTINCT FROM excluded.log_seq
+            AND open.error_code = excluded.error_code THEN open.retry_count + 1 ELSE 0 END,
+        recorded_at = CASE WHEN open.log_seq IS NOT DISTINCT FROM excluded.log_seq
+            AND open.error_code = excluded.error_code THEN open.recorded_at ELSE now() END,
+        log_seq = excluded.log_seq, trace_id = excluded.trace_id, event_id = excluded.event_id,
+        error_code = excluded.error_code, error_message = excluded.error_message,
+        recoverable = excluded.recoverable";
+
+impl Store {
+    /// Records the open failure of a worker.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn record_failure(&self, failure: &NewFailure<'_>) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let (log_seq, trace_id, event_id) = match failure.event {
+            Some((log_seq, trace_id, event_id)) => (Some(log_seq), Some(trace_id), Some(event_id)),
+            None => (None, None, None),
+        };
+        let name = failure.projection.as_str();
+        let (code, recoverable) = (failure.code.as_str(), failure.code.is_recoverable());
+        client
+            .execute(
+                RECORD,
+                &[
+                    &failure.tenant,
+                    &name,
+                    &failure.partition,
+                    &log_seq,
+                    &trace_id,
+                    &event_id,
+                    &code,
+                    &failure.message,
+                    &recoverable,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// The failures of a tenant, newest first: the open ones, or all.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn failures(&self, tenant: &str, all: bool) -> Result<Vec<Failure>, StoreError> {
+        let client = self.client().await?;
+        let sql = "SELECT failure_id::text, tenant_id, projection_name, partition, log_seq, trace_id, event_id,
+                       error_code, error_message, recoverable, retry_count, status, recorded_at, resolved_at
+                   FROM dg_projection_failures WHERE tenant_id = $1 AND (status = 'open' OR $2)
+                   ORDER BY recorded_at DESC, failure_id";
+        let rows = client.query(sql, &[&tenant, &all]).await?;
+        rows.iter().map(failure_from).collect()
+    }
+}
+
+fn failure_from(row: &tokio_postgres::Row) -> Result<Failure, StoreError> {
+    Ok(Failure {
+        failure_id: row.try_get(0)?,
+        tenant_id: row.try_get(1)?,
+        projection_name: row.try_get(2)?,
+        partition: row.try_get(3)?,
+        log_seq: row.try_get(4)?,
+        trace_id: row.try_get(5)?,
+        event_id: row.try_get(6)?,
+        error_code: row.try_get(7)?,
+        error_message: row.try_get(8)?,
+        recoverable: row.try_get(9)?,
+        retry_count: row.try_get(10)?,
+        status: row.try_get(11)?,
+        recorded_at: row.try_get(12)?,
+        resolved_at: row.try_get(13)?,
+    })
+}
