@@ -1,4 +1,5 @@
 //! Whole logs in pages and partitions: however they are cut, the tables are the same.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

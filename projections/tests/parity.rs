@@ -1,4 +1,5 @@
 //! The parity vectors through the pure projections, on in-memory tables.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use dg_projections::event::{Keeping, LogEvent, parse_line};
 use dg_projections::json::{self, Json, canonical};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{PoolError, TimeoutType};
 use dg_projections::{Code, Rejection};
 use tokio_postgres::error::SqlState;
 
@@ -18,12 +18,19 @@ pub struct StoreError {
     pub message: String,
     /// The server's SQLSTATE, when it was the server that refused.
     pub sqlstate: Option<String>,
+    /// Whether the database as a whole is away, rather than this one request in trouble.
+    pub is_outage: bool,
 }
 
 impl StoreError {
     /// A failure with a code and a message of ours.
     pub fn new(code: Code, message: impl Into<String>) -> StoreError {
-        StoreError { code, message: message.into(), sqlstate: None }
+        StoreError { code, message: message.into(), sqlstate: None, is_outage: false }
+    }
+
+    /// The database cannot be reached or does not take work.
+    pub fn outage(message: impl Into<String>) -> StoreError {
+        StoreError { is_outage: true, ..StoreError::new(Code::Storage, message) }
     }
 
     /// A defect: something that no state of the database should cause.
@@ -51,9 +58,11 @@ impl From<tokio_postgres::Error> for StoreError {
                     code: code_of_sqlstate(state),
                     message: format!("{}{detail} [SQLSTATE {}]", refusal.message(), state.code()),
                     sqlstate: Some(state.code().to_owned()),
+                    is_outage: is_outage(state),
                 }
             }
-            None => StoreError::new(code_of_client_error(&error), with_causes(&error)),
+            None if is_ours(&error) => StoreError::internal(with_causes(&error)),
+            None => StoreError::outage(with_causes(&error)),
         }
     }
 }
@@ -62,13 +71,11 @@ impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> StoreError {
         match error {
             PoolError::Backend(error) => error.into(),
-            PoolError::Timeout(kind) => {
-                let what = match kind {
-                    deadpool_postgres::TimeoutType::Wait => "no connection of the pool became free",
-                    deadpool_postgres::TimeoutType::Create => "the database did not answer in time",
-                    deadpool_postgres::TimeoutType::Recycle => "a pooled connection did not answer",
-                };
-                StoreError::new(Code::Storage, what)
+            PoolError::Timeout(TimeoutType::Wait) => {
+                StoreError::new(Code::Storage, "no connection of the pool became free")
+            }
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+                StoreError::outage("the database did not answer in time")
             }
             PoolError::Closed => StoreError::new(Code::Storage, "the store is closed"),
             other => StoreError::internal(other.to_string()),
@@ -86,17 +93,24 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// An error that did not come from the server: a broken connection, unless a value of ours did not
-/// fit its column.
-fn code_of_client_error(error: &tokio_postgres::Error) -> Code {
+/// An error that did not come from the server is a broken connection, unless a value of ours did
+/// not fit its column.
+fn is_ours(error: &tokio_postgres::Error) -> bool {
     let text = error.to_string();
-    let ours = [
+    [
         "error serializing parameter",
         "error deserializing column",
         "invalid column",
         "query returned",
-    ];
-    if ours.iter().any(|prefix| text.starts_with(prefix)) { Code::Internal } else { Code::Storage }
+    ]
+    .iter()
+    .any(|prefix| text.starts_with(prefix))
+}
+
+/// States in which no other request would fare better.
+fn is_outage(state: &SqlState) -> bool {
+    matches!(&state.code()[..2], "08" | "28" | "3D")
+        || matches!(state.code(), "25006" | "53300" | "57P01" | "57P02" | "57P03")
 }
 
 /// The table from SQLSTATE to stable code: first the states, then their classes.

@@ -5,8 +5,8 @@
 //! `correlation_id` would otherwise be lost without a word; the three fields that an export adds
 //! are understood.
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::{Actor, ActorType, Event, EventType, Facts, Source, guard};
 use crate::error::{Code, Rejection};
@@ -198,6 +198,8 @@ impl Envelope {
         let text = self.0.get("occurred_at").and_then(Json::as_str).unwrap_or_default();
         // The parser also takes a space for the T, which RFC 3339 merely tolerates.
         let instant = OffsetDateTime::parse(text, &Rfc3339).ok();
+        // The end of the year 9999 west of Greenwich has no UTC: whoever converts it would panic.
+        let instant = instant.and_then(|instant| instant.checked_to_offset(UtcOffset::UTC));
         match instant.filter(|_| matches!(text.as_bytes().get(10), Some(b'T' | b't'))) {
             Some(instant) => Ok((text.to_owned(), instant)),
             None => Err(invalid(

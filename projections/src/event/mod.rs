@@ -55,7 +55,7 @@ pub struct Event {
     pub event_type: EventType,
     /// When it happened, byte for byte as given: RFC 3339 with an offset.
     pub occurred_at: String,
-    /// The same instant, for filters.
+    /// The same instant in UTC, for filters.
     pub occurred_instant: OffsetDateTime,
     /// Who produced it.
     pub source: Source,

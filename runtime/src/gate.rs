@@ -1,0 +1,214 @@
+//! The gate to the database: an actor that knows whether it is there, and a handle through which
+//! all work goes.
+//!
+//! Invariants:
+//! - the gate starts whether or not the database is there;
+//! - while it is away, work is refused at once and one probe at a time looks for it, at growing
+//!   intervals; the first answer opens the gate again;
+//! - workers together never use more than their permits, so an operator's request finds a
+//!   connection.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dg_projections::Code;
+use dg_store::{Store, StoreError};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use time::OffsetDateTime;
+use tokio::sync::{Semaphore, watch};
+
+const PROBE_FIRST: Duration = Duration::from_millis(100);
+const PROBE_LAST: Duration = Duration::from_secs(2);
+
+/// Whether the database is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseState {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down {
+        /// Since when.
+        since: OffsetDateTime,
+        /// What was said last.
+        reason: String,
+        /// How often it was looked for since.
+        probes: u32,
+    },
+}
+
+/// The way to the database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    store: Store,
+    state: watch::Receiver<DatabaseState>,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
+    actor: ActorRef<GateMsg>,
+}
+
+impl Gate {
+    /// Starts the gate's actor.
+    pub(crate) async fn start(
+        store: Store,
+        worker_permits: usize,
+        timeout: Duration,
+    ) -> Result<Gate, ractor::SpawnErr> {
+        let (publish, state) = watch::channel(DatabaseState::Up);
+        let arguments = GateState { store: store.clone(), publish };
+        let (actor, _) = Actor::spawn(None, GateActor, arguments).await?;
+        Ok(Gate { store, state, permits: Arc::new(Semaphore::new(worker_permits)), timeout, actor })
+    }
+
+    /// Whether the database is there.
+    pub fn state(&self) -> DatabaseState {
+        self.state.borrow().clone()
+    }
+
+    /// The store itself, for reads that stream for longer than a request may take.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Does a request's work at the database.
+    ///
+    /// # Errors
+    /// `storage` at once while the database is away, or when the work takes too long; otherwise the
+    /// work's own.
+    pub async fn run<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        if let DatabaseState::Down { reason, .. } = &*self.state.borrow() {
+            return Err(StoreError::outage(format!("the database is away: {reason}")));
+        }
+        let outcome = match tokio::time::timeout(self.timeout, work(self.store.clone())).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let message =
+                    format!("no answer from the database in {} ms", self.timeout.as_millis());
+                Err(StoreError::new(Code::Storage, message))
+            }
+        };
+        if let Err(error) = &outcome {
+            self.report(error);
+        }
+        outcome
+    }
+
+    /// Does a worker's work, when a permit is free.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn work<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let permit = self.permits.acquire().await;
+        let _permit = permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))?;
+        self.run(work).await
+    }
+
+    /// Takes note of a failure; one that means that the database is away closes the gate.
+    pub fn report(&self, error: &StoreError) {
+        if error.is_outage {
+            // A gate that has stopped has nothing to note any more.
+            let _ = self.actor.cast(GateMsg::Failed(error.message.clone()));
+        }
+    }
+
+    pub(crate) async fn stop(&self, deadline: Duration) {
+        self.permits.close();
+        self.actor.stop(None);
+        // Whatever the outcome, closing the pool ends it.
+        let _ = self.actor.wait(Some(deadline)).await;
+        self.store.close();
+    }
+}
+
+struct GateActor;
+
+struct GateState {
+    store: Store,
+    publish: watch::Sender<DatabaseState>,
+}
+
+#[derive(Debug)]
+enum GateMsg {
+    Failed(String),
+    Probe,
+    Probed(Result<(), String>),
+}
+
+impl Actor for GateActor {
+    type Msg = GateMsg;
+    type State = GateState;
+    type Arguments = GateState;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<GateMsg>,
+        state: GateState,
+    ) -> Result<GateState, ActorProcessingErr> {
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<GateMsg>,
+        message: GateMsg,
+        state: &mut GateState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            GateMsg::Failed(reason) => state.close(&myself, reason),
+            GateMsg::Probe => state.probe(&myself),
+            GateMsg::Probed(outcome) => state.probed(&myself, outcome),
+        }
+        Ok(())
+    }
+}
+
+impl GateState {
+    fn close(&self, myself: &ActorRef<GateMsg>, reason: String) {
+        if *self.publish.borrow() != DatabaseState::Up {
+            return; // a probe is under way
+        }
+        tracing::warn!(code = "storage", %reason, "database away");
+        let since = OffsetDateTime::now_utc();
+        self.publish.send_replace(DatabaseState::Down { since, reason, probes: 0 });
+        myself.send_after(PROBE_FIRST, || GateMsg::Probe);
+    }
+
+    /// Beside the actor, so that it answers while the database does not.
+    fn probe(&self, myself: &ActorRef<GateMsg>) {
+        let (store, myself) = (self.store.clone(), myself.clone());
+        tokio::spawn(async move {
+            let outcome = store.ping().await.map_err(|error| error.message);
+            let _ = myself.cast(GateMsg::Probed(outcome));
+        });
+    }
+
+    fn probed(&self, myself: &ActorRef<GateMsg>, outcome: Result<(), String>) {
+        let DatabaseState::Down { since, probes, .. } = self.publish.borrow().clone() else {
+            return;
+        };
+        match outcome {
+            Ok(()) => {
+                let seconds = (OffsetDateTime::now_utc() - since).as_seconds_f64();
+                tracing::info!(seconds, probes, "database back");
+                self.publish.send_replace(DatabaseState::Up);
+            }
+            Err(reason) => {
+                self.publish.send_replace(DatabaseState::Down {
+                    since,
+                    reason,
+                    probes: probes + 1,
+                });
+                let wait = PROBE_FIRST.saturating_mul(1 << probes.min(10)).min(PROBE_LAST);
+                myself.send_after(wait, || GateMsg::Probe);
+            }
+        }
+    }
+}

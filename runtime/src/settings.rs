@@ -1,0 +1,26 @@
+//! What the runtime is told.
+
+use std::time::Duration;
+
+use dg_projections::projection::Projection;
+
+use crate::worker::RetryPolicy;
+
+/// Settings of a runtime; the meaning of each is that of the configuration key of its name.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which projections to keep.
+    pub projections: Vec<Projection>,
+    /// Events a batch at most.
+    pub batch_size: i64,
+    /// Between two looks for events written elsewhere.
+    pub poll_interval: Duration,
+    /// When and how often to try again.
+    pub retry: RetryPolicy,
+    /// The longest that one piece of work may take at the database.
+    pub storage_timeout: Duration,
+    /// Connections that workers may use at once.
+    pub worker_permits: usize,
+    /// Shown as the owner of this runtime's workers.
+    pub owner: String,
+}

@@ -1,0 +1,105 @@
+//! What a worker does at the database: each effect is one awaited call that ends in one input.
+
+use dg_projections::projection::{Projected, Traces, project};
+use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError};
+
+use super::actor::WorkerKey;
+use super::policy::Failure;
+use super::state::Input;
+use crate::gate::Gate;
+
+pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
+    let loaded = gate.work(|store| async move {
+        store.open_cursor(&key.tenant_id, key.projection, key.partition).await
+    });
+    match loaded.await {
+        Ok(cursor) => Input::CursorLoaded(cursor),
+        Err(error) => Input::Failed(Failure::from(&error)),
+    }
+}
+
+/// Reads the page after `from`, projects it, and commits what could be applied.
+pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit: i64) -> Input {
+    let read = gate.work(|store| async move {
+        store.read_page(&key.tenant_id, key.projection, from.last_log_seq, limit).await
+    });
+    let page = match read.await {
+        Ok(page) => page,
+        Err(error) => return Input::Failed(Failure::from(&error)),
+    };
+    let at_tail = (page.events.len() as i64) < limit;
+    let (projected, to) = match project_page(key, from, &page) {
+        Ok(outcome) => outcome,
+        Err(failure) => return Input::Failed(failure),
+    };
+    if projected.applied > 0 {
+        match commit(gate, key, from, to, &projected).await {
+            Ok(Committed::Done { resolved }) => log_resolved(key, resolved),
+            Ok(Committed::Superseded) => return Input::Superseded,
+            Err(error) => return Input::Failed(Failure::from(&error)),
+        }
+    }
+    match &projected.poison {
+        Some(poison) => Input::Failed(Failure::from(poison)),
+        None => Input::Applied { to, at_tail },
+    }
+}
+
+/// The changes of a page and the cursor after those that could be applied.
+fn project_page(
+    key: &WorkerKey,
+    from: Cursor,
+    page: &Page,
+) -> Result<(Projected, Cursor), Failure> {
+    let mut traces = Traces::load(page.resumed.clone(), &page.recalled)
+        .map_err(|poison| Failure::from(&poison))?;
+    let projected = project(key.projection, &page.events, &mut traces);
+    let last =
+        page.events[..projected.applied].last().map_or(from.last_log_seq, |event| event.log_seq);
+    let applied_events = from.applied_events + projected.applied as i64;
+    Ok((projected, Cursor { last_log_seq: last, applied_events, ..from }))
+}
+
+async fn commit(
+    gate: &Gate,
+    key: &WorkerKey,
+    from: Cursor,
+    to: Cursor,
+    projected: &Projected,
+) -> Result<Committed, StoreError> {
+    let batch = Commit {
+        tenant: &key.tenant_id,
+        projection: key.projection,
+        partition: key.partition,
+        from,
+        to,
+        changes: &projected.changes,
+    };
+    let batch = &batch;
+    gate.work(|store| async move { store.commit(batch).await }).await
+}
+
+fn log_resolved(key: &WorkerKey, resolved: u64) {
+    if resolved > 0 {
+        tracing::info!(tenant = %key.tenant_id, projection = %key.projection, resolved, "failure resolved");
+    }
+}
+
+/// Writes the dead letter.
+pub(super) async fn record(gate: &Gate, key: &WorkerKey, failure: &Failure) -> Input {
+    let event = failure.event.as_ref();
+    let event = event.map(|(log_seq, trace, event)| (*log_seq, trace.as_str(), event.as_str()));
+    let row = NewFailure {
+        tenant: &key.tenant_id,
+        projection: key.projection,
+        partition: key.partition,
+        event,
+        code: failure.code,
+        message: &failure.message,
+    };
+    let row = &row;
+    match gate.work(|store| async move { store.record_failure(row).await }).await {
+        Ok(()) => Input::Recorded,
+        Err(error) => Input::Failed(Failure::from(&error)),
+    }
+}

@@ -1,0 +1,23 @@
+//! A projection worker: one actor a tenant, projection and partition.
+//!
+//! ```text
+//!             LoadCursor            ApplyPage (until the tail)
+//!  Starting ─────────────► CatchingUp ───────────► Idle
+//!     ▲  ▲                   │  │  ▲                │
+//!     │  └── superseded ─────┘  │  └───── woken ─────┘
+//!     │                         ├── storage ──► Retrying ── timer ──► Starting
+//!     │                         └── poison ───► Failed (dead letter written)
+//!     └────────────────────── retry requested ────┘
+//! ```
+//! [`step`] and [`decide`] are pure and total; [`actor`](self) is the shell that performs effects.
+//! Leaving `Retrying` reloads the cursor: whether the batch before was committed is then known.
+
+mod actor;
+mod effects;
+mod policy;
+mod state;
+
+pub use actor::{LastError, WorkerKey, WorkerSnapshot};
+pub(crate) use actor::{Worker, WorkerArguments, WorkerMsg};
+pub use policy::{Failure, FailureClass, RetryPolicy, Verdict, decide};
+pub use state::{Effect, IllegalTransition, Input, Machine, State, TimerId, step};
