@@ -1,0 +1,142 @@
+//! Merges the sources: every value checked, the highest one kept with where it came from.
+
+use std::collections::BTreeMap;
+
+use super::check::check;
+use super::env::{Inputs, env_entries, flag_entries, unknown_variables};
+use super::file;
+use super::keys::{Fallback, KEYS, Key};
+use super::problem::{Position, Problem, Source};
+use super::value::{Raw, Value};
+
+/// A value that a source gives for a key.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The key.
+    pub(super) key: &'static Key,
+    /// The value as given, or why it could not be read.
+    pub(super) raw: Result<Raw, String>,
+    /// Where it came from.
+    pub(super) source: Source,
+    /// The place, in a file.
+    pub(super) position: Option<Position>,
+    /// Whether the source belongs to others too, and matters only when nothing ranks above it.
+    pub(super) shared: bool,
+}
+
+/// The value of a key in effect; `None` when it has none.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// The value.
+    pub(super) value: Option<Value>,
+    /// Where it came from.
+    pub(super) source: Source,
+}
+
+/// The outcome of a merge. Without problems there is a setting for every key.
+#[derive(Debug)]
+pub(super) struct Merged {
+    /// Settings by key; those whose value in effect is a problem are missing.
+    pub(super) settings: BTreeMap<&'static str, Setting>,
+    /// What is wrong: lowest source first, in a file from top to bottom.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Merges everything the inputs lead to.
+pub(super) fn merge(inputs: &Inputs) -> Merged {
+    let (mut entries, mut problems) = file::entries(inputs);
+    entries.extend(env_entries(inputs));
+    entries.extend(flag_entries(inputs));
+    problems.extend(unknown_variables(inputs));
+    problems.extend(unknown_flags(inputs));
+    let mut settings = BTreeMap::new();
+    for key in KEYS {
+        let of_key: Vec<_> = entries.iter().filter(|entry| entry.key.name == key.name).collect();
+        if let Some(setting) = resolve(key, &of_key, &settings, &mut problems) {
+            settings.insert(key.name, setting);
+        }
+    }
+    problems.extend(retry_order(&settings));
+    problems.sort_by_key(|problem| (problem.source.rank(), problem.position));
+    Merged { settings, problems }
+}
+
+/// The setting of one key from its entries, lowest first; `None` when that value is a problem.
+fn resolve(
+    key: &'static Key,
+    entries: &[&Entry],
+    settings: &BTreeMap<&'static str, Setting>,
+    problems: &mut Vec<Problem>,
+) -> Option<Setting> {
+    let Some((highest, below)) = entries.split_last() else {
+        return fallback(key, settings, problems);
+    };
+    for entry in below.iter().filter(|entry| !entry.shared) {
+        checked(entry, problems);
+    }
+    let value = Some(checked(highest, problems)?);
+    Some(Setting { value, source: highest.source.clone() })
+}
+
+fn checked(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Value> {
+    let value = entry.raw.as_ref().map_err(Clone::clone).and_then(|raw| check(entry.key.kind, raw));
+    value.map_err(|message| problems.push(problem(entry, message))).ok()
+}
+
+fn problem(entry: &Entry, message: String) -> Problem {
+    let (key, source) = (entry.key, entry.source.clone());
+    Problem { position: entry.position, ..Problem::new(key.name, source, message, key.accepted()) }
+}
+
+/// The default. One derived from another key can be out of range; the others never are.
+fn fallback(
+    key: &'static Key,
+    settings: &BTreeMap<&'static str, Setting>,
+    problems: &mut Vec<Problem>,
+) -> Option<Setting> {
+    let raw = match key.fallback {
+        Fallback::Unset => return Some(Setting { value: None, source: Source::Default }),
+        Fallback::Text(text) => Raw::from_text(key.kind, text),
+        Fallback::InDataDir(file) => {
+            let Some(Value::Path(dir)) = settings.get("data_dir")?.value.as_ref() else {
+                return None;
+            };
+            Raw::Text(dir.join(file).to_string_lossy().into_owned())
+        }
+    };
+    let source = Source::Default;
+    let entry = Entry { key, raw: Ok(raw), source, position: None, shared: false };
+    let value = Some(checked(&entry, problems)?);
+    Some(Setting { value, source: entry.source })
+}
+
+/// Flags that name no key: a mistake of the caller, told rather than dropped.
+fn unknown_flags(inputs: &Inputs) -> Vec<Problem> {
+    let known = |id: &str| KEYS.iter().any(|key| key.name == id || key.flag_alias == Some(id));
+    let unknown = inputs.flags.keys().filter(|id| !known(id));
+    unknown
+        .map(|id| super::env::unknown_key((*id).to_owned(), Source::Flag(format!("--{id}"))))
+        .collect()
+}
+
+/// The first wait of a retry may not be longer than the longest. Tells it of the key that was set.
+fn retry_order(settings: &BTreeMap<&'static str, Setting>) -> Option<Problem> {
+    let count = |name| match settings.get(name) {
+        Some(Setting { value: Some(Value::Count(number)), source }) => Some((*number, source)),
+        _ => None,
+    };
+    let (base, base_source) = count("projection_retry_base_ms")?;
+    let (max, max_source) = count("projection_retry_max_ms")?;
+    if base <= max {
+        return None;
+    }
+    Some(if *base_source == Source::Default {
+        let message = format!("{max} is below projection_retry_base_ms ({base}, default)");
+        let accepted = format!("{base} or more");
+        Problem::new("projection_retry_max_ms", max_source.clone(), message, accepted)
+    } else {
+        let message = format!("{base} is above projection_retry_max_ms ({max}, {max_source})");
+        let accepted = format!("{max} or less");
+        Problem::new("projection_retry_base_ms", base_source.clone(), message, accepted)
+    })
+}

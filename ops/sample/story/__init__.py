@@ -1,0 +1,1 @@
+"""The sample log: three tenants, one autumn."""
