@@ -1,5 +1,23 @@
 //! How people drive DecisionGraph: the daemon, its admin socket, its command line.
+//!
+//! ```text
+//! cli ── commands ── client ══ Unix socket ══ server ── runtime ── store
+//!                 └─ direct ───────────────────────────────────── store   (verify, parity, migrate)
+//! daemon: configuration, embedded Postgres, schema, runtime, server, signals
+//! ```
+//! The wire types are [`wire`]'s: what the runtime and the store know becomes the JSON of the
+//! contract there and nowhere else.
 
+pub mod cli;
+pub mod client;
+mod commands;
 pub mod config;
+pub mod daemon;
 pub mod embedded;
+pub mod failure;
 pub mod generate;
+mod logging;
+pub mod output;
+pub mod parity;
+mod server;
+pub mod wire;

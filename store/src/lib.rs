@@ -13,6 +13,7 @@
 mod append;
 mod commit;
 mod database;
+mod databases;
 mod digests;
 mod directory;
 mod error;
@@ -28,6 +29,7 @@ mod verify;
 pub use append::{Answer, BatchRefusal};
 pub use commit::{Commit, Committed, Cursor};
 pub use database::{Options, Store};
+pub use databases::{Reached, create_database, drop_database, ensure_database};
 pub use digests::{DigestName, StoredDigest};
 pub use directory::{Behind, TenantHead};
 pub use error::StoreError;

@@ -1,16 +1,22 @@
 //! Decoding of columns that need more than a type, and streams of projection rows in key order.
 
+use std::collections::BTreeMap;
+
 use deadpool_postgres::Transaction;
 use dg_projections::hash::Hash;
 use dg_projections::json::{self, Json};
+use dg_projections::model::Tables;
+use dg_projections::projection::Projection;
 use dg_projections::rows::{
     EdgeRow, NodeRow, PolicyEvalRow, PrecedentRow, Row as ProjectionRow, SummaryRow,
 };
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
+use crate::database::snapshot;
+use crate::digests::active_cursor;
 
 /// 32 bytes.
 pub(crate) fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
@@ -157,4 +163,40 @@ impl StoredRow for PrecedentRow {
             primary_entity_id: row.try_get(8)?,
         })
     }
+}
+
+impl crate::Store {
+    /// All rows of a tenant's active generations, in memory: for comparisons of small tenants.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn tables(&self, tenant: &str) -> Result<Tables, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = snapshot(&mut client, true).await?;
+        let mut generations = Vec::new();
+        for projection in Projection::ALL {
+            let cursor = active_cursor(&transaction, tenant, projection).await?;
+            generations.push(cursor.map_or(0, |cursor| cursor.generation));
+        }
+        let [graph, summary, precedent] = generations[..] else {
+            return Err(StoreError::internal("there are three projections"));
+        };
+        Ok(Tables {
+            nodes: table(&transaction, tenant, graph).await?,
+            edges: table(&transaction, tenant, graph).await?,
+            summaries: table(&transaction, tenant, summary).await?,
+            policy_evals: table(&transaction, tenant, precedent).await?,
+            precedents: table(&transaction, tenant, precedent).await?,
+        })
+    }
+}
+
+async fn table<R: StoredRow>(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    generation: i32,
+) -> Result<BTreeMap<String, R>, StoreError> {
+    let rows = stream::<R>(transaction, tenant, generation).await?;
+    let keyed = rows.map(|row| row.map(|row| (row.key().to_owned(), row)));
+    keyed.try_collect().await
 }

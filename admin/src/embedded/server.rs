@@ -10,12 +10,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use dg_store::Reached;
 use nix::sys::signal::Signal;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Account;
-use super::database::{self, Attempt};
+use super::database;
 use super::discover::Binaries;
 use super::error::EmbeddedError;
 use super::layout::Layout;
@@ -103,13 +104,13 @@ impl Server {
         let mut sign_of_life = Instant::now();
         loop {
             match database::ensure(&self.layout).await? {
-                Attempt::Done => return Ok(()),
-                Attempt::Starting => sign_of_life = Instant::now(),
-                Attempt::Unreachable(last) if sign_of_life.elapsed() > SILENCE => {
+                Reached::Ready => return Ok(()),
+                Reached::Starting => sign_of_life = Instant::now(),
+                Reached::Unreachable(last) if sign_of_life.elapsed() > SILENCE => {
                     let (log, tail) = (self.layout.log.clone(), self.log_tail());
                     return Err(EmbeddedError::NotReady { last, log, tail });
                 }
-                Attempt::Unreachable(_) => {}
+                Reached::Unreachable(_) => {}
             }
             if let Ok(status) = timeout(POLL, self.exited()).await {
                 // What it wrote last may come a moment after its end is seen.

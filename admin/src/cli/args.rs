@@ -1,0 +1,206 @@
+//! The commands and their arguments.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use crate::config::serve_flags;
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("decisiongraph")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The projection runtime of DecisionGraph: keeps decisions, projects them, proves the result")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(globals())
+        .subcommands(run_commands())
+        .subcommands(log_commands())
+        .subcommands(read_commands())
+        .subcommands(operate_commands())
+        .subcommands(prove_commands())
+}
+
+fn globals() -> Vec<Arg> {
+    let globals = [
+        value("config", "FILE", "the configuration file").value_parser(value_parser!(PathBuf)),
+        value("socket", "PATH", "the daemon's admin socket"),
+        value("tenant", "T", "the tenant [default: default]").short('t'),
+        value("output", "FORMAT", "how to print: table, json or jsonl")
+            .short('o')
+            .value_parser(["table", "json", "jsonl"])
+            .default_value("table"),
+        switch("no-color", "never colour the output"),
+        switch("verbose", "say more on standard error").short('v'),
+    ];
+    globals.into_iter().map(|arg| arg.global(true)).collect()
+}
+
+fn value(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value_name).help(help)
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
+}
+
+fn position(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name(value_name).help(help).required(true)
+}
+
+fn number(name: &'static str, help: &'static str) -> Arg {
+    value(name, "N", help).value_parser(value_parser!(u64))
+}
+
+fn run_commands() -> Vec<Command> {
+    vec![
+        Command::new("serve").about("run the daemon in the foreground").args(serve_flags()),
+        Command::new("demo")
+            .about("serve, load the sample log, show what can be asked")
+            .arg(switch("keep-running", "go on serving afterwards"))
+            .args(serve_flags()),
+        Command::new("migrate")
+            .about("bring the schema of a database up to date")
+            .subcommand(Command::new("status").about("the schema's version, and drift"))
+            .args(direct_flags()),
+        Command::new("psql")
+            .about("psql on the daemon's database")
+            .arg(
+                Arg::new("args")
+                    .value_name("ARGS")
+                    .num_args(0..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .help("arguments for psql"),
+            )
+            .args(direct_flags()),
+        Command::new("config")
+            .about("the effective configuration and where each value comes from")
+            .subcommand(Command::new("check").about("whether it is valid").args(serve_flags()))
+            .args(serve_flags()),
+    ]
+}
+
+/// What a command needs to find the database by itself.
+fn direct_flags() -> Vec<Arg> {
+    let wanted = ["database_url", "data_dir", "postgres_bin_dir", "storage_timeout_ms"];
+    serve_flags().into_iter().filter(|arg| wanted.contains(&arg.get_id().as_str())).collect()
+}
+
+fn log_commands() -> Vec<Command> {
+    let file = || {
+        Arg::new("file")
+            .value_name("FILE")
+            .help("JSON Lines; - is standard input")
+            .default_value("-")
+    };
+    vec![
+        Command::new("append")
+            .about("append events, one JSON answer a line")
+            .arg(file())
+            .arg(switch("atomic", "all of them or none")),
+        Command::new("import")
+            .about("append many events, with a progress bar; can be repeated at any time")
+            .arg(file())
+            .arg(switch("keep-log-seq", "keep the numbers of an exported log (empty tenant only)")),
+        Command::new("export").about("the tenant's log as JSON Lines"),
+        Command::new("events").about("list events").args([
+            value("trace-id", "ID", "only of this trace"),
+            value("event-type", "TYPE", "only of this type"),
+            number("since-log-seq", "after this number"),
+            number("until-log-seq", "up to this number"),
+            value("since-occurred-at", "TIME", "after this instant"),
+            value("until-occurred-at", "TIME", "up to this instant"),
+            number("limit", "at most so many [default: 100]"),
+        ]),
+        Command::new("trace")
+            .about("the events of a trace")
+            .arg(position("trace", "ID", "the trace"))
+            .arg(number("since-trace-seq", "after this number")),
+        Command::new("generate").about("a deterministic, valid log as JSON Lines").args([
+            number("traces", "traces in all").default_value("1000"),
+            number("events-per-trace", "events a trace").default_value("8"),
+            number("payload-bytes", "bytes of each payload").default_value("510"),
+            number("tenants", "tenants that share the traces").default_value("1"),
+            number("seed", "another seed, another log").default_value("1"),
+        ]),
+    ]
+}
+
+fn node_arguments() -> [Arg; 2] {
+    [
+        position("kind", "KIND", "the kind of node, such as trace, entity or policy"),
+        position("id", "ID", "the rest of its key, such as account:42"),
+    ]
+}
+
+fn read_commands() -> Vec<Command> {
+    vec![
+        Command::new("summary").about("a trace at a glance").arg(position(
+            "trace",
+            "ID",
+            "the trace",
+        )),
+        Command::new("graph").about("the graph around a node").args(node_arguments()).args([
+            number("depth", "edges away from the node, 0 to 10 [default: 1]"),
+            number("max-nodes", "at most so many nodes [default: 100]"),
+            number("max-edges", "at most so many edges [default: 100]"),
+            value("node-type", "KIND,...", "only nodes of these kinds"),
+            value("edge-type", "TYPE,...", "only edges of these types"),
+        ]),
+        Command::new("edges").about("the edges of a node").args(node_arguments()).args([
+            value("direction", "WAY", "incoming, outgoing or both")
+                .value_parser(["incoming", "outgoing", "both"]),
+            number("limit", "at most so many [default: 100]"),
+            value("cursor", "CURSOR", "where the page before ended"),
+        ]),
+        Command::new("precedents").about("finished traces that decided alike").args([
+            value("policy", "ID", "that evaluated this policy"),
+            value("policy-version", "VERSION", "in this version"),
+            value("outcome", "OUTCOME", "that ended so"),
+            value("entity-type", "TYPE", "about an entity of this type"),
+            value("entity-id", "ID", "about this entity"),
+            number("limit", "at most so many [default: 100]"),
+        ]),
+    ]
+}
+
+fn operate_commands() -> Vec<Command> {
+    vec![
+        Command::new("status").about("the daemon at a glance"),
+        Command::new("health").about("how far each projection is").args([
+            switch("all-tenants", "of every tenant"),
+            switch("digests", "refresh the digests first"),
+            switch(
+                "check",
+                "answer as a monitoring plug-in: 0 current, 1 behind, 2 failed, 3 unknown",
+            ),
+        ]),
+        Command::new("workers").about("the workers and what they do").arg(value(
+            "state",
+            "S",
+            "only those in this state",
+        )),
+        Command::new("failures").about("dead letters").arg(switch("all", "resolved ones too")),
+        Command::new("retry").about("let a failed worker try again now").arg(position(
+            "projection",
+            "PROJECTION",
+            "its projection",
+        )),
+    ]
+}
+
+fn prove_commands() -> Vec<Command> {
+    vec![
+        Command::new("digest")
+            .about("the four digests and the cursor each stands for")
+            .arg(switch("fresh", "compute them anew")),
+        Command::new("verify")
+            .about("project the whole log in memory and compare every row; changes nothing")
+            .args(direct_flags()),
+        Command::new("parity")
+            .about("run bundles of scenarios through the real pipeline in a scratch database")
+            .arg(Arg::new("files").value_name("FILE").num_args(1..).required(true).help("bundles"))
+            .args(direct_flags()),
+    ]
+}

@@ -1,0 +1,117 @@
+//! The command line: arguments to commands, failures to lines and exit codes.
+
+mod args;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use dg_projections::Code;
+use dg_projections::event::DEFAULT_TENANT;
+
+use crate::client::Client;
+use crate::commands;
+use crate::config::{Config, Inputs, client_socket, flags_from};
+use crate::failure::Failure;
+use crate::output::{Format, Output, note, pretty};
+
+pub use args::command;
+
+/// What every command may use.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The arguments of the command.
+    pub(crate) args: ArgMatches,
+    /// How to print.
+    pub(crate) output: Output,
+    /// `--tenant`, if it was given.
+    tenant: Option<String>,
+    config_file: Option<PathBuf>,
+}
+
+impl Session {
+    pub(crate) fn new(args: ArgMatches) -> Session {
+        let format = match args.get_one::<String>("output").map(String::as_str) {
+            Some("json") => Format::Json,
+            Some("jsonl") => Format::Jsonl,
+            _ => Format::Table,
+        };
+        let output = Output::new(format, args.get_flag("no-color"));
+        let tenant = args.get_one::<String>("tenant").cloned();
+        let config_file = args.get_one::<PathBuf>("config").cloned();
+        Session { args, output, tenant, config_file }
+    }
+
+    /// The tenant to ask for.
+    pub(crate) fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or(DEFAULT_TENANT)
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs::from_process(self.config_file.clone(), flags_from(&self.args))
+    }
+
+    /// The whole configuration.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.inputs())?)
+    }
+
+    /// A way to the daemon.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(client_socket(&self.inputs())?, self.tenant.clone()))
+    }
+
+    /// A way to the daemon, asking for this tenant.
+    pub(crate) fn client_for(&self, tenant: &str) -> Result<Client, Failure> {
+        Ok(Client::new(client_socket(&self.inputs())?, Some(tenant.to_owned())))
+    }
+
+    /// A text argument.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.args.get_one::<String>(name).cloned()
+    }
+
+    /// An argument that the command line demands.
+    pub(crate) fn required(&self, name: &str) -> Result<String, Failure> {
+        self.text(name)
+            .ok_or_else(|| Failure::new(Code::InvalidArgument, format!("{name} is missing")))
+    }
+
+    /// A flag as a query parameter.
+    pub(crate) fn flag(&self, name: &str) -> Option<String> {
+        self.args.get_flag(name).then(|| "true".to_owned())
+    }
+}
+
+/// Runs the command line; never panics on what it is given.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = command().get_matches_from(arguments);
+    let Some((name, matches)) = matches.subcommand() else { return ExitCode::from(2) };
+    let session = Session::new(matches.clone());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&session, &Failure::from(error)),
+    };
+    let outcome = runtime.block_on(commands::run(name, &session));
+    // A blocked read of standard input must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(&session, &failure),
+    }
+}
+
+fn report(session: &Session, failure: &Failure) -> ExitCode {
+    match session.output.format {
+        Format::Table => {
+            note(&format!("error: {}: {}", failure.code, failure.message));
+            if let Some(help) = &failure.help {
+                note(&format!("help: {help}"));
+            }
+        }
+        Format::Json => note(&pretty(&failure.to_json())),
+        Format::Jsonl => note(&dg_projections::json::canonical(&failure.to_json())),
+    }
+    ExitCode::from(failure.exit)
+}

@@ -1,0 +1,175 @@
+//! The client of the admin socket.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dg_projections::Code;
+use dg_projections::json::{self, Json};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::failure::{Failure, exit};
+use crate::server::encode;
+
+/// A daemon that accepts connections but gives no sign of life for so long is not reachable.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Query parameters; those without a value are left out.
+pub type Parameters<'a> = &'a [(&'a str, Option<String>)];
+
+/// A way to the daemon at a socket, asking for one tenant.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+    tenant: Option<String>,
+}
+
+impl Client {
+    /// Nothing is connected before the first request. Without a tenant the daemon's default counts.
+    pub fn new(socket: PathBuf, tenant: Option<String>) -> Client {
+        Client { socket, tenant }
+    }
+
+    /// The `data` of a GET.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or exit 69 when there is no daemon.
+    pub async fn get(&self, path: &str, parameters: Parameters<'_>) -> Result<Json, Failure> {
+        let request =
+            self.request(Method::GET, path, parameters, "application/json", Bytes::new())?;
+        data(self.send(request).await?).await
+    }
+
+    /// The `data` of a POST.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post(
+        &self,
+        path: &str,
+        parameters: Parameters<'_>,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Json, Failure> {
+        let request = self.request(Method::POST, path, parameters, content_type, body)?;
+        data(self.send(request).await?).await
+    }
+
+    /// The lines of a GET, each as it comes.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; `storage` when the stream breaks off.
+    pub async fn lines(
+        &self,
+        path: &str,
+        parameters: Parameters<'_>,
+        mut each: impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut request =
+            self.request(Method::GET, path, parameters, "application/json", Bytes::new())?;
+        let lines = hyper::header::HeaderValue::from_static("application/x-ndjson");
+        request.headers_mut().insert(hyper::header::ACCEPT, lines);
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return data(response).await.map(drop);
+        }
+        let mut body = response.into_body();
+        let mut rest = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| broken_off(&error))?;
+            let Ok(piece) = frame.into_data() else { continue };
+            rest.extend_from_slice(&piece);
+            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let text = String::from_utf8_lossy(&rest[..whole]).into_owned();
+            rest.drain(..whole);
+            text.lines().try_for_each(&mut each)?;
+        }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: Parameters<'_>,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        let query: Vec<String> =
+            given.map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{path}{query}"))
+            .header("host", "decisiongraph")
+            .header("content-type", content_type);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-tenant-id", encode(tenant));
+        }
+        request
+            .body(Full::new(body))
+            .map_err(|error| Failure::new(Code::Internal, error.to_string()))
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
+        // Its errors come out of the request as well.
+        tokio::spawn(connection);
+        match tokio::time::timeout(TIMEOUT, sender.send_request(request)).await {
+            Ok(answer) => answer.map_err(|error| self.unreachable(&error)),
+            Err(_) => Err(self.unreachable(&format!("no answer in {} s", TIMEOUT.as_secs()))),
+        }
+    }
+
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
+        let message = format!("daemon not reachable at {}: {error}", self.socket.display());
+        Failure::new(Code::Storage, message)
+            .exit(exit::UNAVAILABLE)
+            .help("start it with `decisiongraph serve`, or name its socket with --socket")
+    }
+}
+
+fn broken_off(error: &hyper::Error) -> Failure {
+    Failure::new(Code::Storage, format!("the answer broke off: {error}"))
+        .help("what was printed is incomplete; ask again")
+}
+
+/// The `data` of an envelope, or the failure in it.
+async fn data(response: Response<Incoming>) -> Result<Json, Failure> {
+    let success = response.status().is_success();
+    let bytes =
+        response.into_body().collect().await.map_err(|error| broken_off(&error))?.to_bytes();
+    let envelope = std::str::from_utf8(&bytes).ok().and_then(|text| json::parse(text).ok());
+    let Some(Json::Object(mut envelope)) = envelope else {
+        return Err(Failure::new(Code::Internal, "the daemon's answer is not understood"));
+    };
+    match (success, envelope.remove("data"), envelope.remove("error")) {
+        (true, Some(data), _) => Ok(data),
+        (_, _, Some(error)) => Err(refusal(&error)),
+        _ => Err(Failure::new(Code::Internal, "the daemon's answer is not understood")),
+    }
+}
+
+fn refusal(error: &Json) -> Failure {
+    let member = |key| error.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+    let word = member("code");
+    let code = Code::from_word(&word).unwrap_or(Code::Internal);
+    let details = error.get("details").and_then(Json::as_object).cloned().unwrap_or_default();
+    let failure = Failure { code: word, details, ..Failure::new(code, member("message")) };
+    match code {
+        Code::Storage => failure
+            .help("the daemon is up and goes on trying; `decisiongraph status` shows the database"),
+        Code::ProjectionOutOfDate => {
+            failure.help("`decisiongraph health` shows how far it is; try again in a moment")
+        }
+        _ => failure,
+    }
+}

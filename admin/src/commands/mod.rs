@@ -1,0 +1,46 @@
+//! The commands, by group: each turns arguments into a request, and an answer into print.
+
+mod demo;
+mod direct;
+mod feed;
+mod log;
+mod operate;
+mod prove;
+mod read;
+mod run;
+mod source;
+
+use dg_projections::Code;
+
+use crate::cli::Session;
+use crate::failure::Failure;
+
+/// Runs a command; its exit code if it did not fail.
+pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
+    match name {
+        "serve" => run::serve(session).await,
+        "demo" => demo::demo(session).await,
+        "migrate" => run::migrate(session).await,
+        "psql" => run::psql(session),
+        "config" => run::config(session),
+        "append" => log::append(session).await,
+        "import" => log::import(session).await,
+        "export" => log::export(session).await,
+        "events" => log::events(session).await,
+        "trace" => log::trace(session).await,
+        "generate" => log::generate(session),
+        "summary" => read::summary(session).await,
+        "graph" => read::graph(session).await,
+        "edges" => read::edges(session).await,
+        "precedents" => read::precedents(session).await,
+        "status" => operate::status(session).await,
+        "health" => operate::health(session).await,
+        "workers" => operate::workers(session).await,
+        "failures" => operate::failures(session).await,
+        "retry" => operate::retry(session).await,
+        "digest" => prove::digest(session).await,
+        "verify" => prove::verify(session).await,
+        "parity" => prove::parity(session).await,
+        other => Err(Failure::new(Code::Internal, format!("command {other} has no code"))),
+    }
+}

@@ -1,0 +1,217 @@
+//! `status`, `health`, `workers`, `failures`, `retry`.
+
+use bytes::Bytes;
+use dg_projections::json::Json;
+
+use crate::cli::Session;
+use crate::failure::Failure;
+use crate::output::{duration, field, grouped, line, printable};
+
+pub(crate) async fn status(session: &Session) -> Result<u8, Failure> {
+    let data = session.client()?.get("/v1/status", &[]).await?;
+    session.output.one(&data, status_card)?;
+    Ok(0)
+}
+
+fn status_card(data: &Json) -> String {
+    let empty = Json::Null;
+    let database = data.get("database").unwrap_or(&empty);
+    let reason = match field(database, "reason").as_str() {
+        "-" => String::new(),
+        reason => format!(" since {}: {reason}", field(database, "down_since")),
+    };
+    let workers = data.get("workers").and_then(Json::as_object).cloned().unwrap_or_default();
+    let workers: Vec<String> = workers
+        .iter()
+        .map(|(state, count)| format!("{} {state}", count.as_i64().unwrap_or(0)))
+        .collect();
+    let workers = if workers.is_empty() { "none yet".to_owned() } else { workers.join(", ") };
+    let names = data.get("projections").and_then(Json::as_array).unwrap_or_default();
+    let names: Vec<&str> = names.iter().filter_map(Json::as_str).collect();
+    let uptime = duration(data.get("uptime_seconds").and_then(Json::as_f64).unwrap_or(0.0));
+    let lines = [
+        ("version", field(data, "version")),
+        ("owner", field(data, "owner")),
+        ("uptime", uptime),
+        ("database", format!("{}{reason}", field(database, "state"))),
+        ("schema", field(database, "schema_version")),
+        ("workers", workers),
+        ("projections", names.join(", ")),
+    ];
+    let lines: Vec<String> =
+        lines.into_iter().map(|(name, text)| format!("{name:<13}{text}")).collect();
+    lines.join("\n")
+}
+
+pub(crate) async fn health(session: &Session) -> Result<u8, Failure> {
+    if session.args.get_flag("check") {
+        return check(session).await;
+    }
+    let client = session.client()?;
+    let parameters = [("all", session.flag("all-tenants"))];
+    let mut data = client.get("/v1/health", &parameters).await?;
+    if session.args.get_flag("digests") {
+        refresh_digests(session, &data).await?;
+        data = client.get("/v1/health", &parameters).await?;
+    }
+    match data.as_array() {
+        Some(tenants) => session.output.many(tenants, |tenants| health_table(session, tenants))?,
+        None => {
+            session.output.one(&data, |data| health_table(session, std::slice::from_ref(data)))?;
+        }
+    }
+    Ok(0)
+}
+
+async fn refresh_digests(session: &Session, data: &Json) -> Result<(), Failure> {
+    let one = std::slice::from_ref(data);
+    for tenant in data.as_array().unwrap_or(one) {
+        let name = tenant.get("tenant_id").and_then(Json::as_str).unwrap_or_default();
+        session.client_for(name)?.get("/v1/digests", &[]).await?;
+    }
+    Ok(())
+}
+
+pub(super) fn health_table(session: &Session, tenants: &[Json]) -> String {
+    let mut rows = Vec::new();
+    let with_digests =
+        tenants.iter().any(|tenant| !tenant.get("full_digest").is_none_or(Json::is_null));
+    for tenant in tenants {
+        for projection in tenant.get("projections").and_then(Json::as_array).unwrap_or_default() {
+            let lag = projection.get("lag_seconds").and_then(Json::as_f64).unwrap_or(0.0);
+            let lag = if lag > 0.0 { duration(lag) } else { "-".to_owned() };
+            let mut row = vec![
+                field(tenant, "tenant_id"),
+                field(projection, "projection_name"),
+                field(projection, "status"),
+                field(tenant, "event_log_last_seq"),
+                field(projection, "last_log_seq"),
+                field(projection, "pending_events"),
+                lag,
+                field(projection, "open_failures"),
+            ];
+            if with_digests {
+                row.push(short_digest(&field(projection, "digest")));
+            }
+            rows.push(row);
+        }
+    }
+    let mut head =
+        vec!["tenant", "projection", "status", "log", "cursor", "pending", "lag", "failures"];
+    if with_digests {
+        head.push("digest");
+    }
+    session.output.table(&head, rows)
+}
+
+fn short_digest(digest: &str) -> String {
+    digest
+        .strip_prefix("sha256:")
+        .map_or_else(|| digest.to_owned(), |hex| hex.chars().take(12).collect())
+}
+
+/// Monitoring plug-ins: one line, and 0 current, 1 behind, 2 failed, 3 unknown.
+async fn check(session: &Session) -> Result<u8, Failure> {
+    let asked = match session.client() {
+        Ok(client) => client.get("/v1/health", &[("all", session.flag("all-tenants"))]).await,
+        Err(failure) => Err(failure),
+    };
+    let data = match asked {
+        Ok(data) => data,
+        Err(failure) => {
+            line(&format!("UNKNOWN: {}: {}", failure.code, printable(&failure.message)))?;
+            return Ok(3);
+        }
+    };
+    let one = std::slice::from_ref(&data);
+    let tenants = data.as_array().unwrap_or(one);
+    let projections = || {
+        tenants.iter().flat_map(|tenant| {
+            tenant.get("projections").and_then(Json::as_array).unwrap_or_default()
+        })
+    };
+    let failed =
+        projections().filter(|p| p.get("status").and_then(Json::as_str) == Some("failed")).count();
+    let pending: i64 =
+        projections().filter_map(|p| p.get("pending_events").and_then(Json::as_i64)).sum();
+    let (word, code) = match (failed, pending) {
+        (0, 0) => ("OK", 0),
+        (0, _) => ("WARNING", 1),
+        _ => ("CRITICAL", 2),
+    };
+    line(&format!(
+        "{word}: {} tenants, {failed} failed projections, {} events pending | failed={failed} pending={pending}",
+        tenants.len(),
+        grouped(pending)
+    ))?;
+    Ok(code)
+}
+
+pub(crate) async fn workers(session: &Session) -> Result<u8, Failure> {
+    let data = session.client()?.get("/v1/workers", &[("state", session.text("state"))]).await?;
+    session.output.many(data.as_array().unwrap_or_default(), |workers| {
+        let row = |worker: &Json| {
+            let error = worker.get("last_error").filter(|error| !error.is_null());
+            let error = error.map_or("-".to_owned(), |error| {
+                format!("{}: {}", field(error, "code"), field(error, "message"))
+            });
+            let mut row: Vec<String> = [
+                "tenant_id",
+                "projection_name",
+                "status",
+                "cursor",
+                "sync_count",
+                "retry_count",
+                "restarts",
+            ]
+            .iter()
+            .map(|name| field(worker, name))
+            .collect();
+            row.push(error.chars().take(80).collect());
+            row
+        };
+        let head = [
+            "tenant",
+            "projection",
+            "status",
+            "cursor",
+            "syncs",
+            "retries",
+            "restarts",
+            "last error",
+        ];
+        session.output.table(&head, workers.iter().map(row).collect())
+    })?;
+    Ok(0)
+}
+
+pub(crate) async fn failures(session: &Session) -> Result<u8, Failure> {
+    let data = session.client()?.get("/v1/failures", &[("all", session.flag("all"))]).await?;
+    session.output.many(data.as_array().unwrap_or_default(), |failures| {
+        let fields = [
+            "projection_name",
+            "status",
+            "log_seq",
+            "event_id",
+            "error_code",
+            "retry_count",
+            "recorded_at",
+            "error_message",
+        ];
+        let row = |failure: &Json| fields.map(|name| field(failure, name)).to_vec();
+        let head =
+            ["projection", "status", "log_seq", "event", "code", "retries", "since", "message"];
+        session.output.table(&head, failures.iter().map(row).collect())
+    })?;
+    Ok(0)
+}
+
+pub(crate) async fn retry(session: &Session) -> Result<u8, Failure> {
+    let projection = session.required("projection")?;
+    let path = format!("/v1/projections/{}/retry", crate::server::encode(&projection));
+    let data = session.client()?.post(&path, &[], "application/json", Bytes::new()).await?;
+    session.output.one(&data, |_| {
+        format!("{} of tenant {} tries again", printable(&projection), printable(session.tenant()))
+    })?;
+    Ok(0)
+}

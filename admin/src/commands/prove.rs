@@ -1,0 +1,145 @@
+//! `digest`, `verify`, `parity`.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use dg_projections::json::Json;
+use dg_store::{Checked, Verdict};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::direct;
+use crate::cli::Session;
+use crate::failure::{Failure, exit};
+use crate::output::{field, grouped, line, note};
+use crate::parity;
+use crate::wire::object;
+
+pub(crate) async fn digest(session: &Session) -> Result<u8, Failure> {
+    let data = session.client()?.get("/v1/digests", &[("fresh", session.flag("fresh"))]).await?;
+    session.output.one(&data, |data| digest_table(session, data))?;
+    Ok(0)
+}
+
+pub(super) fn digest_table(session: &Session, data: &Json) -> String {
+    let digests = data.get("digests").and_then(Json::as_object).cloned().unwrap_or_default();
+    let row = |(name, one): (&String, &Json)| {
+        vec![name.clone(), field(one, "log_seq"), field(one, "digest"), field(one, "updated_at")]
+    };
+    session
+        .output
+        .table(&["digest of", "log_seq", "value", "computed at"], digests.iter().map(row).collect())
+}
+
+pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
+    let store = direct::store(session)?;
+    let bar = events_bar();
+    let progress = |done: u64, all: u64| {
+        bar.set_length(all);
+        bar.set_position(done);
+    };
+    let verdict = store.verify(session.tenant(), &progress).await;
+    bar.finish_and_clear();
+    match verdict? {
+        Verdict::Proven(checked) => {
+            session.output.one(&proven(session.tenant(), &checked), |_| {
+                proven_text(session.tenant(), &checked)
+            })?;
+            Ok(0)
+        }
+        Verdict::Different(difference) => {
+            let shown = object([
+                ("tenant_id", session.tenant().into()),
+                ("proven", false.into()),
+                ("difference", difference.to_json()),
+            ]);
+            session.output.one(&shown, |_| format!("different: {difference}"))?;
+            if session.output.format == crate::output::Format::Table {
+                note(
+                    "help: a projection is mended by a rebuild; a damaged log by restoring it from a backup",
+                );
+            }
+            Ok(exit::PROOF)
+        }
+    }
+}
+
+fn events_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(
+        "{elapsed_precise} [{bar:40}] {human_pos}/{human_len} events {per_sec} eta {eta}",
+    );
+    let bar = ProgressBar::new(0);
+    match style {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
+    }
+}
+
+fn proven(tenant: &str, checked: &Checked) -> Json {
+    let one = |(name, digest, log_seq): &(String, dg_projections::hash::Hash, i64)| {
+        (
+            name.clone(),
+            object([("digest", digest.to_string().into()), ("log_seq", (*log_seq).into())]),
+        )
+    };
+    object([
+        ("tenant_id", tenant.into()),
+        ("proven", true.into()),
+        ("events", (checked.events as i64).into()),
+        ("rows", (checked.rows as i64).into()),
+        ("stored_digests", (checked.digests as i64).into()),
+        ("digests", Json::Object(checked.computed.iter().map(one).collect())),
+    ])
+}
+
+fn proven_text(tenant: &str, checked: &Checked) -> String {
+    let digests: String = checked
+        .computed
+        .iter()
+        .map(|(name, digest, log_seq)| format!("\n  {name:<16} {digest} at {log_seq}"))
+        .collect();
+    format!(
+        "proven: tenant {tenant}, {} events give the {} rows that are there{digests}",
+        grouped(checked.events as i64),
+        grouped(checked.rows as i64),
+    )
+}
+
+pub(crate) async fn parity(session: &Session) -> Result<u8, Failure> {
+    let files: Vec<String> =
+        session.args.get_many::<String>("files").into_iter().flatten().cloned().collect();
+    let scratch = parity::Scratch::open(direct::database(session).ok(), &session.config()?).await?;
+    let outcome = run_bundles(session, &scratch, &files).await;
+    scratch.close(Duration::from_secs(10)).await;
+    let (scenarios, failed) = outcome?;
+    if session.output.format == crate::output::Format::Table {
+        line(&format!("{} scenarios, {failed} different", grouped(scenarios)))?;
+    }
+    Ok(if failed == 0 { 0 } else { exit::PROOF })
+}
+
+async fn run_bundles(
+    session: &Session,
+    scratch: &parity::Scratch,
+    files: &[String],
+) -> Result<(i64, i64), Failure> {
+    let (mut scenarios, mut failed, mut shown) = (0, 0, Vec::new());
+    for file in files {
+        for scenario in parity::read_bundle(file)? {
+            let result = scratch.run(&scenario).await?;
+            scenarios += 1;
+            failed += i64::from(!result.is_same());
+            if session.output.format == crate::output::Format::Table {
+                line(&result.to_line())?;
+            } else {
+                shown.push(result.to_json());
+            }
+        }
+    }
+    if session.output.format != crate::output::Format::Table {
+        session.output.many(&shown, |_| String::new())?;
+    }
+    Ok((scenarios, failed))
+}

@@ -1,0 +1,153 @@
+//! `serve`, `migrate`, `psql`, `config`.
+
+use std::os::unix::process::CommandExt as _;
+use std::time::Duration;
+
+use dg_projections::Code;
+use dg_projections::json::{self, Json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::direct;
+use crate::cli::Session;
+use crate::daemon::Daemon;
+use crate::failure::{Failure, exit};
+use crate::logging;
+use crate::output::field;
+use crate::wire;
+
+pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
+    let config = session.config()?;
+    logging::start(&config);
+    let socket = config.socket_path.clone();
+    let mut daemon = Daemon::start(config).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %socket.display(), "serving");
+    let outcome = until_signal(&mut daemon).await;
+    stop(daemon).await?;
+    outcome.map(|()| 0)
+}
+
+/// Runs until SIGTERM or SIGINT, or until the daemon can never become ready.
+pub(super) async fn until_signal(daemon: &mut Daemon) -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut is_ready = false;
+    loop {
+        tokio::select! {
+            outcome = daemon.ready(), if !is_ready => { outcome?; is_ready = true; }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+/// Stops in order; a second signal ends the process at once.
+pub(super) async fn stop(daemon: Daemon) -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        () = daemon.stop() => Ok(()),
+        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+            Err(Failure::new(Code::Internal, "stopped by a second signal before the end of an orderly stop"))
+        }
+    }
+}
+
+pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
+    let store = direct::store(session)?;
+    let only_status = session.args.subcommand_name() == Some("status");
+    let status = if only_status {
+        store.migration_status().await?
+    } else {
+        store.migrate(env!("CARGO_PKG_VERSION"), Duration::from_secs(60)).await?
+    };
+    session.output.one(&wire::migration_status(&status), |data| {
+        let applied = data.get("applied").and_then(Json::as_array).unwrap_or_default();
+        let fields = ["version", "name", "applied_at", "binary_version", "checksum"];
+        let row = |step: &Json| fields.map(|name| field(step, name)).to_vec();
+        let table = session.output.table(
+            &["step", "name", "applied at", "by release", "checksum"],
+            applied.iter().map(row).collect(),
+        );
+        let known = field(data, "known_version");
+        let drift = data.get("drift").and_then(Json::as_array).unwrap_or_default();
+        let drift: String =
+            drift.iter().filter_map(Json::as_str).map(|text| format!("\ndrift: {text}")).collect();
+        format!("schema version {} of {known}{drift}\n\n{table}", field(data, "version"))
+    })?;
+    status.check()?;
+    Ok(0)
+}
+
+/// Becomes psql.
+pub(crate) fn psql(session: &Session) -> Result<u8, Failure> {
+    let config = session.config()?;
+    let mut command = std::process::Command::new("psql");
+    match &config.database_url {
+        // In the environment, since arguments are for everybody to see.
+        Some(url) => {
+            let database = direct::database(session)?;
+            pass_connection(&mut command, &database);
+            tracing::debug!(url = %url.masked(), "psql");
+        }
+        None => pass_connection(&mut command, &direct::database(session)?),
+    }
+    let given = session.args.get_many::<String>("args").into_iter().flatten();
+    let error = command.args(given).exec();
+    Err(Failure::new(Code::NotFound, format!("cannot run psql: {error}"))
+        .help("install it: apt-get install postgresql-client"))
+}
+
+fn pass_connection(command: &mut std::process::Command, database: &tokio_postgres::Config) {
+    use tokio_postgres::config::Host;
+    let hosts: Vec<String> = database
+        .get_hosts()
+        .iter()
+        .map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        })
+        .collect();
+    let ports: Vec<String> = database.get_ports().iter().map(u16::to_string).collect();
+    let password = database.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let settings = [
+        ("PGHOST", Some(hosts.join(","))),
+        ("PGPORT", Some(ports.join(","))),
+        ("PGUSER", database.get_user().map(str::to_owned)),
+        ("PGDATABASE", database.get_dbname().map(str::to_owned)),
+        ("PGPASSWORD", password),
+    ];
+    for (name, value) in settings {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            command.env(name, value);
+        }
+    }
+}
+
+pub(crate) fn config(session: &Session) -> Result<u8, Failure> {
+    let config = match session.args.subcommand() {
+        // Its flags are those of `serve`, so that the very command line can be checked.
+        Some((_, matches)) => Session::new(matches.clone()).config()?,
+        None => session.config()?,
+    };
+    let shown = config.effective_json().to_string();
+    let shown = json::parse(&shown)
+        .map_err(|error| Failure::new(Code::Internal, error.to_string()).exit(exit::FAILED))?;
+    if session.args.subcommand_name() == Some("check") {
+        let result = wire::object([("valid", true.into())]);
+        session.output.one(&result, |_| "the configuration is valid".to_owned())?;
+        return Ok(0);
+    }
+    session.output.one(&shown, |shown| {
+        let members = shown.as_object().cloned().unwrap_or_default();
+        let row = |(key, one): (&String, &Json)| {
+            let value = one.get("value").map_or(String::new(), |value| match value {
+                Json::Null => "-".to_owned(),
+                Json::String(text) => text.clone(),
+                other => json::canonical(other),
+            });
+            vec![key.clone(), value, field(one, "source")]
+        };
+        session.output.table(&["key", "value", "source"], members.iter().map(row).collect())
+    })?;
+    Ok(0)
+}

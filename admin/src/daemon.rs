@@ -1,0 +1,251 @@
+//! The daemon: what starts in which order, and stops in the reverse of it.
+//!
+//! Start: 1 the embedded Postgres, if no database is named; 2 the socket, which answers 503 until
+//! 3 the schema is in place and 4 the runtime runs. Stop: 1 the socket, 2 the runtime (workers finish
+//! their batch), 3 the embedded Postgres. A database that is away does not keep the daemon from
+//! starting: it goes on trying and says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dg_projections::Code;
+use dg_projections::projection::Projection;
+use dg_runtime::worker::RetryPolicy;
+use dg_runtime::{Runtime, Settings};
+use dg_store::{Options, Store, StoreError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, Migrate};
+use crate::embedded::{Cluster, Options as EmbeddedOptions};
+use crate::failure::Failure;
+use crate::server::{Context, RuntimeSlot, bind, serve};
+
+/// How long to wait for another daemon that is migrating.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+/// How often a database that is away is tried while the daemon starts.
+const START_RETRY: Duration = Duration::from_secs(1);
+
+type FillRuntime = watch::Sender<Result<Runtime, String>>;
+
+/// A running daemon; end it with [`Daemon::stop`].
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    store: Store,
+    runtime: RuntimeSlot,
+    starter: JoinHandle<Result<(), Failure>>,
+    server: Part,
+    cluster: Option<Part>,
+}
+
+/// A task that ends when it is told to.
+#[derive(Debug)]
+struct Part {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Part {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        task: impl FnOnce(watch::Receiver<bool>) -> F,
+    ) -> Part {
+        let (stop, stopped) = watch::channel(false);
+        Part { stop, task: tokio::spawn(task(stopped)) }
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(panic) = self.task.await {
+            tracing::error!(%panic, "a part of the daemon ended abnormally");
+        }
+    }
+}
+
+impl Daemon {
+    /// Starts everything; the runtime follows when the schema is in place.
+    ///
+    /// # Errors
+    /// What cannot be mended by waiting: no Postgres installed, a data directory or socket in use.
+    pub async fn start(config: Config) -> Result<Daemon, Failure> {
+        let (database, cluster) = open_database(&config).await?;
+        match Daemon::start_on(&config, database).await {
+            Ok((store, runtime, server, starter)) => {
+                Ok(Daemon { config, store, runtime, starter, server, cluster })
+            }
+            Err(failure) => {
+                if let Some(cluster) = cluster {
+                    cluster.stop().await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    async fn start_on(
+        config: &Config,
+        database: tokio_postgres::Config,
+    ) -> Result<(Store, RuntimeSlot, Part, Starter), Failure> {
+        let owner = owner();
+        let store = Store::new(database, &store_options(config))?;
+        let listener = bind(&config.socket_path).await?;
+        let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
+        let context = Arc::new(Context {
+            runtime: runtime.clone(),
+            config: config.clone(),
+            owner: owner.clone(),
+        });
+        let patience = config.shutdown_timeout / 2;
+        let server = Part::start(|stopped| serve(listener, context, stopped, patience));
+        let settings = settings(config, owner);
+        let starter = tokio::spawn(start_runtime(store.clone(), config.migrate, settings, fill));
+        Ok((store, runtime, server, starter))
+    }
+
+    /// Waits until the runtime runs.
+    ///
+    /// # Errors
+    /// Why it never will: a schema that this release must not touch.
+    pub async fn ready(&mut self) -> Result<(), Failure> {
+        match (&mut self.starter).await {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(Failure::new(Code::Internal, panic.to_string())),
+        }
+    }
+
+    /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
+    pub async fn stop(self) {
+        tracing::info!("stopping 1/3: the socket");
+        self.starter.abort();
+        // Nobody finds the socket any more; those who are in are answered.
+        let removed = std::fs::remove_file(&self.config.socket_path);
+        self.server.stop().await;
+        tracing::info!("stopping 2/3: the runtime");
+        match self.runtime.get() {
+            Ok(runtime) => runtime.stop(self.config.shutdown_timeout).await,
+            Err(_) => self.store.close(),
+        }
+        tracing::info!("stopping 3/3: the database");
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await;
+        }
+        tracing::info!(socket_removed = removed.is_ok(), "stopped");
+    }
+}
+
+type Starter = JoinHandle<Result<(), Failure>>;
+
+/// The database that the configuration names, or a cluster of our own and its keeper.
+async fn open_database(config: &Config) -> Result<(tokio_postgres::Config, Option<Part>), Failure> {
+    if let Some(url) = &config.database_url {
+        return Ok((parse_url(url.expose())?, None));
+    }
+    let options = EmbeddedOptions { bin_dir: config.postgres_bin_dir.clone() };
+    let cluster = Cluster::start(&config.data_dir, &options).await?;
+    let (database, patience) = (cluster.config(), config.shutdown_timeout);
+    Ok((database, Some(Part::start(move |stopped| keep(cluster, stopped, patience)))))
+}
+
+/// Starts the cluster's server again whenever it ends by itself, until told to stop it.
+async fn keep(mut cluster: Cluster, mut stopped: watch::Receiver<bool>, patience: Duration) {
+    loop {
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => break,
+            status = cluster.exited() => tracing::error!(%status, "the embedded Postgres ended by itself"),
+        }
+        while let Err(error) = cluster.restart().await {
+            tracing::error!(%error, "the embedded Postgres does not start");
+            if tokio::time::timeout(START_RETRY, stopped.wait_for(|stop| *stop)).await.is_ok() {
+                return;
+            }
+        }
+    }
+    if let Err(error) = cluster.stop(patience).await {
+        tracing::error!(%error, "the embedded Postgres did not stop");
+    }
+}
+
+/// Brings the schema up to date, however long the database is away, and fills the slot.
+async fn start_runtime(
+    store: Store,
+    migrate: Migrate,
+    settings: Settings,
+    fill: FillRuntime,
+) -> Result<(), Failure> {
+    while let Err(error) = prepare_schema(&store, migrate).await {
+        if error.code != Code::Storage {
+            return Err(Failure::from(error).help(SCHEMA_HELP));
+        }
+        let unchanged = fill.borrow().as_ref().is_err_and(|reason| *reason == error.message);
+        if !unchanged {
+            tracing::warn!(code = "storage", reason = %error, "database away; the daemon goes on trying");
+            drop(fill.send_replace(Err(error.message)));
+        }
+        tokio::time::sleep(START_RETRY).await;
+    }
+    let runtime = Runtime::start(store, settings).await;
+    let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    drop(fill.send_replace(Ok(runtime)));
+    tracing::info!("ready");
+    Ok(())
+}
+
+const SCHEMA_HELP: &str =
+    "`decisiongraph migrate status` shows the schema; run the release that made it, or a later one";
+
+async fn prepare_schema(store: &Store, migrate: Migrate) -> Result<(), StoreError> {
+    if migrate == Migrate::Apply {
+        return store.migrate(env!("CARGO_PKG_VERSION"), MIGRATION_PATIENCE).await.map(drop);
+    }
+    let status = store.migration_status().await?;
+    status.check()?;
+    if status.pending.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "schema: steps {:?} are pending and --migrate=check forbids to apply them",
+        status.pending
+    );
+    Err(StoreError::new(Code::Conflict, message))
+}
+
+/// A database URL that parses.
+pub(crate) fn parse_url(url: &str) -> Result<tokio_postgres::Config, Failure> {
+    // Loading has parsed it before; its text may hold a password and is not repeated.
+    url.parse().map_err(|_| Failure::new(Code::InvalidArgument, "database_url does not parse"))
+}
+
+pub(crate) fn store_options(config: &Config) -> Options {
+    Options {
+        pool_size: config.pool_size,
+        timeout: config.storage_timeout,
+        application_name: "decisiongraph".to_owned(),
+    }
+}
+
+/// The runtime's part of the configuration.
+pub(crate) fn settings(config: &Config, owner: String) -> Settings {
+    Settings {
+        projections: config
+            .projections
+            .iter()
+            .filter_map(|name| Projection::from_name(name))
+            .collect(),
+        batch_size: config.projection_batch_size as i64,
+        poll_interval: config.projection_poll_interval,
+        retry: RetryPolicy {
+            base: config.projection_retry_base,
+            max: config.projection_retry_max,
+            max_retries: config.projection_max_retries,
+        },
+        storage_timeout: config.storage_timeout,
+        // A quarter of the pool, two at least, is kept for requests.
+        worker_permits: config.pool_size.saturating_sub((config.pool_size / 4).max(2)).max(1),
+        owner,
+    }
+}
+
+fn owner() -> String {
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    format!("{}:{}", host.unwrap_or_else(|_| "unknown".to_owned()), std::process::id())
+}

@@ -1,0 +1,126 @@
+//! What a command ends with when it does not end well: one line, a remedy, an exit code.
+
+use dg_projections::json::{Json, Object};
+use dg_projections::{Code, Rejection};
+use dg_store::StoreError;
+
+use crate::config::ConfigError;
+use crate::embedded::EmbeddedError;
+
+/// Exit codes besides those of [`exit_code`].
+pub mod exit {
+    /// Something failed.
+    pub const FAILED: u8 = 1;
+    /// A proof failed.
+    pub const PROOF: u8 = 7;
+    /// The configuration is bad.
+    pub const CONFIG: u8 = 64;
+    /// The daemon or the database is not reachable.
+    pub const UNAVAILABLE: u8 = 69;
+}
+
+/// The exit code of a stable code.
+pub const fn exit_code(code: Code) -> u8 {
+    match code {
+        Code::NotFound => 3,
+        Code::InvalidArgument | Code::SchemaViolation | Code::PiiPolicyViolation => 4,
+        Code::Conflict | Code::IdempotencyConflict | Code::EventSequenceInvalid => 5,
+        Code::ProjectionOutOfDate => 6,
+        Code::Storage => exit::UNAVAILABLE,
+        Code::Internal => exit::FAILED,
+    }
+}
+
+/// A command's failure.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The stable code, or a word of the same kind.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// Facts for programs.
+    pub details: Object,
+    /// The process's exit code.
+    pub exit: u8,
+}
+
+impl Failure {
+    /// A failure with a stable code and its exit code.
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure {
+            code: code.as_str().to_owned(),
+            message: message.into(),
+            help: None,
+            details: Object::new(),
+            exit: exit_code(code),
+        }
+    }
+
+    /// The same with a remedy.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Failure {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub fn exit(mut self, exit: u8) -> Failure {
+        self.exit = exit;
+        self
+    }
+
+    /// As the socket writes it.
+    pub fn to_json(&self) -> Json {
+        let error = Object::from([
+            ("code".to_owned(), Json::from(self.code.as_str())),
+            ("message".to_owned(), Json::from(self.message.as_str())),
+            ("details".to_owned(), Json::from(self.details.clone())),
+        ]);
+        Json::from(Object::from([("error".to_owned(), Json::from(error))]))
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Failure {
+        Failure { details: rejection.details, ..Failure::new(rejection.code, rejection.message) }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        let failure = Failure::new(error.code, error.message);
+        match error.code {
+            Code::Storage => failure.help("see that Postgres runs and that database_url is right"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::new(Code::InvalidArgument, format!("configuration\n{error}"))
+            .exit(exit::CONFIG)
+            .help("`decisiongraph config` shows each value and where it comes from")
+    }
+}
+
+impl From<EmbeddedError> for Failure {
+    fn from(error: EmbeddedError) -> Failure {
+        let help = error.help();
+        let code = if matches!(error, EmbeddedError::InUse { .. }) {
+            Code::Conflict
+        } else {
+            Code::Storage
+        };
+        Failure { help, ..Failure::new(code, error.to_string()) }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::new(Code::Internal, error.to_string())
+    }
+}
