@@ -108,11 +108,17 @@ BEGIN
         WHERE tenant_id = batch.tenant_id;
     END LOOP;
 
+    -- Inside, nothing but the key of the predecessor: a bound on log_seq there would invite the
+    -- planner to walk the primary key instead.
     SELECT added.trace_id, added.trace_seq, before.event_type INTO misplaced
-    FROM added LEFT JOIN dg_event_log AS before
-        ON before.tenant_id = added.tenant_id AND before.trace_id = added.trace_id
-        AND before.trace_seq = added.trace_seq - 1 AND before.log_seq < added.log_seq
-    WHERE added.trace_seq > 0 AND (before.event_type IS NULL OR before.event_type = 'TraceFinished')
+    FROM added LEFT JOIN LATERAL (
+        SELECT log.event_type, log.log_seq FROM dg_event_log AS log
+        WHERE log.tenant_id = added.tenant_id AND log.trace_id = added.trace_id
+            AND log.trace_seq = added.trace_seq - 1
+        LIMIT 1
+    ) AS before ON true
+    WHERE added.trace_seq > 0
+        AND (before.event_type IS NULL OR before.event_type = 'TraceFinished' OR before.log_seq > added.log_seq)
     LIMIT 1;
     IF misplaced.event_type = 'TraceFinished' THEN
         RAISE EXCEPTION 'trace % has finished', misplaced.trace_id USING ERRCODE = 'DG002';

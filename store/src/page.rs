@@ -23,12 +23,14 @@ pub struct Page {
 pub(crate) const LOG_EVENT_COLUMNS: &str = "log_seq, event_id, trace_id, trace_seq, event_type,
     occurred_at, actor_type, actor_id, payload_json, payload_hash";
 
-// The predecessor by its unique key: one probe a trace, however long the trace is.
+// The predecessor by its unique key: one probe a trace, however long the trace is. The bound on
+// log_seq stands outside, or the planner might walk the primary key.
 const RESUMED: &str = "SELECT asked.trace_id, asked.trace_seq
     FROM unnest($2::text[], $3::bigint[]) AS asked (trace_id, trace_seq)
-    CROSS JOIN LATERAL (SELECT 1 FROM dg_event_log AS l
+    CROSS JOIN LATERAL (SELECT l.log_seq FROM dg_event_log AS l
         WHERE l.tenant_id = $1 AND l.trace_id = asked.trace_id
-          AND l.trace_seq = asked.trace_seq - 1 AND l.log_seq <= $4 LIMIT 1) AS before";
+          AND l.trace_seq = asked.trace_seq - 1 LIMIT 1) AS before
+    WHERE before.log_seq <= $4";
 
 impl Store {
     /// Up to `limit` events after `cursor`, with what `projection` must know of their traces.
@@ -78,10 +80,12 @@ async fn recall(
     traces: &[&str],
     cursor: i64,
 ) -> Result<Vec<LogEvent>, StoreError> {
+    // OFFSET 0 keeps the outer conditions outside: trace by trace, by the key of the trace.
     let sql = format!(
-        "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
-         WHERE tenant_id = $1 AND trace_id = ANY($2) AND log_seq <= $3 AND event_type = ANY($4)
-         ORDER BY log_seq"
+        "SELECT {LOG_EVENT_COLUMNS} FROM unnest($2::text[]) AS asked (asked_trace_id)
+         CROSS JOIN LATERAL (SELECT * FROM dg_event_log AS l
+            WHERE l.tenant_id = $1 AND l.trace_id = asked.asked_trace_id OFFSET 0) AS e
+         WHERE e.log_seq <= $3 AND e.event_type = ANY($4) ORDER BY e.log_seq"
     );
     let types =
         [EventType::TraceStarted, EventType::PolicyEvaluated, EventType::ExceptionRequested]
