@@ -1,1 +1,24 @@
-//! placeholder
+//! What whole-daemon tests stand on: a Postgres server, a database a test, a daemon process, waits
+//! on conditions.
+//!
+//! Invariants: everything listens on Unix sockets below a directory of its own and is stopped by
+//! whoever started it, also when the test panics or is killed; every wait has a deadline.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+
+mod daemon;
+mod database;
+mod directory;
+mod wait;
+
+pub use daemon::{Answer, Daemon, Where, run};
+pub use database::{Database, server};
+pub use directory::Directory;
+pub use wait::{eventually, until};
+
+/// Prints why a test did not run, in the form that `ops/test.sh` counts.
+pub fn skip(reason: &str) {
+    use std::io::Write as _;
+    // To the descriptor itself: the test harness would swallow it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}

@@ -1,0 +1,121 @@
+//! One Postgres server for all tests of a process, and a database for each test.
+//!
+//! The server is that of `DECISIONGRAPH_TEST_DATABASE_URL` (`ops/test.sh` sets it), or a private one
+//! in a process that ends when this one does.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use dg_store::{Options, Store, create_database, drop_database};
+
+const SERVER: &str = "DECISIONGRAPH_TEST_DATABASE_URL";
+
+/// A server that ends when its standard input does: with this process, however that ends.
+struct Private {
+    url: String,
+    _process: Child,
+    _lifeline: Option<ChildStdin>,
+}
+
+/// The server's URL.
+///
+/// # Panics
+/// When there is none to be had.
+pub fn server() -> String {
+    static PRIVATE: OnceLock<Private> = OnceLock::new();
+    std::env::var(SERVER).unwrap_or_else(|_| PRIVATE.get_or_init(start_private).url.clone())
+}
+
+fn start_private() -> Private {
+    let mut process = Command::new(crate::daemon::sibling("test-postgres"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    assert!(!url.trim().is_empty(), "test-postgres gave no URL: is Postgres installed?");
+    let lifeline = process.stdin.take();
+    Private { url: url.trim().to_owned(), _process: process, _lifeline: lifeline }
+}
+
+/// An empty database; dropped in the end.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    server: tokio_postgres::Config,
+    config: tokio_postgres::Config,
+}
+
+impl Database {
+    /// Makes one, without a schema.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn empty() -> Database {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let server: tokio_postgres::Config = server().parse().unwrap();
+        let config = create_database(&server, &name).await.unwrap();
+        Database { name, server, config }
+    }
+
+    /// Makes one with the schema in place, and a store on it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn with_schema() -> (Database, Store) {
+        let database = Database::empty().await;
+        let store = database.store();
+        store.migrate("test", Duration::from_secs(30)).await.unwrap();
+        (database, store)
+    }
+
+    /// Another store on it.
+    ///
+    /// # Panics
+    /// Never for these options.
+    pub fn store(&self) -> Store {
+        let options = Options {
+            pool_size: 8,
+            timeout: Duration::from_secs(30),
+            application_name: "decisiongraph-test".to_owned(),
+        };
+        Store::new(self.config.clone(), &options).unwrap()
+    }
+
+    /// A connection that knows nothing of the store: an operator's psql.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Its URL, for a daemon.
+    pub fn url(&self) -> String {
+        let server = server();
+        // `postgres://user@/name?host=...`: the name stands between the last slash before `?` and it.
+        let (before, parameters) = server.split_once('?').unwrap_or((&server, ""));
+        let base = before.rsplit_once('/').map_or(before, |(base, _)| base);
+        format!("{base}/{}?{parameters}", self.name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // From any context: with a runtime of its own.
+        let dropping = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = runtime.block_on(drop_database(&server, &name));
+        });
+        let _ = dropping.join();
+    }
+}
