@@ -16,6 +16,7 @@ mod directory;
 mod gate;
 mod runtime;
 mod settings;
+pub mod supervisor;
 pub mod worker;
 mod workers;
 
