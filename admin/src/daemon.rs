@@ -35,6 +35,8 @@ pub struct Daemon {
     store: Store,
     runtime: RuntimeSlot,
     starter: JoinHandle<Result<(), Failure>>,
+    /// How the starter ended: its handle can be awaited only once.
+    started: Option<Result<(), Failure>>,
     server: Part,
     cluster: Option<Part>,
 }
@@ -71,7 +73,7 @@ impl Daemon {
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(&config, database).await {
             Ok((store, runtime, server, starter)) => {
-                Ok(Daemon { config, store, runtime, starter, server, cluster })
+                Ok(Daemon { config, store, runtime, starter, started: None, server, cluster })
             }
             Err(failure) => {
                 if let Some(cluster) = cluster {
@@ -102,15 +104,28 @@ impl Daemon {
         Ok((store, runtime, server, starter))
     }
 
-    /// Waits until the runtime runs.
+    /// Waits until the runtime runs; may be asked again.
     ///
     /// # Errors
     /// Why it never will: a schema that this release must not touch.
     pub async fn ready(&mut self) -> Result<(), Failure> {
-        match (&mut self.starter).await {
+        if let Some(outcome) = &self.started {
+            return outcome.clone();
+        }
+        let outcome = match (&mut self.starter).await {
             Ok(outcome) => outcome,
             Err(panic) => Err(Failure::new(Code::Internal, panic.to_string())),
+        };
+        self.started.insert(outcome).clone()
+    }
+
+    /// Waits until the runtime has given up; for ever while there is none.
+    pub async fn given_up(&self) -> Failure {
+        match self.runtime.get() {
+            Ok(runtime) => runtime.ended().await,
+            Err(_) => std::future::pending().await,
         }
+        Failure::new(Code::Internal, "the supervision tree has ended; see the log for the crash that it could not mend")
     }
 
     /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
@@ -239,6 +254,7 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
             max_retries: config.projection_max_retries,
         },
         storage_timeout: config.storage_timeout,
+        stop_patience: config.shutdown_timeout / 2,
         // A quarter of the pool, two at least, is kept for requests.
         worker_permits: config.pool_size.saturating_sub((config.pool_size / 4).max(2)).max(1),
         owner,

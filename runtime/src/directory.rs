@@ -2,58 +2,65 @@
 //! events, and has its tenant woken. The cost does not grow with the number of quiet workers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::Settings;
-use crate::gate::Gate;
-use crate::workers::WorkersMsg;
+use crate::supervisor::StartFn;
+use crate::tenants::{KeeperMsg, Tenants};
 
 pub(crate) struct Directory;
-
-pub(crate) struct DirectoryState {
-    pub(crate) gate: Gate,
-    pub(crate) settings: Settings,
-    pub(crate) workers: ActorRef<WorkersMsg>,
-}
 
 #[derive(Debug)]
 pub(crate) enum DirectoryMsg {
     /// Look, then look again after the interval.
-    Poll,
+    Look,
+}
+
+impl Directory {
+    pub(crate) fn start_fn(tenants: &Tenants) -> StartFn {
+        let tenants = tenants.clone();
+        Arc::new(move |parent| {
+            let tenants = tenants.clone();
+            Box::pin(
+                async move { parent.spawn(Directory, tenants).await.map(|(_, started)| started) },
+            )
+        })
+    }
 }
 
 impl Actor for Directory {
     type Msg = DirectoryMsg;
-    type State = DirectoryState;
-    type Arguments = DirectoryState;
+    type State = Tenants;
+    type Arguments = Tenants;
 
     async fn pre_start(
         &self,
         myself: ActorRef<DirectoryMsg>,
-        state: DirectoryState,
-    ) -> Result<DirectoryState, ActorProcessingErr> {
-        myself.cast(DirectoryMsg::Poll)?;
-        Ok(state)
+        tenants: Tenants,
+    ) -> Result<Tenants, ActorProcessingErr> {
+        myself.cast(DirectoryMsg::Look)?;
+        Ok(tenants)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<DirectoryMsg>,
         _: DirectoryMsg,
-        state: &mut DirectoryState,
+        tenants: &mut Tenants,
     ) -> Result<(), ActorProcessingErr> {
-        let names: Vec<&str> = state.settings.projections.iter().map(|p| p.as_str()).collect();
+        let names: Vec<&str> = tenants.settings.projections.iter().map(|p| p.as_str()).collect();
         let names = names.as_slice();
         // While the database is away the gate says so; there is nothing to add here.
-        if let Ok(behind) = state.gate.run(|store| async move { store.behind(names).await }).await {
-            let tenants: BTreeSet<String> = behind.into_iter().map(|row| row.tenant_id).collect();
-            for tenant in tenants {
-                state.workers.cast(WorkersMsg::Wake(tenant))?;
+        if let Ok(behind) = tenants.gate.run(|store| async move { store.behind(names).await }).await
+        {
+            let behind: BTreeSet<String> = behind.into_iter().map(|row| row.tenant_id).collect();
+            for tenant in behind {
+                tenants.keeper.tell(KeeperMsg::Wake(tenant));
             }
         }
         // Scheduled anew each time, so that slow looks do not pile up.
-        myself.send_after(state.settings.poll_interval, || DirectoryMsg::Poll);
+        myself.send_after(tenants.settings.poll_interval, || DirectoryMsg::Look);
         Ok(())
     }
 }

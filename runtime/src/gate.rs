@@ -18,6 +18,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
 
+use crate::failpoint::{self, Point};
+use crate::slot::Slot;
+use crate::supervisor::StartFn;
+
 const PROBE_FIRST: Duration = Duration::from_millis(100);
 const PROBE_LAST: Duration = Duration::from_secs(2);
 
@@ -44,20 +48,25 @@ pub struct Gate {
     state: watch::Receiver<DatabaseState>,
     permits: Arc<Semaphore>,
     timeout: Duration,
-    actor: ActorRef<GateMsg>,
+    actor: Slot<GateMsg>,
+    publish: Arc<watch::Sender<DatabaseState>>,
 }
 
 impl Gate {
-    /// Starts the gate's actor.
-    pub(crate) async fn start(
-        store: Store,
-        worker_permits: usize,
-        timeout: Duration,
-    ) -> Result<Gate, ractor::SpawnErr> {
+    /// A gate that is open; [`Gate::start_fn`] starts its actor.
+    pub(crate) fn new(store: Store, worker_permits: usize, timeout: Duration) -> Gate {
         let (publish, state) = watch::channel(DatabaseState::Up);
-        let arguments = GateState { store: store.clone(), publish };
-        let (actor, _) = Actor::spawn(None, GateActor, arguments).await?;
-        Ok(Gate { store, state, permits: Arc::new(Semaphore::new(worker_permits)), timeout, actor })
+        let (permits, publish) = (Arc::new(Semaphore::new(worker_permits)), Arc::new(publish));
+        Gate { store, state, permits, timeout, actor: Slot::new(), publish }
+    }
+
+    /// Starts the gate's actor; a later life goes on with what the one before knew.
+    pub(crate) fn start_fn(&self) -> StartFn {
+        let gate = self.clone();
+        Arc::new(move |parent| {
+            let gate = gate.clone();
+            Box::pin(async move { parent.spawn(GateActor, gate).await.map(|(_, started)| started) })
+        })
     }
 
     /// Whether the database is there.
@@ -114,29 +123,21 @@ impl Gate {
     /// Takes note of a failure; one that means that the database is away closes the gate.
     pub fn report(&self, error: &StoreError) {
         if error.is_outage {
-            // A gate that has stopped has nothing to note any more.
-            let _ = self.actor.cast(GateMsg::Failed(error.message.clone()));
+            self.actor.tell(GateMsg::Failed(error.message.clone()));
         }
     }
 
-    pub(crate) async fn stop(&self, deadline: Duration) {
+    /// Refuses all further work and ends the connections.
+    pub(crate) fn close(&self) {
         self.permits.close();
-        self.actor.stop(None);
-        // Whatever the outcome, closing the pool ends it.
-        let _ = self.actor.wait(Some(deadline)).await;
         self.store.close();
     }
 }
 
 struct GateActor;
 
-struct GateState {
-    store: Store,
-    publish: watch::Sender<DatabaseState>,
-}
-
 #[derive(Debug)]
-enum GateMsg {
+pub(crate) enum GateMsg {
     Failed(String),
     Probe,
     Probed(Result<(), String>),
@@ -144,34 +145,40 @@ enum GateMsg {
 
 impl Actor for GateActor {
     type Msg = GateMsg;
-    type State = GateState;
-    type Arguments = GateState;
+    type State = Gate;
+    type Arguments = Gate;
 
+    /// Nothing that may fail: the database may be away.
     async fn pre_start(
         &self,
-        _: ActorRef<GateMsg>,
-        state: GateState,
-    ) -> Result<GateState, ActorProcessingErr> {
-        Ok(state)
+        myself: ActorRef<GateMsg>,
+        gate: Gate,
+    ) -> Result<Gate, ActorProcessingErr> {
+        gate.actor.put(myself.clone());
+        if gate.state() != DatabaseState::Up {
+            myself.cast(GateMsg::Probe)?;
+        }
+        Ok(gate)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<GateMsg>,
         message: GateMsg,
-        state: &mut GateState,
+        gate: &mut Gate,
     ) -> Result<(), ActorProcessingErr> {
+        failpoint::hit(Point::GateHandleBefore, "");
         match message {
-            GateMsg::Failed(reason) => state.close(&myself, reason),
-            GateMsg::Probe => state.probe(&myself),
-            GateMsg::Probed(outcome) => state.probed(&myself, outcome),
+            GateMsg::Failed(reason) => gate.shut(&myself, reason),
+            GateMsg::Probe => gate.probe(&myself),
+            GateMsg::Probed(outcome) => gate.probed(&myself, outcome),
         }
         Ok(())
     }
 }
 
-impl GateState {
-    fn close(&self, myself: &ActorRef<GateMsg>, reason: String) {
+impl Gate {
+    fn shut(&self, myself: &ActorRef<GateMsg>, reason: String) {
         if *self.publish.borrow() != DatabaseState::Up {
             return; // a probe is under way
         }

@@ -1,9 +1,10 @@
 //! The actor runtime: who applies which events, when, and what happens when something fails.
 //!
 //! ```text
-//! Runtime ─┬─ gate        whether the database is there, and who may use it
-//!          ├─ workers     one actor a tenant and projection, woken by appends
-//!          └─ directory   one poll for all tenants: events written elsewhere
+//! root ─┬─ store        the gate: whether the database is there, and who may use it
+//!       ├─ tenants      a supervisor a tenant, with a worker a projection, woken by appends
+//!       ├─ keeper       starts, wakes and parks tenants
+//!       └─ directory    one look for all tenants: events written elsewhere
 //! ```
 //! The only crate that knows ractor. Decisions are pure functions ([`worker::step`],
 //! [`worker::decide`]); actors turn messages into inputs and effects into calls.
@@ -13,13 +14,19 @@
 //! crashes an actor.
 
 mod directory;
+mod failpoint;
 mod gate;
+pub mod registry;
 mod runtime;
 mod settings;
+mod slot;
 pub mod supervisor;
+mod tenants;
+mod tree;
 pub mod worker;
-mod workers;
 
 pub use gate::{DatabaseState, Gate};
 pub use runtime::{Runtime, RuntimeError, Snapshot};
 pub use settings::Settings;
+pub use tenants::Parked;
+pub use tree::Part;

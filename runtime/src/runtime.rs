@@ -1,17 +1,20 @@
 //! The runtime as the daemon and tests see it: start, ask, stop.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_projections::{Code, admission::Admission};
 use dg_store::{Answer, BatchRefusal, Store, StoreError};
-use ractor::{Actor, ActorRef, call_t};
+use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
-use crate::directory::{Directory, DirectoryState};
+use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
+use crate::tenants::{KeeperMsg, Look, Parked, Tenants};
+use crate::tree::{self, Part};
 use crate::worker::WorkerSnapshot;
-use crate::workers::{Workers, WorkersMsg};
 use crate::{DatabaseState, Gate, Settings};
 
 /// How long an actor may take to answer a question about itself.
@@ -20,7 +23,7 @@ const ASK: Duration = Duration::from_secs(5);
 /// A runtime that could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the actor runtime did not start: {0}")]
-pub struct RuntimeError(#[from] ractor::SpawnErr);
+pub struct RuntimeError(#[from] StartError);
 
 /// What the runtime shows of itself.
 #[derive(Debug, Clone)]
@@ -31,16 +34,18 @@ pub struct Snapshot {
     pub database: DatabaseState,
     /// Each worker, and how often it was started again.
     pub workers: Vec<(WorkerSnapshot, u64)>,
+    /// Tenants whose workers crash for ever.
+    pub parked: BTreeMap<String, Parked>,
 }
 
-/// A running runtime. Cheap to clone; it runs until [`Runtime::stop`].
+/// A running runtime. Cheap to clone; it runs until [`Runtime::stop`] or until its root gives up.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    gate: Gate,
-    settings: Settings,
-    workers: ActorRef<WorkersMsg>,
-    directory: ActorRef<crate::directory::DirectoryMsg>,
+    tenants: Tenants,
+    root: SupervisorRef<Part>,
     started_at: OffsetDateTime,
+    stop: watch::Sender<Option<Duration>>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Runtime {
@@ -49,26 +54,33 @@ impl Runtime {
     /// # Errors
     /// If an actor does not start.
     pub async fn start(store: Store, settings: Settings) -> Result<Runtime, RuntimeError> {
-        let gate = Gate::start(store, settings.worker_permits, settings.storage_timeout).await?;
-        let (workers, _) = Actor::spawn(None, Workers, (gate.clone(), settings.clone())).await?;
-        let directory = DirectoryState {
-            gate: gate.clone(),
-            settings: settings.clone(),
-            workers: workers.clone(),
-        };
-        let (directory, _) = Actor::spawn(None, Directory, directory).await?;
-        let started_at = OffsetDateTime::now_utc();
-        Ok(Runtime { gate, settings, workers, directory, started_at })
+        let gate = Gate::new(store, settings.worker_permits, settings.storage_timeout);
+        let tenants = Tenants::new(gate, settings);
+        let (root, life) = SupervisorRef::start_root(tree::root(&tenants)).await?;
+        let (stop, asked) = watch::channel(None);
+        let (tell, ended) = watch::channel(false);
+        tokio::spawn(watch_over(life, asked, tell));
+        Ok(Runtime { tenants, root, started_at: OffsetDateTime::now_utc(), stop, ended })
     }
 
     /// The way to the database, for reads.
     pub fn gate(&self) -> &Gate {
-        &self.gate
+        &self.tenants.gate
     }
 
     /// The settings it runs with.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.tenants.settings
+    }
+
+    /// The root of the supervision tree, to be looked at.
+    pub fn root(&self) -> &SupervisorRef<Part> {
+        &self.root
+    }
+
+    /// The supervisor of the tenants at work, to be looked at.
+    pub fn tenants(&self) -> Option<SupervisorRef<String>> {
+        self.tenants.supervisor.get().map(SupervisorRef::of)
     }
 
     /// Appends events of one tenant and wakes its workers; see [`Store::append`].
@@ -77,7 +89,7 @@ impl Runtime {
     /// As [`Store::append`].
     pub async fn append(&self, tenant: &str, batch: &[Line]) -> Result<Vec<Answer>, StoreError> {
         let answers =
-            self.gate.run(|store| async move { store.append(tenant, batch).await }).await?;
+            self.gate().run(|store| async move { store.append(tenant, batch).await }).await?;
         if answers.iter().any(|answer| matches!(answer, Ok(Admission::Insert { .. }))) {
             self.wake(tenant);
         }
@@ -93,7 +105,7 @@ impl Runtime {
         batch: &[Line],
     ) -> Result<Result<Vec<Admission>, BatchRefusal>, StoreError> {
         let outcome =
-            self.gate.run(|store| async move { store.append_atomic(batch).await }).await?;
+            self.gate().run(|store| async move { store.append_atomic(batch).await }).await?;
         if outcome.is_ok() {
             let mut tenants: Vec<&str> = batch.iter().map(|line| &*line.event.tenant_id).collect();
             tenants.sort_unstable();
@@ -105,47 +117,69 @@ impl Runtime {
 
     /// A lost wake-up costs an interval, not an event: the directory looks anyway.
     fn wake(&self, tenant: &str) {
-        let _ = self.workers.cast(WorkersMsg::Wake(tenant.to_owned()));
+        self.tenants.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
 
-    /// Asks a worker to try again now; false when there is none.
+    /// Asks a worker to try again now, or unparks its tenant; false when there is none to ask.
     ///
     /// # Errors
-    /// `storage` when the keeper of the workers does not answer.
+    /// `storage` when the keeper of the tenants does not answer.
     pub async fn retry(&self, tenant: &str, projection: Projection) -> Result<bool, StoreError> {
-        let ask = ASK.as_millis() as u64;
-        call_t!(self.workers, WorkersMsg::Retry, ask, tenant.to_owned(), projection)
-            .map_err(|error| no_answer(&error))
+        self.ask(|reply| KeeperMsg::Retry(tenant.to_owned(), projection, reply)).await
     }
 
     /// What the runtime shows of itself now.
     ///
     /// # Errors
-    /// `storage` when the keeper of the workers does not answer.
+    /// `storage` when the keeper of the tenants does not answer.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let ask = ASK.as_millis() as u64;
-        let workers =
-            call_t!(self.workers, WorkersMsg::Snapshots, ask).map_err(|error| no_answer(&error))?;
-        Ok(Snapshot { started_at: self.started_at, database: self.gate.state(), workers })
+        let Look { workers, parked } = self.ask(KeeperMsg::Look).await?;
+        Ok(Snapshot { started_at: self.started_at, database: self.gate().state(), workers, parked })
     }
 
-    /// Stops in order: 1 no new looks, 2 workers after the batch they have in flight, 3 the gate and
-    /// its connections. What is not done by `deadline` is rolled back.
+    async fn ask<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(RpcReplyPort<T>) -> KeeperMsg,
+    ) -> Result<T, StoreError> {
+        if let Some(keeper) = self.tenants.keeper.get()
+            && let Ok(CallResult::Success(answer)) = keeper.call(message, Some(ASK)).await
+        {
+            return Ok(answer);
+        }
+        Err(StoreError::new(Code::Storage, "the runtime does not answer; it may be starting again"))
+    }
+
+    /// Waits until the tree has ended: by [`Runtime::stop`], or because its root has given up.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // The sender tells before it goes.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Stops in order: 1 the directory, 2 the keeper, 3 the tenants, each worker after the batch it
+    /// has in flight, 4 the gate and its connections. What is not done by `deadline` is rolled back.
     pub async fn stop(&self, deadline: Duration) {
-        let ends = tokio::time::Instant::now() + deadline;
-        let left = || ends.saturating_duration_since(tokio::time::Instant::now());
-        self.directory.stop(None);
-        let _ = self.directory.wait(Some(left())).await;
-        let patience = left();
-        let reply = |reply| WorkersMsg::StopAll(patience, reply);
-        // A keeper that does not answer is stopped all the same.
-        let _ = self.workers.call(reply, Some(patience + ASK)).await;
-        self.workers.stop(None);
-        let _ = self.workers.wait(Some(ASK)).await;
-        self.gate.stop(left().max(Duration::from_millis(100))).await;
+        self.stop.send_replace(Some(deadline));
+        self.ended().await;
+        self.gate().close();
     }
 }
 
-fn no_answer(error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::new(Code::Storage, format!("the runtime does not answer: {error}"))
+/// Owns the root's life: ends it when asked, and tells when it has ended.
+async fn watch_over(
+    mut life: Life,
+    mut asked: watch::Receiver<Option<Duration>>,
+    tell: watch::Sender<bool>,
+) {
+    let deadline = tokio::select! {
+        () = life.ended() => {
+            tracing::error!("the supervision tree has ended");
+            None
+        }
+        deadline = asked.wait_for(Option::is_some) => deadline.ok().and_then(|deadline| *deadline),
+    };
+    if let Some(deadline) = deadline {
+        life.stop(Shutdown::Timeout(deadline)).await;
+    }
+    tell.send_replace(true);
 }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The longest that one piece of work may take at the database.
     pub storage_timeout: Duration,
+    /// How long a worker may take to finish its batch when it is stopped.
+    pub stop_patience: Duration,
     /// Connections that workers may use at once.
     pub worker_permits: usize,
     /// Shown as the owner of this runtime's workers.

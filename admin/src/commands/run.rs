@@ -5,56 +5,97 @@ use std::time::Duration;
 
 use dg_projections::Code;
 use dg_projections::json::{self, Json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::direct;
 use crate::cli::Session;
+use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::failure::{Failure, exit};
 use crate::logging;
 use crate::output::field;
 use crate::wire;
 
-pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
-    let config = session.config()?;
-    logging::start(&config);
-    let socket = config.socket_path.clone();
-    let mut daemon = Daemon::start(config).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %socket.display(), "serving");
-    let outcome = until_signal(&mut daemon).await;
-    stop(daemon).await?;
-    outcome.map(|()| 0)
+/// SIGTERM and SIGINT, from now on told instead of deadly.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Runs until SIGTERM or SIGINT, or until the daemon can never become ready.
-pub(super) async fn until_signal(daemon: &mut Daemon) -> Result<(), Failure> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut is_ready = false;
-    loop {
+impl Signals {
+    pub(super) fn new() -> Result<Signals, Failure> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
-            outcome = daemon.ready(), if !is_ready => { outcome?; is_ready = true; }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
 
+pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
+    let config = session.config()?;
+    logging::start(&config);
+    let socket = config.socket_path.clone();
+    let mut signals = Signals::new()?;
+    let Some(mut daemon) = start(config, &mut signals).await? else { return Ok(0) };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %socket.display(), "serving");
+    let outcome = until_signal(&mut daemon, &mut signals).await;
+    stop(daemon, &mut signals).await?;
+    outcome.map(|()| 0)
+}
+
+/// Starts a daemon; none when a signal came first. An embedded Postgres half-way up goes with it.
+pub(super) async fn start(
+    config: Config,
+    signals: &mut Signals,
+) -> Result<Option<Daemon>, Failure> {
+    tokio::select! {
+        started = Daemon::start(config) => started.map(Some),
+        () = signals.next() => Ok(None),
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, or until the daemon can never become ready or gives up.
+pub(super) async fn until_signal(
+    daemon: &mut Daemon,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    tokio::select! {
+        outcome = daemon.ready() => outcome?,
+        () = signals.next() => return Ok(()),
+    }
+    tokio::select! {
+        failure = daemon.given_up() => Err(failure),
+        () = signals.next() => Ok(()),
+    }
+}
+
 /// Stops in order; a second signal ends the process at once.
-pub(super) async fn stop(daemon: Daemon) -> Result<(), Failure> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+pub(super) async fn stop(daemon: Daemon, signals: &mut Signals) -> Result<(), Failure> {
     tokio::select! {
         () = daemon.stop() => Ok(()),
-        _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+        () = signals.next() => {
             Err(Failure::new(Code::Internal, "stopped by a second signal before the end of an orderly stop"))
         }
     }
 }
 
+/// The session of the last word of the command, which sees the flags before it, too.
+fn innermost(session: &Session) -> Session {
+    Session::new(session.args.subcommand().map_or(&session.args, |(_, inner)| inner).clone())
+}
+
 pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
-    let store = direct::store(session)?;
     let only_status = session.args.subcommand_name() == Some("status");
+    let session = &innermost(session);
+    let store = direct::store(session)?;
     let status = if only_status {
         store.migration_status().await?
     } else {
@@ -124,15 +165,14 @@ fn pass_connection(command: &mut std::process::Command, database: &tokio_postgre
 }
 
 pub(crate) fn config(session: &Session) -> Result<u8, Failure> {
-    let config = match session.args.subcommand() {
-        // Its flags are those of `serve`, so that the very command line can be checked.
-        Some((_, matches)) => Session::new(matches.clone()).config()?,
-        None => session.config()?,
-    };
+    let only_check = session.args.subcommand_name() == Some("check");
+    let session = &innermost(session);
+    // Its flags are those of `serve`, so that the very command line can be checked.
+    let config = session.config()?;
     let shown = config.effective_json().to_string();
     let shown = json::parse(&shown)
         .map_err(|error| Failure::new(Code::Internal, error.to_string()).exit(exit::FAILED))?;
-    if session.args.subcommand_name() == Some("check") {
+    if only_check {
         let result = wire::object([("valid", true.into())]);
         session.output.one(&result, |_| "the configuration is valid".to_owned())?;
         return Ok(0);

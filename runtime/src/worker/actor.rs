@@ -1,136 +1,97 @@
 //! The shell around the machine: messages in, effects out, a snapshot for whoever looks.
 //!
 //! An effect runs in a task beside the actor and comes back as a message, so the actor always
-//! answers; a panic in it crashes the actor, whose keeper starts it again from the durable cursor.
+//! answers; a panic in it crashes the actor, whose supervisor starts it again from the durable
+//! cursor. At most one effect is in flight: a new one begins when the one before has come back.
 
-use dg_projections::Code;
-use dg_projections::projection::Projection;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+
+use futures_util::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::effects;
-use super::policy::Failure;
-use super::state::{Effect, Input, Machine, State, step};
+use super::snapshot::{WorkerKey, WorkerSnapshot};
+use super::state::{Effect, Input, Machine, step};
 use crate::Settings;
 use crate::gate::Gate;
+use crate::registry::{AlreadyOwned, Lease, Registry};
+use crate::supervisor::StartFn;
 
-/// Whose events a worker applies, to what.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkerKey {
-    /// The tenant.
-    pub tenant_id: String,
-    /// The projection.
-    pub projection: Projection,
-    /// The partition, from 0.
-    pub partition: i32,
+/// The owner of a worker's key: to wake it, and to see what it does.
+#[derive(Debug, Clone)]
+pub struct WorkerOwner {
+    pub(crate) actor: ActorRef<WorkerMsg>,
+    /// What it shows of itself.
+    pub snapshot: watch::Receiver<WorkerSnapshot>,
 }
 
-/// The last thing that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the contract's")]
-pub struct LastError {
-    pub code: Code,
-    pub message: String,
-    pub log_seq: Option<i64>,
-    pub trace_id: Option<String>,
-    pub event_id: Option<String>,
-}
+/// Who works on what.
+pub(crate) type Owners = Registry<WorkerKey, WorkerOwner>;
 
-impl From<&Failure> for LastError {
-    fn from(failure: &Failure) -> LastError {
-        let (log_seq, trace_id, event_id) = match failure.event.clone() {
-            Some((log_seq, trace_id, event_id)) => (Some(log_seq), Some(trace_id), Some(event_id)),
-            None => (None, None, None),
+/// Starts the worker of a key.
+pub(crate) fn start_fn(
+    key: WorkerKey,
+    gate: &Gate,
+    settings: &Settings,
+    owners: &Owners,
+) -> StartFn {
+    let (gate, settings, owners) = (gate.clone(), settings.clone(), owners.clone());
+    Arc::new(move |parent| {
+        let arguments = WorkerArguments {
+            key: key.clone(),
+            gate: gate.clone(),
+            settings: settings.clone(),
+            owners: owners.clone(),
         };
-        LastError {
-            code: failure.code,
-            message: failure.message.clone(),
-            log_seq,
-            trace_id,
-            event_id,
-        }
-    }
+        Box::pin(async move {
+            parent.spawn(Worker::default(), arguments).await.map(|(_, started)| started)
+        })
+    })
 }
 
-/// What a worker shows of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the contract's")]
-pub struct WorkerSnapshot {
-    pub key: WorkerKey,
-    pub status: &'static str,
-    pub cursor: Option<i64>,
-    /// When a page was last applied, or the tail found.
-    pub last_sync_at: Option<OffsetDateTime>,
-    /// Pages applied.
-    pub sync_count: u64,
-    pub retry_count: u32,
-    pub next_retry_at: Option<OffsetDateTime>,
-    pub last_error: Option<LastError>,
+/// The handler holds the worker's key: it is dropped when the worker's task has ended.
+#[derive(Default)]
+struct Worker {
+    lease: OnceLock<Lease<WorkerKey, WorkerOwner>>,
 }
 
-impl WorkerSnapshot {
-    pub(crate) fn new(key: WorkerKey) -> WorkerSnapshot {
-        WorkerSnapshot {
-            key,
-            status: State::Starting.status(),
-            cursor: None,
-            last_sync_at: None,
-            sync_count: 0,
-            retry_count: 0,
-            next_retry_at: None,
-            last_error: None,
-        }
-    }
-
-    /// What an input and the state after it change in the picture.
-    fn note(&mut self, input: &Input, machine: &Machine, now: OffsetDateTime) {
-        match input {
-            Input::CursorLoaded(cursor) => self.cursor = Some(cursor.last_log_seq),
-            Input::Applied { to, .. } => {
-                self.cursor = Some(to.last_log_seq);
-                self.last_sync_at = Some(now);
-                self.sync_count += 1;
-                self.last_error = None;
-            }
-            Input::Failed(failure) => self.last_error = Some(LastError::from(failure)),
-            _ => {}
-        }
-        self.status = machine.state.status();
-        self.retry_count = machine.attempt;
-        self.next_retry_at = match &machine.state {
-            // Other inputs do not move a wait that has begun.
-            State::Retrying { after, .. } if matches!(input, Input::Failed(_)) => {
-                Some(now + *after)
-            }
-            State::Retrying { .. } => self.next_retry_at,
-            _ => None,
-        };
-    }
-}
-
-pub(crate) struct Worker;
-
-pub(crate) struct WorkerArguments {
-    pub(crate) key: WorkerKey,
-    pub(crate) gate: Gate,
-    pub(crate) settings: Settings,
-    pub(crate) publish: watch::Sender<WorkerSnapshot>,
-}
-
-pub(crate) struct WorkerState {
+struct WorkerArguments {
     key: WorkerKey,
     gate: Gate,
     settings: Settings,
+    owners: Owners,
+}
+
+struct WorkerState {
+    key: WorkerKey,
+    who: String,
+    gate: Gate,
+    settings: Settings,
     publish: watch::Sender<WorkerSnapshot>,
+    lease: Lease<WorkerKey, WorkerOwner>,
     machine: Machine,
+    in_flight: Option<InFlight>,
 }
 
 #[derive(Debug)]
 pub(crate) enum WorkerMsg {
     Input(Input),
-    /// An effect's task panicked.
+    /// The effect in flight panicked.
     Crashed(String),
+}
+
+/// The task of an effect. It does not outlive its worker: dropped, it is cut off at its next wait,
+/// and whatever it had begun at the database is rolled back or found by the cursor.
+struct InFlight(JoinHandle<()>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Actor for Worker {
@@ -138,18 +99,24 @@ impl Actor for Worker {
     type State = WorkerState;
     type Arguments = WorkerArguments;
 
-    /// Nothing that may fail: the first look at the database is an effect like any other.
+    /// Takes the key; nothing that may fail otherwise: the first look at the database is an effect.
     async fn pre_start(
         &self,
         myself: ActorRef<WorkerMsg>,
         start: WorkerArguments,
     ) -> Result<WorkerState, ActorProcessingErr> {
+        let WorkerArguments { key, gate, settings, owners } = start;
+        let (publish, snapshot) = watch::channel(WorkerSnapshot::new(key.clone()));
+        let owner = WorkerOwner { actor: myself.clone(), snapshot };
+        let lease = owners
+            .register(key.clone(), owner)
+            .map_err(|AlreadyOwned(_)| format!("{key} has a live owner"))?;
+        let _ = self.lease.set(lease.clone());
         let (machine, effects) = Machine::start();
-        let WorkerArguments { key, gate, settings, publish } = start;
-        let state = WorkerState { key, gate, settings, publish, machine };
-        for effect in effects {
-            state.perform(&myself, effect);
-        }
+        let who = key.to_string();
+        let mut state =
+            WorkerState { key, who, gate, settings, publish, lease, machine, in_flight: None };
+        state.perform(&myself, effects);
         Ok(state)
     }
 
@@ -164,6 +131,20 @@ impl Actor for Worker {
             WorkerMsg::Crashed(reason) => Err(reason.into()),
         }
     }
+
+    /// The batch in flight is finished first.
+    async fn post_stop(
+        &self,
+        myself: ActorRef<WorkerMsg>,
+        state: &mut WorkerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.take(&myself, &Input::Stop)?;
+        if let Some(in_flight) = &mut state.in_flight {
+            // A panic in it is its own report.
+            let _ = (&mut in_flight.0).await;
+        }
+        Ok(())
+    }
 }
 
 impl WorkerState {
@@ -173,16 +154,13 @@ impl WorkerState {
         input: &Input,
     ) -> Result<(), ActorProcessingErr> {
         let before = self.machine.state.status();
-        let who = format!("{}/{}/{}", self.key.tenant_id, self.key.projection, self.key.partition);
         let (machine, effects) =
-            step(self.machine.clone(), input.clone(), &self.settings.retry, &who)?;
+            step(self.machine.clone(), input.clone(), &self.settings.retry, &self.who)?;
         self.machine = machine;
         let now = OffsetDateTime::now_utc();
         self.publish.send_modify(|snapshot| snapshot.note(input, &self.machine, now));
         self.log(before, input);
-        for effect in effects {
-            self.perform(myself, effect);
-        }
+        self.perform(myself, effects);
         Ok(())
     }
 
@@ -201,38 +179,53 @@ impl WorkerState {
         }
     }
 
-    fn perform(&self, myself: &ActorRef<WorkerMsg>, effect: Effect) {
-        let (gate, key, limit) = (self.gate.clone(), self.key.clone(), self.settings.batch_size);
-        match effect {
-            Effect::LoadCursor => {
-                in_flight(myself, async move { effects::load_cursor(&gate, &key).await });
+    fn perform(&mut self, myself: &ActorRef<WorkerMsg>, effects: Vec<Effect>) {
+        for effect in effects {
+            let (gate, key, limit) =
+                (self.gate.clone(), self.key.clone(), self.settings.batch_size);
+            match effect {
+                Effect::LoadCursor => {
+                    self.begin(myself, async move { effects::load_cursor(&gate, &key).await });
+                }
+                Effect::ApplyPage(from) => {
+                    self.begin(myself, async move {
+                        effects::apply_page(&gate, &key, from, limit).await
+                    });
+                }
+                Effect::Record(failure) => {
+                    self.begin(myself, async move { effects::record(&gate, &key, &failure).await });
+                }
+                Effect::StartTimer { id, after } => {
+                    myself.send_after(after, move || WorkerMsg::Input(Input::TimerFired(id)));
+                }
             }
-            Effect::ApplyPage(from) => {
-                in_flight(
-                    myself,
-                    async move { effects::apply_page(&gate, &key, from, limit).await },
-                );
-            }
-            Effect::Record(failure) => {
-                in_flight(myself, async move { effects::record(&gate, &key, &failure).await });
-            }
-            Effect::StartTimer { id, after } => {
-                myself.send_after(after, move || WorkerMsg::Input(Input::TimerFired(id)));
-            }
-            Effect::End => myself.stop(Some("normal".to_owned())),
         }
+    }
+
+    /// Runs an effect beside the actor, so that the actor always answers; the key is held for it.
+    fn begin(
+        &mut self,
+        myself: &ActorRef<WorkerMsg>,
+        effect: impl Future<Output = Input> + Send + 'static,
+    ) {
+        let (myself, lease) = (myself.clone(), self.lease.clone());
+        let task = tokio::spawn(async move {
+            let outcome = AssertUnwindSafe(effect).catch_unwind().await;
+            drop(lease);
+            // A worker that is gone has no use for it.
+            let _ = myself.cast(match outcome {
+                Ok(input) => WorkerMsg::Input(input),
+                Err(panic) => WorkerMsg::Crashed(panic_text(&*panic)),
+            });
+        });
+        self.in_flight = Some(InFlight(task));
     }
 }
 
-/// Runs an effect beside the actor. A worker that is gone has no use for its outcome.
-fn in_flight(myself: &ActorRef<WorkerMsg>, effect: impl Future<Output = Input> + Send + 'static) {
-    let myself = myself.clone();
-    let task = tokio::spawn(effect);
-    tokio::spawn(async move {
-        let message = match task.await {
-            Ok(input) => WorkerMsg::Input(input),
-            Err(panic) => WorkerMsg::Crashed(format!("an effect ended abnormally: {panic}")),
-        };
-        let _ = myself.cast(message);
-    });
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("without a message"))
 }

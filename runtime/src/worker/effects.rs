@@ -3,9 +3,10 @@
 use dg_projections::projection::{Projected, Traces, project};
 use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError};
 
-use super::actor::WorkerKey;
 use super::policy::Failure;
+use super::snapshot::WorkerKey;
 use super::state::Input;
+use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 
 pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
@@ -20,6 +21,7 @@ pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
 
 /// Reads the page after `from`, projects it, and commits what could be applied.
 pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit: i64) -> Input {
+    failpoint::hit(Point::WorkerApplyBefore, &key.to_string());
     let read = gate.work(|store| async move {
         store.read_page(&key.tenant_id, key.projection, from.last_log_seq, limit).await
     });

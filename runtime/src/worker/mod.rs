@@ -15,9 +15,11 @@
 mod actor;
 mod effects;
 mod policy;
+mod snapshot;
 mod state;
 
-pub use actor::{LastError, WorkerKey, WorkerSnapshot};
-pub(crate) use actor::{Worker, WorkerArguments, WorkerMsg};
+pub use actor::WorkerOwner;
+pub(crate) use actor::{Owners, WorkerMsg, start_fn};
 pub use policy::{Failure, FailureClass, RetryPolicy, Verdict, decide};
+pub use snapshot::{LastError, WorkerKey, WorkerSnapshot};
 pub use state::{Effect, IllegalTransition, Input, Machine, State, TimerId, step};

@@ -53,10 +53,8 @@ pub enum State {
         /// What happened.
         failure: Failure,
     },
-    /// (*) Asked to stop; the effect in flight is awaited.
+    /// Asked to stop; an effect in flight is finished, nothing else begun.
     Stopping,
-    /// Over.
-    Stopped,
 }
 
 impl State {
@@ -68,7 +66,7 @@ impl State {
             State::Idle { .. } => "idle",
             State::Retrying { .. } => "retrying",
             State::Recording { .. } | State::Unrecorded { .. } | State::Failed { .. } => "failed",
-            State::Stopping | State::Stopped => "stopping",
+            State::Stopping => "stopping",
         }
     }
 }
@@ -117,8 +115,6 @@ pub enum Effect {
     },
     /// Write the dead letter.
     Record(Failure),
-    /// End the actor.
-    End,
 }
 
 /// A worker's state and what outlives its states.
@@ -236,19 +232,8 @@ pub fn step(
         (S::Unrecorded { .. } | S::Failed { .. }, I::RetryRequested) => machine.restart(),
         (S::Unrecorded { .. } | S::Failed { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
-        (S::Starting | S::CatchingUp { .. } | S::Recording { .. }, I::Stop) => {
-            machine.to(S::Stopping, Vec::new())
-        }
-        (
-            S::Idle { .. } | S::Retrying { .. } | S::Unrecorded { .. } | S::Failed { .. },
-            I::Stop,
-        ) => machine.to(S::Stopped, vec![Effect::End]),
-        (
-            S::Stopping,
-            I::CursorLoaded(_) | I::Applied { .. } | I::Superseded | I::Failed(_) | I::Recorded,
-        ) => machine.to(S::Stopped, vec![Effect::End]),
-        (S::Stopping, I::Woken | I::RetryRequested | I::TimerFired(_) | I::Stop) => machine.stay(),
-        (S::Stopped, _) => machine.stay(),
+        (_, I::Stop) => machine.to(S::Stopping, Vec::new()),
+        (S::Stopping, _) => machine.stay(),
 
         (
             state @ (S::Starting

@@ -1,0 +1,61 @@
+//! Fail points: places where a test makes something go wrong. Without the feature `failpoints` there
+//! is no code of them in the binary.
+//!
+//! `DECISIONGRAPH_TEST_FAILPOINTS` is a list `point[/who]=action[*times]` separated by `;`, where the
+//! action is `panic` and `who` narrows it to one worker, such as
+//! `worker_apply_before/acme/context_graph/0=panic*1`.
+
+/// The places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// A worker is about to apply a page.
+    WorkerApplyBefore,
+    /// The gate is about to handle a message.
+    GateHandleBefore,
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn hit(_: Point, _: &str) {}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use armed::hit;
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Point;
+
+    struct Armed {
+        place: String,
+        left: AtomicU64,
+    }
+
+    static ARMED: LazyLock<Vec<Armed>> = LazyLock::new(|| {
+        let text = std::env::var("DECISIONGRAPH_TEST_FAILPOINTS").unwrap_or_default();
+        text.split(';').filter_map(parse).collect()
+    });
+
+    fn parse(one: &str) -> Option<Armed> {
+        let (place, action) = one.trim().split_once('=')?;
+        let (action, times) = action.split_once('*').unwrap_or((action, "18446744073709551615"));
+        let left = AtomicU64::new(times.parse().ok()?);
+        (action == "panic").then(|| Armed { place: place.to_owned(), left })
+    }
+
+    /// Panics if a test has armed this place for this one.
+    pub(crate) fn hit(point: Point, who: &str) {
+        let name = match point {
+            Point::WorkerApplyBefore => "worker_apply_before",
+            Point::GateHandleBefore => "gate_handle_before",
+        };
+        let here = format!("{name}/{who}");
+        for armed in ARMED.iter().filter(|armed| armed.place == name || armed.place == here) {
+            let take = armed
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            assert!(take.is_err(), "fail point {here}");
+        }
+    }
+}

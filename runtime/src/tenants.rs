@@ -1,0 +1,349 @@
+//! The tenants at work: a supervisor each, under a dynamic supervisor; and their keeper, who starts
+//! them on demand, wakes their workers, and parks those whose workers crash for ever.
+//!
+//! ```text
+//! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0
+//!                                                 ├─ acme/trace_summary/0
+//!                                                 └─ acme/precedent_index/0
+//! ```
+//! A tenant's supervisor is temporary: when its workers exceed its intensity it ends, no other tenant
+//! notices, and the tenant is parked: visibly, with a failure row, until an operator retries it or
+//! the next slow attempt of the keeper's own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dg_projections::Code;
+use dg_projections::projection::Projection;
+use dg_store::NewFailure;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use time::OffsetDateTime;
+
+use crate::Settings;
+use crate::gate::Gate;
+use crate::slot::Slot;
+use crate::supervisor::{
+    ChildSpec, Flags, Init, Refused, Report, Restart, Shutdown, StartFn, StartFuture,
+    SupervisorRef, Template,
+};
+use crate::worker::{self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerSnapshot};
+
+/// Crashes of a tenant's workers that are tolerated within the period.
+const TENANT: Flags = flags(3, Duration::from_secs(10));
+/// The tenants' supervisor itself restarts nothing: tenants are temporary.
+const TENANTS: Flags = flags(1, Duration::from_secs(5));
+/// The first automatic attempt to unpark a tenant, and the longest wait between later ones.
+const PARK_FIRST: Duration = Duration::from_secs(30);
+const PARK_LONGEST: Duration = Duration::from_secs(15 * 60);
+
+const fn flags(intensity: usize, period: Duration) -> Flags {
+    Flags {
+        strategy: crate::supervisor::Strategy::OneForOne,
+        intensity,
+        period,
+        auto_shutdown: crate::supervisor::AutoShutdown::Never,
+        max_children: usize::MAX,
+    }
+}
+
+/// What the tenants' actors share.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenants {
+    pub(crate) gate: Gate,
+    pub(crate) settings: Settings,
+    pub(crate) owners: Owners,
+    pub(crate) keeper: Slot<KeeperMsg>,
+    pub(crate) supervisor: Slot<crate::supervisor::SupervisorMsg<String>>,
+}
+
+impl Tenants {
+    pub(crate) fn new(gate: Gate, settings: Settings) -> Tenants {
+        Tenants {
+            gate,
+            settings,
+            owners: Owners::new(),
+            keeper: Slot::new(),
+            supervisor: Slot::new(),
+        }
+    }
+
+    /// Starts the dynamic supervisor of the tenants.
+    pub(crate) fn supervisor_start_fn(&self) -> StartFn {
+        let tenants = self.clone();
+        Arc::new(move |parent| {
+            let tenants = tenants.clone();
+            Box::pin(async move {
+                let (supervisor, started) =
+                    SupervisorRef::start(&parent, tenants.dynamic()).await?;
+                tenants.supervisor.put(supervisor.actor().clone());
+                Ok(started)
+            })
+        })
+    }
+
+    fn dynamic(&self) -> Init<String> {
+        let spec = Arc::new(|tenant| ChildSpec::supervisor(tenant).restart(Restart::Temporary));
+        let tenants = self.clone();
+        let start = Arc::new(move |tenant: String, parent| {
+            let init = tenants.tenant(&tenant);
+            Box::pin(async move {
+                SupervisorRef::start(&parent, init).await.map(|(_, started)| started)
+            }) as StartFuture
+        });
+        let keeper = self.keeper.clone();
+        let observer = Arc::new(move |report: &Report<String>| {
+            if let Report::Exited { id, .. } = report {
+                keeper.tell(KeeperMsg::TenantEnded(id.clone()));
+            }
+        });
+        Init {
+            observer: Some(observer),
+            ..Init::dynamic("tenants", TENANTS, Template { spec, start })
+        }
+    }
+
+    /// A tenant's supervisor: a worker for each projection.
+    fn tenant(&self, tenant: &str) -> Init<WorkerKey> {
+        let child = |projection: &Projection| {
+            let key =
+                WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
+            let start = worker::start_fn(key.clone(), &self.gate, &self.settings, &self.owners);
+            (ChildSpec::worker(key).shutdown(Shutdown::Timeout(self.settings.stop_patience)), start)
+        };
+        let children = self.settings.projections.iter().map(child).collect();
+        let keeper = self.keeper.clone();
+        let observer = Arc::new(move |report: &Report<WorkerKey>| {
+            if let Report::Exited { id, exit, .. } = report {
+                keeper.tell(KeeperMsg::WorkerCrashed(id.clone(), exit.to_string()));
+            }
+        });
+        Init {
+            observer: Some(observer),
+            ..Init::new(&format!("tenant/{tenant}"), TENANT, children)
+        }
+    }
+
+    /// Starts the keeper.
+    pub(crate) fn keeper_start_fn(&self) -> StartFn {
+        let tenants = self.clone();
+        Arc::new(move |parent| {
+            let tenants = tenants.clone();
+            Box::pin(async move { parent.spawn(Keeper, tenants).await.map(|(_, started)| started) })
+        })
+    }
+}
+
+/// A tenant whose workers crash for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Since when.
+    pub since: OffsetDateTime,
+    /// The last crash: which worker, and what it said.
+    pub reason: String,
+    /// The worker.
+    pub worker: Option<WorkerKey>,
+    /// When it is tried again without being asked.
+    pub next_attempt_at: OffsetDateTime,
+}
+
+struct Keeper;
+
+struct KeeperState {
+    tenants: Tenants,
+    parked: BTreeMap<String, Parked>,
+    /// How often in a row each tenant was parked.
+    attempts: BTreeMap<String, u32>,
+    crashes: BTreeMap<String, (WorkerKey, String)>,
+    restarts: BTreeMap<WorkerKey, u64>,
+}
+
+#[derive(Debug)]
+pub(crate) enum KeeperMsg {
+    /// There may be new events of this tenant.
+    Wake(String),
+    /// A worker ended by itself; its supervisor does what is to be done.
+    WorkerCrashed(WorkerKey, String),
+    /// A tenant's supervisor has given up.
+    TenantEnded(String),
+    /// A parked tenant's time has come.
+    Unpark(String),
+    /// An operator asks a worker to try again; answers whether there was one to ask.
+    Retry(String, Projection, RpcReplyPort<bool>),
+    /// What each worker shows, how often it was started again, and who is parked.
+    Look(RpcReplyPort<Look>),
+}
+
+/// What the keeper sees.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Look {
+    pub(crate) workers: Vec<(WorkerSnapshot, u64)>,
+    pub(crate) parked: BTreeMap<String, Parked>,
+}
+
+impl Actor for Keeper {
+    type Msg = KeeperMsg;
+    type State = KeeperState;
+    type Arguments = Tenants;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<KeeperMsg>,
+        tenants: Tenants,
+    ) -> Result<KeeperState, ActorProcessingErr> {
+        tenants.keeper.put(myself);
+        Ok(KeeperState {
+            tenants,
+            parked: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            crashes: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<KeeperMsg>,
+        message: KeeperMsg,
+        state: &mut KeeperState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            KeeperMsg::Wake(tenant) => state.wake(&tenant).await,
+            KeeperMsg::WorkerCrashed(key, reason) => {
+                *state.restarts.entry(key.clone()).or_default() += 1;
+                state.crashes.insert(key.tenant_id.clone(), (key, reason));
+            }
+            KeeperMsg::TenantEnded(tenant) => state.park(&myself, tenant),
+            KeeperMsg::Unpark(tenant) => {
+                if state.parked.remove(&tenant).is_some() {
+                    state.wake(&tenant).await;
+                }
+            }
+            KeeperMsg::Retry(tenant, projection, reply) => {
+                let _ = reply.send(state.retry(tenant, projection).await);
+            }
+            KeeperMsg::Look(reply) => {
+                let _ = reply.send(state.look());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl KeeperState {
+    /// Wakes the workers of a tenant, or starts them: they look at the log by themselves then.
+    async fn wake(&self, tenant: &str) {
+        if self.parked.contains_key(tenant) {
+            return;
+        }
+        let mut runs = false;
+        for projection in &self.tenants.settings.projections {
+            let key =
+                WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
+            if let Some(owner) = self.tenants.owners.owner(&key) {
+                runs = true;
+                let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
+            }
+        }
+        if !runs {
+            self.start(tenant).await;
+        }
+    }
+
+    async fn start(&self, tenant: &str) {
+        let Some(supervisor) = self.tenants.supervisor.get() else { return };
+        match SupervisorRef::of(supervisor).start_dynamic(tenant.to_owned()).await {
+            // One that is there already is between two lives of its workers.
+            Ok(Ok(_) | Err(Refused::AlreadyStarted(_))) => {}
+            Ok(Err(refusal)) => tracing::error!(tenant, reason = %refusal, "tenant not started"),
+            // It is being started again itself; the directory's next look finds the tenant.
+            Err(_) => {}
+        }
+    }
+
+    fn park(&mut self, myself: &ActorRef<KeeperMsg>, tenant: String) {
+        let (worker, reason) = match self.crashes.remove(&tenant) {
+            Some((key, reason)) => (Some(key), reason),
+            None => (None, "its supervisor ended".to_owned()),
+        };
+        let attempt = self.attempts.entry(tenant.clone()).or_default();
+        let wait = PARK_FIRST.saturating_mul(1 << (*attempt).min(10)).min(PARK_LONGEST);
+        *attempt += 1;
+        let since = OffsetDateTime::now_utc();
+        tracing::error!(%tenant, %reason, next_attempt_seconds = wait.as_secs(), "tenant parked");
+        let parked = Parked { since, reason, worker, next_attempt_at: since + wait };
+        self.record(&tenant, &parked);
+        self.parked.insert(tenant.clone(), parked);
+        myself.send_after(wait, move || KeeperMsg::Unpark(tenant));
+    }
+
+    /// Beside the keeper, so that it answers while the database does not.
+    fn record(&self, tenant: &str, parked: &Parked) {
+        let Some(key) = parked.worker.clone() else { return };
+        let (gate, tenant) = (self.tenants.gate.clone(), tenant.to_owned());
+        let message = format!(
+            "the tenant is parked, its worker crashes again and again: {}; `retry` starts it again",
+            parked.reason
+        );
+        tokio::spawn(async move {
+            let failure = NewFailure {
+                tenant: &tenant,
+                projection: key.projection,
+                partition: key.partition,
+                event: None,
+                code: Code::Internal,
+                message: &message,
+            };
+            let failure = &failure;
+            if let Err(error) =
+                gate.run(|store| async move { store.record_failure(failure).await }).await
+            {
+                tracing::error!(%tenant, reason = %error, "the failure of a parked tenant could not be recorded");
+            }
+        });
+    }
+
+    async fn retry(&mut self, tenant: String, projection: Projection) -> bool {
+        if self.parked.remove(&tenant).is_some() {
+            self.attempts.remove(&tenant);
+            self.wake(&tenant).await;
+            return true;
+        }
+        let key = WorkerKey { tenant_id: tenant, projection, partition: 0 };
+        let owner = self.tenants.owners.owner(&key);
+        owner.is_some_and(|owner| owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok())
+    }
+
+    fn look(&self) -> Look {
+        let restarts = |key: &WorkerKey| self.restarts.get(key).copied().unwrap_or(0);
+        let mut workers: Vec<_> = self
+            .tenants
+            .owners
+            .owners()
+            .into_iter()
+            .map(|(key, owner)| (owner.snapshot.borrow().clone(), restarts(&key)))
+            .collect();
+        for (tenant, parked) in &self.parked {
+            for projection in &self.tenants.settings.projections {
+                let key =
+                    WorkerKey { tenant_id: tenant.clone(), projection: *projection, partition: 0 };
+                let count = restarts(&key);
+                workers.push((parked_snapshot(key, parked), count));
+            }
+        }
+        Look { workers, parked: self.parked.clone() }
+    }
+}
+
+/// How a worker of a parked tenant shows itself.
+fn parked_snapshot(key: WorkerKey, parked: &Parked) -> WorkerSnapshot {
+    let message = format!("parked: {}", parked.reason);
+    let error =
+        LastError { code: Code::Internal, message, log_seq: None, trace_id: None, event_id: None };
+    WorkerSnapshot {
+        status: "failed",
+        next_retry_at: Some(parked.next_attempt_at),
+        last_error: Some(error),
+        ..WorkerSnapshot::new(key)
+    }
+}
