@@ -16,6 +16,7 @@
 mod directory;
 mod failpoint;
 mod gate;
+pub mod metrics;
 pub mod registry;
 mod runtime;
 mod settings;
@@ -29,4 +30,4 @@ pub use gate::{DatabaseState, Gate};
 pub use runtime::{Runtime, RuntimeError, Snapshot};
 pub use settings::Settings;
 pub use tenants::Parked;
-pub use tree::Part;
+pub use tree::{Part, Tree};

@@ -11,9 +11,10 @@ use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use crate::metrics::{self, Label};
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
 use crate::tenants::{KeeperMsg, Look, Parked, Tenants};
-use crate::tree::{self, Part};
+use crate::tree::{self, Part, Tree};
 use crate::worker::WorkerSnapshot;
 use crate::{DatabaseState, Gate, Settings};
 
@@ -73,14 +74,34 @@ impl Runtime {
         &self.tenants.settings
     }
 
-    /// The root of the supervision tree, to be looked at.
-    pub fn root(&self) -> &SupervisorRef<Part> {
-        &self.root
+    /// The supervision tree as it stands, from the root down.
+    ///
+    /// # Errors
+    /// `storage` when a supervisor does not answer.
+    pub async fn tree(&self) -> Result<Tree, StoreError> {
+        let snapshot = self.snapshot().await?;
+        let look = Tree::of(&self.root, &self.tenants, &snapshot);
+        tokio::time::timeout(ASK, look).await.ok().flatten().ok_or_else(no_answer)
     }
 
-    /// The supervisor of the tenants at work, to be looked at.
-    pub fn tenants(&self) -> Option<SupervisorRef<String>> {
-        self.tenants.supervisor.get().map(SupervisorRef::of)
+    /// Sets the gauges of [`crate::metrics`].
+    ///
+    /// # Errors
+    /// `storage` when an actor does not answer.
+    pub async fn publish_gauges(&self) -> Result<(), StoreError> {
+        let snapshot = self.snapshot().await?;
+        let names: Vec<&'static str> =
+            self.settings().projections.iter().map(|one| one.as_str()).collect();
+        metrics::publish(&snapshot, &names);
+        if let Ok(children) = self.root.which_children().await {
+            metrics::publish_children(Label::Root, &children);
+        }
+        if let Some(supervisor) = self.tenants.supervisor.get()
+            && let Ok(children) = SupervisorRef::of(supervisor).which_children().await
+        {
+            metrics::publish_children(Label::Tenants, &children);
+        }
+        Ok(())
     }
 
     /// Appends events of one tenant and wakes its workers; see [`Store::append`].
@@ -146,7 +167,7 @@ impl Runtime {
         {
             return Ok(answer);
         }
-        Err(StoreError::new(Code::Storage, "the runtime does not answer; it may be starting again"))
+        Err(no_answer())
     }
 
     /// Waits until the tree has ended: by [`Runtime::stop`], or because its root has given up.
@@ -163,6 +184,10 @@ impl Runtime {
         self.ended().await;
         self.gate().close();
     }
+}
+
+fn no_answer() -> StoreError {
+    StoreError::new(Code::Storage, "the runtime does not answer; it may be starting again")
 }
 
 /// Owns the root's life: ends it when asked, and tells when it has ended.

@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 
 use crate::Settings;
 use crate::gate::Gate;
+use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Report, Restart, Shutdown, StartFn, StartFuture,
@@ -92,11 +93,12 @@ impl Tenants {
             }) as StartFuture
         });
         let keeper = self.keeper.clone();
-        let observer = Arc::new(move |report: &Report<String>| {
-            if let Report::Exited { id, .. } = report {
-                keeper.tell(KeeperMsg::TenantEnded(id.clone()));
-            }
-        });
+        let observer =
+            metrics::counting(metrics::Label::Tenants, move |report: &Report<String>| {
+                if let Report::Exited { id, .. } = report {
+                    keeper.tell(KeeperMsg::TenantEnded(id.clone()));
+                }
+            });
         Init {
             observer: Some(observer),
             ..Init::dynamic("tenants", TENANTS, Template { spec, start })
@@ -113,11 +115,12 @@ impl Tenants {
         };
         let children = self.settings.projections.iter().map(child).collect();
         let keeper = self.keeper.clone();
-        let observer = Arc::new(move |report: &Report<WorkerKey>| {
-            if let Report::Exited { id, exit, .. } = report {
-                keeper.tell(KeeperMsg::WorkerCrashed(id.clone(), exit.to_string()));
-            }
-        });
+        let observer =
+            metrics::counting(metrics::Label::Tenant, move |report: &Report<WorkerKey>| {
+                if let Report::Exited { id, exit, .. } = report {
+                    keeper.tell(KeeperMsg::WorkerCrashed(id.clone(), exit.to_string()));
+                }
+            });
         Init {
             observer: Some(observer),
             ..Init::new(&format!("tenant/{tenant}"), TENANT, children)

@@ -13,8 +13,15 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::directory::Directory;
-use crate::supervisor::{ChildSpec, Flags, Init, Strategy};
+use crate::metrics;
+use time::OffsetDateTime;
+
+use crate::Snapshot;
+use crate::supervisor::{
+    ChildInfo, ChildSpec, ChildState, ChildType, Flags, Init, Key, Strategy, SupervisorRef,
+};
 use crate::tenants::Tenants;
+use crate::worker::WorkerSnapshot;
 
 /// A root that restarts more than this has a defect that no restart mends.
 const ROOT: Flags = Flags {
@@ -57,5 +64,96 @@ pub(crate) fn root(tenants: &Tenants) -> Init<Part> {
         (ChildSpec::worker(Part::Keeper), tenants.keeper_start_fn()),
         (ChildSpec::worker(Part::Directory), Directory::start_fn(tenants)),
     ];
-    Init::new("root", ROOT, children)
+    let observer = metrics::counting(metrics::Label::Root, |_| {});
+    Init { observer: Some(observer), ..Init::new("root", ROOT, children) }
+}
+
+/// A node of the supervision tree as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tree {
+    /// Its name among its siblings.
+    pub name: String,
+    /// `supervisor` or `worker`.
+    pub kind: &'static str,
+    /// `running`, `restarting`, `stopped`, or what a worker says of itself; `parked` for a tenant.
+    pub state: &'static str,
+    /// How often its supervisor started it again.
+    pub restarts: u64,
+    /// How long its present life has lasted.
+    pub age: Option<Duration>,
+    /// What it supervises.
+    pub children: Vec<Tree>,
+}
+
+impl Tree {
+    /// Asks the root and the tenants' supervisor; workers are found in the registry.
+    pub(crate) async fn of(
+        root: &SupervisorRef<Part>,
+        tenants: &Tenants,
+        snapshot: &Snapshot,
+    ) -> Option<Tree> {
+        let mut children = Vec::new();
+        for part in root.which_children().await.ok()? {
+            let mut node = Tree::node(&part);
+            if part.id == Part::Tenants {
+                node.children = Tree::tenants(tenants, snapshot).await?;
+            }
+            children.push(node);
+        }
+        let age = (OffsetDateTime::now_utc() - snapshot.started_at).try_into().ok();
+        Some(Tree {
+            name: "root".to_owned(),
+            kind: "supervisor",
+            state: "running",
+            restarts: 0,
+            age,
+            children,
+        })
+    }
+
+    async fn tenants(tenants: &Tenants, snapshot: &Snapshot) -> Option<Vec<Tree>> {
+        let supervisor = SupervisorRef::of(tenants.supervisor.get()?);
+        let mut nodes: Vec<Tree> =
+            supervisor.which_children().await.ok()?.iter().map(Tree::node).collect();
+        let parked = |name: &String| Tree {
+            name: name.clone(),
+            kind: "supervisor",
+            state: "parked",
+            restarts: 0,
+            age: None,
+            children: Vec::new(),
+        };
+        nodes.extend(snapshot.parked.keys().map(parked));
+        for node in &mut nodes {
+            let own =
+                snapshot.workers.iter().filter(|(worker, _)| worker.key.tenant_id == node.name);
+            node.children = own.map(|(worker, restarts)| Tree::worker(worker, *restarts)).collect();
+        }
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(nodes)
+    }
+
+    fn node<K: Key>(child: &ChildInfo<K>) -> Tree {
+        Tree {
+            name: child.id.to_string(),
+            kind: match child.child_type {
+                ChildType::Worker => "worker",
+                ChildType::Supervisor => "supervisor",
+            },
+            state: match child.state {
+                ChildState::Running(_) => "running",
+                ChildState::Restarting => "restarting",
+                ChildState::Stopped => "stopped",
+            },
+            restarts: child.restarts,
+            age: child.age,
+            children: Vec::new(),
+        }
+    }
+
+    fn worker(worker: &WorkerSnapshot, restarts: u64) -> Tree {
+        let age = (OffsetDateTime::now_utc() - worker.started_at).try_into().ok();
+        let name = format!("{}/{}", worker.key.projection, worker.key.partition);
+        Tree { name, kind: "worker", state: worker.status, restarts, age, children: Vec::new() }
+    }
 }

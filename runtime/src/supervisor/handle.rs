@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ractor::{ActorRef, RpcReplyPort};
 
-use super::actor::{Init, StartFn, Supervisor, SupervisorMsg};
+use super::actor::{Supervisor, SupervisorMsg};
+use super::init::{Init, StartFn};
 use super::life::{Life, Parent, StartError, Started};
 use super::manage::{ChildInfo, Counts, Refused};
 use super::restart::Incarnation;

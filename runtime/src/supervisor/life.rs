@@ -1,92 +1,38 @@
-//! One life of a child: its actor, the task that is it, and the tasks below it.
+//! One life of a child: its actor, and the tasks below it.
 //!
 //! ractor tells a parent that its child has ended while the child's state, and with it what the
 //! child owns, is still being dropped; and it kills grandchildren without waiting for them. So a
-//! life is over only when its task has ended and its [`Subtree`] is empty.
+//! life is over only when its [`Subtree`] is empty.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorRef};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
+use tokio::time::{Instant, timeout};
 
+use super::held::Held;
 use super::restart::Incarnation;
 use super::spec::{Exit, Shutdown};
-
-/// Counts the tasks below a supervisor, at any depth.
-#[derive(Debug, Clone)]
-pub struct Subtree(Arc<Node>);
-
-#[derive(Debug)]
-struct Node {
-    alive: watch::Sender<usize>,
-    above: Option<Subtree>,
-}
-
-impl Subtree {
-    /// That of a root.
-    pub fn root() -> Subtree {
-        Subtree(Arc::new(Node { alive: watch::Sender::new(0), above: None }))
-    }
-
-    /// One below this: what lives in it lives in this one, too.
-    fn below(&self) -> Subtree {
-        Subtree(Arc::new(Node { alive: watch::Sender::new(0), above: Some(self.clone()) }))
-    }
-
-    fn count(&self, change: impl Fn(&mut usize) + Copy) {
-        self.0.alive.send_modify(change);
-        if let Some(above) = &self.0.above {
-            above.count(change);
-        }
-    }
-
-    fn enter(&self) -> Presence {
-        self.count(|alive| *alive += 1);
-        Presence(self.clone())
-    }
-
-    /// How many tasks are alive in it.
-    pub fn alive(&self) -> usize {
-        *self.0.alive.borrow()
-    }
-
-    /// Waits until nothing is alive in it.
-    pub async fn emptied(&self) {
-        let mut alive = self.0.alive.subscribe();
-        // The sender lives as long as this does.
-        let _ = alive.wait_for(|alive| *alive == 0).await;
-    }
-}
-
-/// A task that is alive in a subtree.
-struct Presence(Subtree);
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.0.count(|alive| *alive -= 1);
-    }
-}
+use super::subtree::Subtree;
 
 /// What a start function is given: the supervisor that it starts a child under.
 #[derive(Debug, Clone)]
 pub struct Parent {
     cell: ActorCell,
-    around: Subtree,
     within: Subtree,
+    /// Started by way of this, to be undone if the start as a whole fails.
+    spawned: Arc<Mutex<Vec<ActorCell>>>,
 }
 
 impl Parent {
     /// Under a supervisor whose own children live in `around`.
     pub(super) fn new(cell: ActorCell, around: &Subtree) -> Parent {
-        Parent { cell, around: around.clone(), within: around.below() }
+        Parent { cell, within: around.below(), spawned: Arc::default() }
     }
 
-    /// The subtree of the child itself, for one that is a supervisor.
+    /// The subtree of the child, for one that is a supervisor.
     pub(super) fn subtree(&self) -> Subtree {
         self.within.clone()
     }
@@ -100,16 +46,23 @@ impl Parent {
         handler: A,
         arguments: A::Arguments,
     ) -> Result<(ActorRef<A::Msg>, Started), StartError> {
-        let presence = self.around.enter();
-        let spawned = Actor::spawn_linked(None, handler, arguments, self.cell.clone()).await;
-        let (actor, task) = spawned.map_err(|error| StartError(error.to_string()))?;
-        let task = tokio::spawn(async move {
-            // However it ended, it has.
-            let _ = task.await;
-            drop(presence);
-        });
-        let life = Life { cell: actor.get_cell(), task, within: self.within.clone() };
-        Ok((actor, Started::Running(life)))
+        let held = Held::new(handler, self.within.enter());
+        let spawned = Actor::spawn_linked(None, held, arguments, self.cell.clone()).await;
+        let (actor, _) = spawned.map_err(StartError::of)?;
+        let cell = actor.get_cell();
+        self.spawned.lock().unwrap_or_else(PoisonError::into_inner).push(cell.clone());
+        Ok((
+            actor,
+            Started::Running(Life { cell, within: self.within.clone(), since: Instant::now() }),
+        ))
+    }
+
+    /// Kills what was started before the start failed; false if it lives on after `grace`.
+    pub(super) async fn undo(&self, grace: Duration) -> bool {
+        for cell in self.spawned.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            cell.kill();
+        }
+        timeout(grace, self.within.emptied()).await.is_ok()
     }
 }
 
@@ -127,26 +80,51 @@ pub enum Started {
 #[error("{0}")]
 pub struct StartError(pub String);
 
+impl StartError {
+    /// Without ractor's words around it, which call any error a panic.
+    fn of(error: SpawnErr) -> StartError {
+        match error {
+            SpawnErr::StartupFailed(reason) => StartError(reason.to_string()),
+            other => StartError(other.to_string()),
+        }
+    }
+
+    pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> StartError {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        StartError(format!("the start function panicked: {text}"))
+    }
+}
+
 /// A start in progress.
 pub type StartFuture = Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send>>;
 
-/// A child's life.
+/// A child's life. Dropping this does not end it.
 #[derive(Debug)]
 pub struct Life {
     cell: ActorCell,
-    task: JoinHandle<()>,
     within: Subtree,
+    since: Instant,
 }
 
-/// How a life that was asked to end did so.
+/// How a life that was to end did so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// When it was asked.
-    Asked,
-    /// When it was killed.
-    Killed,
+    /// As its shutdown says.
+    InTime,
+    /// It was killed because its time was up.
+    Overdue,
     /// It has not: it was killed and goes on, and what it owns stays taken.
     Zombie,
+}
+
+/// Kills a child whose end nobody waits for any more: ractor spares those that are stopping.
+struct Forsaken(ActorCell);
+
+impl Drop for Forsaken {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
 }
 
 impl Life {
@@ -156,9 +134,11 @@ impl Life {
         arguments: impl FnOnce(Subtree) -> A::Arguments,
     ) -> Result<(ActorRef<A::Msg>, Life), StartError> {
         let within = Subtree::root();
-        let spawned = Actor::spawn(None, handler, arguments(within.clone())).await;
-        let (actor, task) = spawned.map_err(|error| StartError(error.to_string()))?;
-        Ok((actor.clone(), Life { cell: actor.get_cell(), task, within }))
+        let held = Held::new(handler, within.enter());
+        let spawned = Actor::spawn(None, held, arguments(within.clone())).await;
+        let (actor, _) = spawned.map_err(StartError::of)?;
+        let cell = actor.get_cell();
+        Ok((actor, Life { cell, within, since: Instant::now() }))
     }
 
     /// Ends it as a supervisor would.
@@ -166,14 +146,19 @@ impl Life {
         self.end(shutdown, Duration::from_secs(5)).await;
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself, and all below it.
     pub async fn ended(&mut self) {
-        self.over().await;
+        self.within.emptied().await;
     }
 
-    /// The tasks below it.
+    /// Its task and those below it.
     pub fn subtree(&self) -> &Subtree {
         &self.within
+    }
+
+    /// How long it has lasted.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Which one it is.
@@ -181,38 +166,39 @@ impl Life {
         self.cell.get_id().pid()
     }
 
-    /// Asks it to end, waits, kills it, waits `grace`.
-    pub(super) async fn end(mut self, shutdown: Shutdown, grace: Duration) -> Ended {
-        let asked = match shutdown {
+    /// Asks it to end, waits, kills it, waits `grace`. Given up, it kills it at once.
+    pub(super) async fn end(self, shutdown: Shutdown, grace: Duration) -> Ended {
+        let _forsaken = Forsaken(self.cell.clone());
+        let in_time = match shutdown {
             Shutdown::BrutalKill => false,
             Shutdown::Timeout(patience) => {
-                self.cell.stop(Some("shutdown".to_owned()));
-                timeout(patience, self.over()).await.is_ok()
+                self.ask();
+                self.is_over_within(patience).await
             }
             Shutdown::Infinity => {
-                self.cell.stop(Some("shutdown".to_owned()));
-                self.over().await;
+                self.ask();
+                self.within.emptied().await;
                 true
             }
         };
-        if asked {
-            return Ended::Asked;
+        if in_time {
+            return Ended::InTime;
         }
         self.cell.kill();
-        if self.is_over_within(grace).await { Ended::Killed } else { Ended::Zombie }
-    }
-
-    /// Waits for a life that has ended by itself; false if its task is not over by then.
-    pub(super) async fn is_over_within(&mut self, grace: Duration) -> bool {
-        timeout(grace, self.over()).await.is_ok()
-    }
-
-    async fn over(&mut self) {
-        // Polled again only if it has not ended.
-        if !self.task.is_finished() {
-            let _ = (&mut self.task).await;
+        match self.is_over_within(grace).await {
+            false => Ended::Zombie,
+            true if shutdown == Shutdown::BrutalKill => Ended::InTime,
+            true => Ended::Overdue,
         }
-        self.within.emptied().await;
+    }
+
+    fn ask(&self) {
+        self.cell.stop(Some("shutdown".to_owned()));
+    }
+
+    /// Waits for its end; false if it, or what is below it, is alive by then.
+    pub(super) async fn is_over_within(&self, grace: Duration) -> bool {
+        timeout(grace, self.within.emptied()).await.is_ok()
     }
 }
 

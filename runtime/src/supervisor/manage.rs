@@ -1,7 +1,9 @@
 //! The management calls: what may be asked of a supervisor, and OTP's answers, as pure functions.
 
+use std::time::Duration;
+
 use super::restart::{ChildState, Children, Incarnation};
-use super::spec::{ChildSpec, ChildType, Key, SpecError, Strategy, check};
+use super::spec::{ChildSpec, ChildType, Key, SpecError, Strategy};
 
 /// A call that the supervisor refuses; the words are OTP's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +46,10 @@ pub struct ChildInfo<K> {
     pub state: ChildState,
     /// What it is.
     pub child_type: ChildType,
-    /// How often it was started again.
+    /// How many restarts it caused.
     pub restarts: u64,
+    /// How long its present life has lasted; told by the supervisor, which knows a clock.
+    pub age: Option<Duration>,
 }
 
 /// The answer of `count_children`.
@@ -72,7 +76,7 @@ impl<K: Key> Children<K> {
     /// `AlreadyStarted` or `AlreadyPresent` for a name that is taken, `MaxChildren` when full, or
     /// what is wrong with the specification.
     pub fn may_start(&self, spec: &ChildSpec<K>) -> Result<(), Refused> {
-        check(self.flags(), spec)?;
+        spec.check(self.flags())?;
         match self.get(&spec.id).map(|child| child.state) {
             Some(ChildState::Running(life)) => Err(Refused::AlreadyStarted(life)),
             Some(ChildState::Stopped | ChildState::Restarting) => Err(Refused::AlreadyPresent),
@@ -124,6 +128,7 @@ impl<K: Key> Children<K> {
             state: child.state,
             child_type: child.spec.child_type,
             restarts: child.restarts,
+            age: None,
         };
         self.iter().map(info).collect()
     }

@@ -20,20 +20,24 @@
 
 pub mod actor;
 pub mod handle;
+mod held;
+pub mod init;
 pub mod life;
 pub mod manage;
+mod perform;
 pub mod report;
 pub mod restart;
 pub mod spec;
+pub mod subtree;
 
-pub use actor::{
-    FailedToStartChild, Init, StartFn, Supervisor, SupervisorMsg, Template, TemplateFn,
-};
+pub use actor::{Supervisor, SupervisorMsg};
 pub use handle::{Gone, SupervisorRef};
-pub use life::{Life, Parent, StartError, StartFuture, Started, Subtree};
+pub use init::{FailedToStartChild, Init, StartFn, Template, TemplateFn};
+pub use life::{Life, Parent, StartError, StartFuture, Started};
 pub use manage::{ChildInfo, Counts, Refused};
 pub use report::{Observer, Report};
-pub use restart::{ChildState, Children, End, Incarnation, Plan};
+pub use restart::{Child, ChildState, Children, End, Incarnation, Plan};
 pub use spec::{
     AutoShutdown, ChildSpec, ChildType, Exit, Flags, Key, Restart, Shutdown, SpecError, Strategy,
 };
+pub use subtree::Subtree;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::restart::{End, Incarnation};
 use super::spec::{Exit, Key};
 
-/// Told of every report, in order, from within the supervisor: it must not wait.
+/// Told of every report, in order, from within the supervisor: it must not wait, and may not ask
+/// the supervisor anything. A panic in it is caught.
 pub type Observer<K> = Arc<dyn Fn(&Report<K>) + Send + Sync>;
 
 /// Something that happened under a supervisor.
@@ -18,11 +19,13 @@ pub enum Report<K> {
     Ignored { id: K },
     /// A child did not start.
     StartFailed { id: K, reason: String },
-    /// A child ended by itself, having been started again so often.
-    Exited { id: K, exit: Exit, restarts: u64 },
-    /// A child was stopped by the supervisor.
-    Stopped { id: K, killed: bool },
-    /// A child was killed and lives on: what it owns stays taken.
+    /// A child ended by itself, having made its supervisor restart it so often before; whether its
+    /// restart type takes that for an orderly end (for a permanent child there is none).
+    Exited { id: K, exit: Exit, restarts: u64, orderly: bool },
+    /// A child was stopped by the supervisor; whether it had to be killed because its time was up.
+    Stopped { id: K, overdue: bool },
+    /// A child has ended or was killed, and it or something below it lives on: what that owns stays
+    /// taken.
     Zombie { id: K },
     /// The supervisor ends by itself.
     Ending { why: End },
@@ -39,22 +42,30 @@ impl<K: Key> Report<K> {
             Report::StartFailed { id, reason } => {
                 tracing::warn!(supervisor, child = %id, reason, "child did not start");
             }
-            Report::Exited { id, exit, restarts } if exit.is_abnormal() => {
-                tracing::error!(supervisor, child = %id, reason = %exit, restarts, "child terminated");
+            Report::Exited { id, exit, restarts, orderly } => {
+                log_exit(supervisor, id, exit, *restarts, *orderly);
             }
-            Report::Exited { id, exit, restarts } => {
-                tracing::debug!(supervisor, child = %id, reason = %exit, restarts, "child ended");
-            }
-            Report::Stopped { id, killed: false } => {
+            Report::Stopped { id, overdue: false } => {
                 tracing::debug!(supervisor, child = %id, "child stopped");
             }
-            Report::Stopped { id, killed: true } => {
+            Report::Stopped { id, overdue: true } => {
                 tracing::warn!(supervisor, child = %id, reason = "killed", "child did not stop in time");
             }
             Report::Zombie { id } => {
-                tracing::error!(supervisor, child = %id, "child was killed and lives on; what it owns stays taken");
+                tracing::error!(supervisor, child = %id, "child lives on after its end; what it owns stays taken");
             }
-            Report::Ending { why } => tracing::error!(supervisor, reason = %why, "supervisor ends"),
+            Report::Ending { why: why @ End::Intensity } => {
+                tracing::error!(supervisor, reason = %why, "supervisor ends");
+            }
+            Report::Ending { why } => tracing::info!(supervisor, reason = %why, "supervisor ends"),
         }
+    }
+}
+
+fn log_exit<K: Key>(supervisor: &str, child: &K, exit: &Exit, restarts: u64, orderly: bool) {
+    if orderly {
+        tracing::debug!(supervisor, %child, reason = %exit, restarts, "child ended");
+    } else {
+        tracing::error!(supervisor, %child, reason = %exit, restarts, "child terminated");
     }
 }

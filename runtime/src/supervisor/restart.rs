@@ -6,6 +6,7 @@
 //!
 //! Invariants, after every step:
 //! - a child is running, stopped or restarting, and exits of former incarnations change nothing;
+//! - only a child whose own start failed last is restarting;
 //! - no more than `intensity` restarts lie within `period`, or the plan ends the supervisor;
 //! - a plan stops in reverse start order and starts in start order;
 //! - a temporary child that is not running is forgotten.
@@ -36,7 +37,7 @@ pub struct Child<K> {
     pub spec: ChildSpec<K>,
     /// Where it is.
     pub state: ChildState,
-    /// How often it was started again.
+    /// How many restarts it caused, by ending or by failing to start again.
     pub restarts: u64,
 }
 
@@ -58,6 +59,15 @@ pub enum End {
     Intensity,
     /// Its significant children have ended.
     Significant,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            End::Intensity => "reached maximum restart intensity",
+            End::Significant => "its significant children have ended",
+        })
+    }
 }
 
 impl<K> Plan<K> {
@@ -134,16 +144,18 @@ impl<K: Key> Children<K> {
         self.incarnations.get(&incarnation)
     }
 
-    /// Adds a child, stopped, as the last in start order. One of that name must not be there.
+    /// Adds a child, stopped, as the last in start order; if its name is taken, nothing happens.
     pub fn add(&mut self, spec: ChildSpec<K>) {
-        debug_assert!(!self.places.contains_key(&spec.id), "the caller checks for duplicates");
+        if self.places.contains_key(&spec.id) {
+            return;
+        }
         self.places.insert(spec.id.clone(), self.next_place);
         self.by_place
             .insert(self.next_place, Child { spec, state: ChildState::Stopped, restarts: 0 });
         self.next_place += 1;
     }
 
-    /// Forgets a child.
+    /// Forgets a child. If it runs, that is nobody's business from now on: its end changes nothing.
     pub fn remove(&mut self, id: &K) {
         self.stopped(id);
         if let Some(place) = self.places.remove(id) {
@@ -153,9 +165,18 @@ impl<K: Key> Children<K> {
 
     /// A start went well.
     pub fn started(&mut self, id: &K, incarnation: Incarnation) {
-        self.incarnations.insert(incarnation, id.clone());
-        if let Some(child) = self.get_mut(id) {
-            child.state = ChildState::Running(incarnation);
+        self.now(id, ChildState::Running(incarnation));
+    }
+
+    /// The one place where a child's state and the map of incarnations change, together.
+    fn now(&mut self, id: &K, state: ChildState) {
+        let Some(child) = self.get_mut(id) else { return };
+        let before = std::mem::replace(&mut child.state, state);
+        if let ChildState::Running(incarnation) = before {
+            self.incarnations.remove(&incarnation);
+        }
+        if let ChildState::Running(incarnation) = state {
+            self.incarnations.insert(incarnation, id.clone());
         }
     }
 
@@ -171,18 +192,12 @@ impl<K: Key> Children<K> {
 
     /// A start within a restart failed: it must be tried again.
     pub fn restart_failed(&mut self, id: &K) {
-        if let Some(child) = self.get_mut(id) {
-            child.state = ChildState::Restarting;
-        }
+        self.now(id, ChildState::Restarting);
     }
 
     /// A child was stopped by its supervisor, as part of a plan or of its end.
     pub fn stopped(&mut self, id: &K) {
-        let Some(child) = self.get_mut(id) else { return };
-        let before = std::mem::replace(&mut child.state, ChildState::Stopped);
-        if let ChildState::Running(incarnation) = before {
-            self.incarnations.remove(&incarnation);
-        }
+        self.now(id, ChildState::Stopped);
     }
 
     /// A child was stopped and its restart type says whether it is remembered.
@@ -233,6 +248,12 @@ impl<K: Key> Children<K> {
             Strategy::RestForOne => self.since_place(self.places.get(id).copied().unwrap_or(0)),
         };
         let stop = self.running(&group);
+        // Also of those whose own restart had failed: what is done now replaces their retry.
+        for id in &group {
+            if self.get(id).is_some_and(|child| child.state == ChildState::Restarting) {
+                self.stopped(id);
+            }
+        }
         // Those that are stopped in passing do not come back if they are temporary.
         let comes_back =
             |id: &&K| self.get(id).is_some_and(|child| child.spec.restart != Restart::Temporary);
@@ -254,8 +275,9 @@ impl<K: Key> Children<K> {
     }
 
     fn auto_shutdown(&self, was_significant: bool) -> Plan<K> {
-        let runs = |child: &Child<K>| matches!(child.state, ChildState::Running(_));
-        let any_left = || self.iter().any(|child| child.spec.significant && runs(child));
+        // One that is being restarted has not ended for good.
+        let left = |child: &Child<K>| child.state != ChildState::Stopped;
+        let any_left = || self.iter().any(|child| child.spec.significant && left(child));
         let ends = match self.flags.auto_shutdown {
             AutoShutdown::Never => false,
             AutoShutdown::AnySignificant => was_significant,

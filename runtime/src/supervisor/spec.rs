@@ -63,6 +63,16 @@ impl Default for Flags {
     }
 }
 
+impl Flags {
+    /// Whether they make sense.
+    ///
+    /// # Errors
+    /// `Period`.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if self.period.is_zero() { Err(SpecError::Period) } else { Ok(()) }
+    }
+}
+
 /// When a child that ended is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
@@ -145,6 +155,26 @@ impl<K> ChildSpec<K> {
     pub fn significant(self) -> ChildSpec<K> {
         ChildSpec { significant: true, ..self }
     }
+
+    /// Whether the child may end like that by itself; a permanent one never may.
+    pub fn ends_orderly(&self, exit: &Exit) -> bool {
+        self.restart != Restart::Permanent && !exit.is_abnormal()
+    }
+}
+
+impl<K: Key> ChildSpec<K> {
+    /// Whether it makes sense under these flags.
+    ///
+    /// # Errors
+    /// `Significant`.
+    pub fn check(&self, flags: &Flags) -> Result<(), SpecError> {
+        let refuse = |why| Err(SpecError::Significant(self.id.to_string(), why));
+        match (self.significant, self.restart, flags.auto_shutdown) {
+            (true, Restart::Permanent, _) => refuse("it is permanent"),
+            (true, _, AutoShutdown::Never) => refuse("the supervisor's auto_shutdown is never"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why a child ended.
@@ -190,23 +220,11 @@ pub enum SpecError {
     /// A significant child that is permanent, or under a supervisor that never shuts down by itself.
     #[error("child {0} cannot be significant: {1}")]
     Significant(String, &'static str),
+    /// A dynamic supervisor without a template or with children of its own, or a static one with a
+    /// template.
+    #[error("a dynamic supervisor has a template and no children of its own, others no template")]
+    Template,
     /// A supervisor that counts restarts within no time.
     #[error("the period must be longer than nothing")]
     Period,
-}
-
-/// Checks flags and one child.
-///
-/// # Errors
-/// The first combination that makes no sense.
-pub fn check<K: Key>(flags: &Flags, spec: &ChildSpec<K>) -> Result<(), SpecError> {
-    if flags.period.is_zero() {
-        return Err(SpecError::Period);
-    }
-    let refuse = |why| Err(SpecError::Significant(spec.id.to_string(), why));
-    match (spec.significant, spec.restart, flags.auto_shutdown) {
-        (true, Restart::Permanent, _) => refuse("it is permanent"),
-        (true, _, AutoShutdown::Never) => refuse("the supervisor's auto_shutdown is never"),
-        _ => Ok(()),
-    }
 }

@@ -58,6 +58,8 @@ impl From<&Failure> for LastError {
 #[allow(missing_docs, reason = "the names are the contract's")]
 pub struct WorkerSnapshot {
     pub key: WorkerKey,
+    /// When its present life began.
+    pub started_at: OffsetDateTime,
     pub status: &'static str,
     pub cursor: Option<i64>,
     /// When a page was last applied, or the tail found.
@@ -73,6 +75,7 @@ impl WorkerSnapshot {
     pub(crate) fn new(key: WorkerKey) -> WorkerSnapshot {
         WorkerSnapshot {
             key,
+            started_at: OffsetDateTime::now_utc(),
             status: State::Starting.status(),
             cursor: None,
             last_sync_at: None,

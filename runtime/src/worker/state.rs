@@ -58,6 +58,10 @@ pub enum State {
 }
 
 impl State {
+    /// All words of [`State::status`], and `paused`, which a run may bring about.
+    pub const STATUSES: [&'static str; 7] =
+        ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
+
     /// The stable word of `workers` and metrics.
     pub const fn status(&self) -> &'static str {
         match self {

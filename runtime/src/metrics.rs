@@ -1,0 +1,107 @@
+//! The runtime's metrics: names and descriptions in one place.
+//!
+//! Counters move where things happen; gauges are set when somebody looks ([`publish`]), so none
+//! freezes when traffic stops. Labels come from closed sets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::supervisor::{ChildInfo, ChildState, End, Key, Observer, Report};
+use crate::{DatabaseState, Snapshot};
+
+const RESTARTS: &str = "decisiongraph_supervisor_restarts_total";
+const ESCALATIONS: &str = "decisiongraph_supervisor_escalations_total";
+const CHILDREN: &str = "decisiongraph_supervisor_children";
+const WORKERS: &str = "decisiongraph_projection_workers";
+const PARKED: &str = "decisiongraph_tenants_parked";
+const STORE_UP: &str = "decisiongraph_store_up";
+
+/// Which supervisor, as a label: all tenants' are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Label {
+    Root,
+    Tenants,
+    Tenant,
+}
+
+impl Label {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Label::Root => "root",
+            Label::Tenants => "tenants",
+            Label::Tenant => "tenant",
+        }
+    }
+}
+
+/// Tells a recorder what the metrics mean, and makes those of no event yet appear as 0.
+pub fn describe() {
+    describe_counter!(RESTARTS, "Children that ended and made their supervisor restart them.");
+    describe_counter!(
+        ESCALATIONS,
+        "Supervisors that gave up: more restarts than their intensity allows."
+    );
+    describe_gauge!(CHILDREN, "Children of a supervisor by state.");
+    describe_gauge!(WORKERS, "Projection workers by projection and status.");
+    describe_gauge!(PARKED, "Tenants whose workers crash for ever and that wait for an operator.");
+    describe_gauge!(STORE_UP, "Whether the database answers: 1 or 0.");
+    for label in [Label::Root, Label::Tenants, Label::Tenant] {
+        counter!(RESTARTS, "supervisor" => label.as_str()).increment(0);
+        counter!(ESCALATIONS, "supervisor" => label.as_str()).increment(0);
+    }
+}
+
+/// Counts what a supervisor reports, then tells `then`.
+pub(crate) fn counting<K: Key>(
+    label: Label,
+    then: impl Fn(&Report<K>) + Send + Sync + 'static,
+) -> Observer<K> {
+    Arc::new(move |report| {
+        match report {
+            Report::Exited { orderly: false, .. } => {
+                counter!(RESTARTS, "supervisor" => label.as_str()).increment(1);
+            }
+            Report::Ending { why: End::Intensity } => {
+                counter!(ESCALATIONS, "supervisor" => label.as_str()).increment(1);
+            }
+            _ => {}
+        }
+        then(report);
+    })
+}
+
+/// Sets the gauges from a fresh picture.
+pub(crate) fn publish(snapshot: &Snapshot, projections: &[&'static str]) {
+    let is_up = snapshot.database == DatabaseState::Up;
+    gauge!(STORE_UP).set(if is_up { 1.0 } else { 0.0 });
+    gauge!(PARKED).set(snapshot.parked.len() as f64);
+    let mut workers: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+    for projection in projections {
+        for status in crate::worker::State::STATUSES {
+            workers.insert((projection, status), 0);
+        }
+    }
+    for (worker, _) in &snapshot.workers {
+        *workers.entry((worker.key.projection.as_str(), worker.status)).or_default() += 1;
+    }
+    for ((projection, status), count) in workers {
+        gauge!(WORKERS, "projection" => projection, "status" => status).set(count as f64);
+    }
+}
+
+/// Sets the gauges of a supervisor's children.
+pub(crate) fn publish_children<K: Key>(label: Label, children: &[ChildInfo<K>]) {
+    let count = |wanted: fn(&ChildState) -> bool| {
+        children.iter().filter(|child| wanted(&child.state)).count()
+    };
+    let counts = [
+        ("running", count(|state| matches!(state, ChildState::Running(_)))),
+        ("restarting", count(|state| matches!(state, ChildState::Restarting))),
+        ("stopped", count(|state| matches!(state, ChildState::Stopped))),
+    ];
+    for (state, count) in counts {
+        gauge!(CHILDREN, "supervisor" => label.as_str(), "state" => state).set(count as f64);
+    }
+}
