@@ -1,5 +1,6 @@
 //! The client of the admin socket.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use dg_projections::Code;
 use dg_projections::json::{self, Json};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response};
+use hyper::header::{ACCEPT, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::failure::{Failure, exit};
-use crate::server::encode;
+use crate::server::{JSON, JSON_LINES, encode};
 
 /// A daemon that accepts connections but gives no sign of life for so long is not reachable.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -39,8 +41,7 @@ impl Client {
     /// # Errors
     /// The daemon's refusal, or exit 69 when there is no daemon.
     pub async fn get(&self, path: &str, parameters: Parameters<'_>) -> Result<Json, Failure> {
-        let request =
-            self.request(Method::GET, path, parameters, "application/json", Bytes::new())?;
+        let request = self.request(Method::GET, path, parameters, JSON, Bytes::new())?;
         data(self.send(request).await?).await
     }
 
@@ -69,24 +70,23 @@ impl Client {
         parameters: Parameters<'_>,
         mut each: impl FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut request =
-            self.request(Method::GET, path, parameters, "application/json", Bytes::new())?;
-        let lines = hyper::header::HeaderValue::from_static("application/x-ndjson");
-        request.headers_mut().insert(hyper::header::ACCEPT, lines);
+        let mut request = self.request(Method::GET, path, parameters, JSON, Bytes::new())?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(JSON_LINES));
         let response = self.send(request).await?;
         if !response.status().is_success() {
             return data(response).await.map(drop);
         }
-        let mut body = response.into_body();
-        let mut rest = Vec::new();
+        let (mut body, mut unfinished) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| broken_off(&error))?;
-            let Ok(piece) = frame.into_data() else { continue };
-            rest.extend_from_slice(&piece);
-            let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let text = String::from_utf8_lossy(&rest[..whole]).into_owned();
-            rest.drain(..whole);
-            text.lines().try_for_each(&mut each)?;
+            let piece = frame.into_data().unwrap_or_default();
+            let end = piece.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            unfinished.extend_from_slice(&piece[..end]);
+            if end > 0 {
+                String::from_utf8_lossy(&unfinished).lines().try_for_each(&mut each)?;
+                unfinished.clear();
+            }
+            unfinished.extend_from_slice(&piece[end..]);
         }
         Ok(())
     }
@@ -113,12 +113,12 @@ impl Client {
         }
         request
             .body(Full::new(body))
-            .map_err(|error| Failure::new(Code::Internal, error.to_string()))
+            .map_err(|error| Failure::new(Code::InvalidArgument, format!("no request: {error}")))
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
         let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+            UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
         // Its errors come out of the request as well.
@@ -135,26 +135,51 @@ impl Client {
             .exit(exit::UNAVAILABLE)
             .help("start it with `decisiongraph serve`, or name its socket with --socket")
     }
+
+    fn not_connected(&self, error: &io::Error) -> Failure {
+        let failure = self.unreachable(error);
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => failure.help(ADMISSION),
+            io::ErrorKind::WouldBlock => failure.help("it has too many connections; try again"),
+            _ => failure,
+        }
+    }
 }
 
-fn broken_off(error: &hyper::Error) -> Failure {
+const ADMISSION: &str = "be the daemon's user, root, or one of its admin_uids and in its group";
+
+fn broken_off(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Code::Storage, format!("the answer broke off: {error}"))
         .help("what was printed is incomplete; ask again")
 }
 
 /// The `data` of an envelope, or the failure in it.
 async fn data(response: Response<Incoming>) -> Result<Json, Failure> {
-    let success = response.status().is_success();
-    let bytes =
-        response.into_body().collect().await.map_err(|error| broken_off(&error))?.to_bytes();
+    let status = response.status();
+    let bytes = tokio::time::timeout(TIMEOUT, response.into_body().collect()).await;
+    let bytes = bytes
+        .map_err(|_| broken_off(&format!("no more in {} s", TIMEOUT.as_secs())))?
+        .map_err(|error| broken_off(&error))?
+        .to_bytes();
     let envelope = std::str::from_utf8(&bytes).ok().and_then(|text| json::parse(text).ok());
-    let Some(Json::Object(mut envelope)) = envelope else {
-        return Err(Failure::new(Code::Internal, "the daemon's answer is not understood"));
-    };
-    match (success, envelope.remove("data"), envelope.remove("error")) {
+    let Some(Json::Object(mut envelope)) = envelope else { return Err(not_understood(status)) };
+    match (status.is_success(), envelope.remove("data"), envelope.remove("error")) {
         (true, Some(data), _) => Ok(data),
         (_, _, Some(error)) => Err(refusal(&error)),
-        _ => Err(Failure::new(Code::Internal, "the daemon's answer is not understood")),
+        _ => Err(not_understood(status)),
+    }
+}
+
+/// HTTP's own refusals have no envelope.
+fn not_understood(status: StatusCode) -> Failure {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
+            Failure::new(Code::InvalidArgument, "the names and parameters are too long together")
+        }
+        _ => {
+            Failure::new(Code::Internal, format!("the daemon's answer is not understood: {status}"))
+                .help("see that client and daemon are of the same release")
+        }
     }
 }
 
@@ -164,12 +189,13 @@ fn refusal(error: &Json) -> Failure {
     let code = Code::from_word(&word).unwrap_or(Code::Internal);
     let details = error.get("details").and_then(Json::as_object).cloned().unwrap_or_default();
     let failure = Failure { code: word, details, ..Failure::new(code, member("message")) };
-    match code {
-        Code::Storage => failure
+    match failure.code.as_str() {
+        "storage" => failure
             .help("the daemon is up and goes on trying; `decisiongraph status` shows the database"),
-        Code::ProjectionOutOfDate => {
+        "projection_out_of_date" => {
             failure.help("`decisiongraph health` shows how far it is; try again in a moment")
         }
+        "forbidden" => failure.help(ADMISSION),
         _ => failure,
     }
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Migrate};
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::Failure;
+use crate::monitor::Monitor;
 use crate::server::{Context, RuntimeSlot, bind, serve};
 
 /// How long to wait for another daemon that is migrating.
@@ -38,6 +39,7 @@ pub struct Daemon {
     /// How the starter ended: its handle can be awaited only once.
     started: Option<Result<(), Failure>>,
     server: Part,
+    monitor: Option<Part>,
     cluster: Option<Part>,
 }
 
@@ -72,9 +74,16 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Daemon, Failure> {
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(&config, database).await {
-            Ok((store, runtime, server, starter)) => {
-                Ok(Daemon { config, store, runtime, starter, started: None, server, cluster })
-            }
+            Ok(Served { store, runtime, server, monitor, starter }) => Ok(Daemon {
+                config,
+                store,
+                runtime,
+                starter,
+                started: None,
+                server,
+                monitor,
+                cluster,
+            }),
             Err(failure) => {
                 if let Some(cluster) = cluster {
                     cluster.stop().await;
@@ -87,9 +96,13 @@ impl Daemon {
     async fn start_on(
         config: &Config,
         database: tokio_postgres::Config,
-    ) -> Result<(Store, RuntimeSlot, Part, Starter), Failure> {
+    ) -> Result<Served, Failure> {
         let owner = owner();
         let store = Store::new(database, &store_options(config))?;
+        let monitor = match config.metrics_listen {
+            Some(address) => Some(Monitor::bind(address).await?),
+            None => None,
+        };
         let listener = bind(&config.socket_path).await?;
         let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
         let context = Arc::new(Context {
@@ -99,9 +112,11 @@ impl Daemon {
         });
         let patience = config.shutdown_timeout / 2;
         let server = Part::start(|stopped| serve(listener, context, stopped, patience));
+        let watched = runtime.clone();
+        let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
         let settings = settings(config, owner);
         let starter = tokio::spawn(start_runtime(store.clone(), config.migrate, settings, fill));
-        Ok((store, runtime, server, starter))
+        Ok(Served { store, runtime, server, monitor, starter })
     }
 
     /// Waits until the runtime runs; may be asked again.
@@ -125,16 +140,22 @@ impl Daemon {
             Ok(runtime) => runtime.ended().await,
             Err(_) => std::future::pending().await,
         }
-        Failure::new(Code::Internal, "the supervision tree has ended; see the log for the crash that it could not mend")
+        Failure::new(
+            Code::Internal,
+            "the supervision tree has ended; see the log for the crash that it could not mend",
+        )
     }
 
     /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
     pub async fn stop(self) {
-        tracing::info!("stopping 1/3: the socket");
+        tracing::info!("stopping 1/3: the listeners");
         self.starter.abort();
         // Nobody finds the socket any more; those who are in are answered.
         let removed = std::fs::remove_file(&self.config.socket_path);
         self.server.stop().await;
+        if let Some(monitor) = self.monitor {
+            monitor.stop().await;
+        }
         tracing::info!("stopping 2/3: the runtime");
         match self.runtime.get() {
             Ok(runtime) => runtime.stop(self.config.shutdown_timeout).await,
@@ -149,6 +170,15 @@ impl Daemon {
 }
 
 type Starter = JoinHandle<Result<(), Failure>>;
+
+/// What serves, on a database that is there or will be.
+struct Served {
+    store: Store,
+    runtime: RuntimeSlot,
+    server: Part,
+    monitor: Option<Part>,
+    starter: Starter,
+}
 
 /// The database that the configuration names, or a cluster of our own and its keeper.
 async fn open_database(config: &Config) -> Result<(tokio_postgres::Config, Option<Part>), Failure> {

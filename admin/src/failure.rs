@@ -17,6 +17,8 @@ pub mod exit {
     pub const CONFIG: u8 = 64;
     /// The daemon or the database is not reachable.
     pub const UNAVAILABLE: u8 = 69;
+    /// Interrupted, as shells say it.
+    pub const INTERRUPTED: u8 = 130;
 }
 
 /// The exit code of a stable code.
@@ -44,6 +46,8 @@ pub struct Failure {
     pub details: Object,
     /// The process's exit code.
     pub exit: u8,
+    /// Whether there is nothing to say about it.
+    pub is_silent: bool,
 }
 
 impl Failure {
@@ -55,7 +59,18 @@ impl Failure {
             help: None,
             details: Object::new(),
             exit: exit_code(code),
+            is_silent: false,
         }
+    }
+
+    /// The reader of standard output has had enough: `| head` ends a command, and is no failure.
+    pub(crate) fn reader_gone() -> Failure {
+        Failure { is_silent: true, ..Failure::new(Code::Internal, "the reader is gone").exit(0) }
+    }
+
+    /// Ctrl-C or SIGTERM before the end.
+    pub(crate) fn interrupted() -> Failure {
+        Failure::new(Code::Internal, "interrupted").exit(exit::INTERRUPTED)
     }
 
     /// The same with a remedy.
@@ -101,7 +116,14 @@ impl From<StoreError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        Failure::new(Code::InvalidArgument, format!("configuration\n{error}"))
+        let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
+        let message = match problems.as_slice() {
+            [only] => format!("configuration: {only}"),
+            all => format!("configuration: {} problems\n  {}", all.len(), all.join("\n  ")),
+        };
+        let list = problems.into_iter().map(Json::from).collect();
+        let details = Object::from([("problems".to_owned(), Json::Array(list))]);
+        Failure { details, ..Failure::new(Code::InvalidArgument, message) }
             .exit(exit::CONFIG)
             .help("`decisiongraph config` shows each value and where it comes from")
     }

@@ -17,6 +17,7 @@ pub mod embedded;
 pub mod failure;
 pub mod generate;
 mod logging;
+mod monitor;
 pub mod output;
 pub mod parity;
 mod server;

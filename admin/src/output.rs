@@ -38,7 +38,7 @@ impl Output {
     /// Prints one result: as JSON, or as `table` makes it.
     ///
     /// # Errors
-    /// If standard output cannot be written; a closed pipe ends the process quietly.
+    /// If standard output cannot be written; a closed pipe ends the command quietly.
     pub fn one(&self, value: &Json, table: impl FnOnce(&Json) -> String) -> Result<(), Failure> {
         match self.format {
             Format::Table => line(&table(value)),
@@ -109,8 +109,7 @@ pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
     match written {
-        // The reader has had enough: `| head` is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
         other => Ok(other?),
     }
 }

@@ -7,7 +7,7 @@ use dg_projections::hash::Hash;
 use dg_projections::json::{Json, Object};
 use dg_projections::rows::{EdgeRow, NodeRow, SummaryRow};
 use dg_runtime::worker::WorkerSnapshot;
-use dg_runtime::{DatabaseState, Snapshot};
+use dg_runtime::{DatabaseState, Parked, Snapshot, Tree};
 use dg_store::{
     Failure, Health, MigrationStatus, PrecedentHit, ProjectionHealth, StoredDigest, Subgraph,
 };
@@ -45,6 +45,11 @@ fn hash(value: Option<Hash>) -> Json {
 
 fn list<T>(items: &[T], one: impl Fn(&T) -> Json) -> Json {
     Json::Array(items.iter().map(one).collect())
+}
+
+/// Why something was refused.
+pub fn error(code: &str, message: &str, details: Object) -> Json {
+    object([("code", text(code)), ("message", text(message)), ("details", Json::from(details))])
 }
 
 /// What became of one line of an append.
@@ -176,9 +181,31 @@ pub fn status(
         ("uptime_seconds", seconds(uptime)),
         ("database", database(&snapshot.database, schema)),
         ("workers", Json::Object(by_status)),
+        ("parked", Json::Array(snapshot.parked.iter().map(parked).collect())),
         ("active_runs", number(0)),
         ("partitions", number(1)),
         ("projections", list(projections, |name| text(name))),
+    ])
+}
+
+/// A node of the supervision tree, with those below it.
+pub fn tree(node: &Tree) -> Json {
+    object([
+        ("name", text(&node.name)),
+        ("type", text(node.kind)),
+        ("state", text(node.state)),
+        ("restarts", number(node.restarts as i64)),
+        ("age_seconds", node.age.map_or(Json::Null, |age| seconds(age.as_secs_f64()))),
+        ("children", Json::Array(node.children.iter().map(tree).collect())),
+    ])
+}
+
+fn parked((tenant, parked): (&String, &Parked)) -> Json {
+    object([
+        ("tenant_id", text(tenant)),
+        ("since", instant(Some(parked.since))),
+        ("reason", text(&parked.reason)),
+        ("next_attempt_at", instant(Some(parked.next_attempt_at))),
     ])
 }
 

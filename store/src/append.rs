@@ -17,7 +17,7 @@ use dg_projections::event::{Event, EventType, Line};
 use dg_projections::json::{Json, canonical};
 use tokio_postgres::types::ToSql;
 
-use crate::database::writing;
+use crate::database::{LOOKUPS, writing};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
 
@@ -45,7 +45,8 @@ impl Store {
         let transaction = writing(&mut client).await?;
         let lines: Vec<&Line> = batch.iter().collect();
         let answers = append_in(&transaction, tenant, &lines).await?;
-        transaction.commit().await?;
+        let adds = answers.iter().any(|answer| matches!(answer, Ok(Admission::Insert { .. })));
+        end(transaction, adds).await?;
         Ok(answers)
     }
 
@@ -80,9 +81,16 @@ impl Store {
                 None => return Err(StoreError::internal("an event of the batch got no answer")),
             }
         }
-        transaction.commit().await?;
+        let adds = admitted.iter().any(|admission| matches!(admission, Admission::Insert { .. }));
+        end(transaction, adds).await?;
         Ok(Ok(admitted))
     }
+}
+
+/// A transaction that adds no event leaves nothing: no head of a tenant without a log, no write.
+async fn end(transaction: Transaction<'_>, adds: bool) -> Result<(), StoreError> {
+    let ended = if adds { transaction.commit().await } else { transaction.rollback().await };
+    Ok(ended?)
 }
 
 async fn append_in(
@@ -99,10 +107,15 @@ async fn append_in(
             admitted.push(&line.event, *log_seq);
         }
     }
-    if lines.iter().any(|line| line.log_seq.is_some()) {
+    let keeps = lines.iter().any(|line| line.log_seq.is_some());
+    if keeps {
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'on'").await?;
     }
     admitted.insert(transaction, tenant).await?;
+    if keeps {
+        // The transaction may go on with a tenant that keeps none.
+        transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'off'").await?;
+    }
     Ok(answers)
 }
 
@@ -112,7 +125,8 @@ async fn read_view(
     tenant: &str,
     lines: &[&Line],
 ) -> Result<LogView, StoreError> {
-    let mut view = lock_head(transaction, tenant).await?;
+    let settings = async { Ok(transaction.batch_execute(LOOKUPS).await?) };
+    let ((), mut view) = tokio::try_join!(settings, lock_head(transaction, tenant))?;
     let events = || lines.iter().map(|line| &line.event);
     let producers: Vec<&str> = events().map(|event| event.source.producer_id.as_str()).collect();
     let keys: Vec<&str> = events().map(|event| event.idempotency_key.as_str()).collect();
@@ -168,7 +182,9 @@ async fn lock_head(transaction: &Transaction<'_>, tenant: &str) -> Result<LogVie
     })
 }
 
-// LATERAL with LIMIT keeps each of these on its unique index, whatever the planner thinks of arrays.
+// Each lookup asks for the first entry at or after its key, in the order of its index, and is held
+// against the key outside. With equalities alone other indexes of the tenant look as good to a
+// planner without statistics. See also LOOKUPS.
 
 const USED_KEYS: &str =
     "SELECT e.producer_id, e.idempotency_key, e.log_seq, e.event_id, e.payload_hash,
@@ -177,7 +193,9 @@ const USED_KEYS: &str =
     FROM unnest($2::text[], $3::text[]) AS asked (producer_id, idempotency_key)
     CROSS JOIN LATERAL (SELECT * FROM dg_event_log AS l
         WHERE l.tenant_id = $1 AND l.producer_id = asked.producer_id
-          AND l.idempotency_key = asked.idempotency_key LIMIT 1) AS e";
+          AND l.idempotency_key >= asked.idempotency_key
+        ORDER BY l.idempotency_key LIMIT 1) AS e
+    WHERE e.idempotency_key = asked.idempotency_key";
 
 const TRACE_ENDS: &str = "SELECT asked.trace_id, e.trace_seq, e.event_type
     FROM unnest($2::text[]) AS asked (trace_id)
@@ -186,8 +204,10 @@ const TRACE_ENDS: &str = "SELECT asked.trace_id, e.trace_seq, e.event_type
         ORDER BY l.trace_seq DESC LIMIT 1) AS e";
 
 const TAKEN_EVENT_IDS: &str = "SELECT asked.event_id FROM unnest($2::text[]) AS asked (event_id)
-    CROSS JOIN LATERAL (SELECT 1 FROM dg_event_log AS l
-        WHERE l.tenant_id = $1 AND l.event_id = asked.event_id LIMIT 1) AS e";
+    CROSS JOIN LATERAL (SELECT l.event_id FROM dg_event_log AS l
+        WHERE l.tenant_id = $1 AND l.event_id >= asked.event_id
+        ORDER BY l.event_id LIMIT 1) AS e
+    WHERE e.event_id = asked.event_id";
 
 fn stored_from(row: &tokio_postgres::Row) -> Result<Stored, StoreError> {
     Ok(Stored {

@@ -8,7 +8,7 @@ use deadpool_postgres::Transaction;
 use dg_projections::projection::{Changes, Projection, SummaryChange};
 use tokio_postgres::types::ToSql;
 
-use crate::database::writing;
+use crate::database::{LOOKUPS, writing};
 use crate::{Store, StoreError};
 
 /// Where a partition of a projection is.
@@ -118,7 +118,11 @@ impl Store {
             &batch.to.last_log_seq,
             &batch.to.applied_events,
         ];
-        if transaction.execute(&moved, &arguments).await? == 0 {
+        let (moved, ()) = tokio::try_join!(
+            transaction.execute(&moved, &arguments),
+            transaction.batch_execute(LOOKUPS),
+        )?;
+        if moved == 0 {
             return Ok(Committed::Superseded); // dropping the transaction rolls it back
         }
         let rows = Rows {
@@ -174,12 +178,24 @@ const SUMMARIES: &str = "INSERT INTO dg_trace_summary (tenant_id, generation, tr
         $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[])
     ON CONFLICT (tenant_id, generation, trace_id) DO NOTHING";
 
-const FINISHES: &str = "UPDATE dg_trace_summary AS summary SET outcome = finish.outcome,
-        finished_at = finish.finished_at, event_count = summary.event_count + 1,
-        last_log_seq = finish.last_log_seq
+// An upsert of rows that exist: by their key one by one, where a join of an UPDATE may read the
+// whole table. One that is missing inserts nothing, and the count tells.
+const FINISHES: &str =
+    "INSERT INTO dg_trace_summary (tenant_id, generation, trace_id, workflow, title,
+        primary_entity_type, primary_entity_system, primary_entity_id, outcome, started_at,
+        finished_at, event_count, last_log_seq)
+    SELECT s.tenant_id, s.generation, s.trace_id, s.workflow, s.title, s.primary_entity_type,
+        s.primary_entity_system, s.primary_entity_id, finish.outcome, s.started_at,
+        finish.finished_at, s.event_count + 1, finish.last_log_seq
     FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[])
         AS finish (trace_id, outcome, finished_at, last_log_seq)
-    WHERE summary.tenant_id = $1 AND summary.generation = $2 AND summary.trace_id = finish.trace_id";
+    CROSS JOIN LATERAL (SELECT * FROM dg_trace_summary AS l
+        WHERE l.tenant_id = $1 AND l.generation = $2 AND l.trace_id >= finish.trace_id
+        ORDER BY l.trace_id LIMIT 1) AS s
+    WHERE s.trace_id = finish.trace_id
+    ON CONFLICT (tenant_id, generation, trace_id) DO UPDATE SET outcome = excluded.outcome,
+        finished_at = excluded.finished_at, event_count = excluded.event_count,
+        last_log_seq = excluded.last_log_seq";
 
 const POLICY_EVALS: &str = "INSERT INTO dg_policy_eval_index AS kept (tenant_id, generation, index_id,
         trace_id, policy_id, policy_version, log_seq, created_at)

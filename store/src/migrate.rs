@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::{ClientWrapper, Object};
 use dg_projections::Code;
 use dg_projections::hash::Hash;
 use time::OffsetDateTime;
@@ -194,10 +195,13 @@ impl Store {
         binary_version: &str,
         patience: Duration,
     ) -> Result<MigrationStatus, StoreError> {
-        let mut client = self.client().await?;
+        // Taken out of the pool: the lock is the session's, so if this is given up half-way, the
+        // connection and with it the lock must end.
+        let mut client = Object::take(self.client().await?);
         self.lock_migrations(&client, patience).await?;
         let outcome = self.apply_pending(&mut client, binary_version).await;
-        client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK_KEY]).await?;
+        // Ends with the connection, if it is broken.
+        let _ = client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK_KEY]).await;
         outcome?;
         self.migration_status().await
     }
@@ -206,7 +210,7 @@ impl Store {
     /// never stuck behind it.
     async fn lock_migrations(
         &self,
-        client: &deadpool_postgres::Object,
+        client: &ClientWrapper,
         patience: Duration,
     ) -> Result<(), StoreError> {
         let deadline = Instant::now() + patience;
@@ -224,7 +228,7 @@ impl Store {
 
     async fn apply_pending(
         &self,
-        client: &mut deadpool_postgres::Object,
+        client: &mut ClientWrapper,
         binary_version: &str,
     ) -> Result<(), StoreError> {
         client.batch_execute(HISTORY).await?;

@@ -1,9 +1,13 @@
 //! A projector's page: the events after a cursor, and what the log says of the traces they continue.
 
+use std::collections::HashMap;
+
+use deadpool_postgres::Transaction;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Projection, Traces};
 use tokio_postgres::Row;
 
+use crate::database::{LOOKUPS, writing};
 use crate::rows::hash;
 use crate::{Store, StoreError};
 
@@ -23,14 +27,14 @@ pub struct Page {
 pub(crate) const LOG_EVENT_COLUMNS: &str = "log_seq, event_id, trace_id, trace_seq, event_type,
     occurred_at, actor_type, actor_id, payload_json, payload_hash";
 
-// The predecessor by its unique key: one probe a trace, however long the trace is. The bound on
-// log_seq stands outside, or the planner might walk the primary key.
+// The predecessor by its unique key: one probe a trace, however long the trace is. Asked for in the
+// order of that key, and held against it outside, so that no other index will do.
 const RESUMED: &str = "SELECT asked.trace_id, asked.trace_seq
     FROM unnest($2::text[], $3::bigint[]) AS asked (trace_id, trace_seq)
-    CROSS JOIN LATERAL (SELECT l.log_seq FROM dg_event_log AS l
+    CROSS JOIN LATERAL (SELECT l.trace_seq, l.log_seq FROM dg_event_log AS l
         WHERE l.tenant_id = $1 AND l.trace_id = asked.trace_id
-          AND l.trace_seq = asked.trace_seq - 1 LIMIT 1) AS before
-    WHERE before.log_seq <= $4";
+          AND l.trace_seq < asked.trace_seq ORDER BY l.trace_seq DESC LIMIT 1) AS before
+    WHERE before.trace_seq = asked.trace_seq - 1 AND before.log_seq <= $4";
 
 impl Store {
     /// Up to `limit` events after `cursor`, with what `projection` must know of their traces.
@@ -46,7 +50,7 @@ impl Store {
         cursor: i64,
         limit: i64,
     ) -> Result<Page, StoreError> {
-        let client = self.client().await?;
+        let mut client = self.client().await?;
         let sql = format!(
             "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
@@ -54,45 +58,58 @@ impl Store {
         let statement = client.prepare_cached(&sql).await?;
         let rows = client.query(&statement, &[&tenant, &cursor, &limit]).await?;
         let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
-
-        let (traces, seqs): (Vec<&str>, Vec<i64>) = Traces::continued(&events).into_iter().unzip();
-        let mut resumed = Vec::new();
-        if !traces.is_empty() {
-            let statement = client.prepare_cached(RESUMED).await?;
-            let rows = client.query(&statement, &[&tenant, &traces, &seqs, &cursor]).await?;
-            for row in &rows {
-                resumed.push((row.try_get(0)?, row.try_get(1)?));
-            }
+        let continued = Traces::continued(&events);
+        if continued.is_empty() {
+            return Ok(Page { events, ..Page::default() });
         }
         let wanted: Vec<&str> = Traces::recalled(projection, &events).into_iter().collect();
-        let recalled = if wanted.is_empty() {
-            Vec::new()
-        } else {
-            recall(&client, tenant, &wanted, cursor).await?
-        };
+        let transaction = writing(&mut client).await?; // it ends with this call
+        let settings = async { Ok(transaction.batch_execute(LOOKUPS).await?) };
+        let ((), resumed, recalled) = tokio::try_join!(
+            settings,
+            resume(&transaction, tenant, continued, cursor),
+            recall(&transaction, tenant, &wanted, cursor),
+        )?;
         Ok(Page { events, resumed, recalled })
     }
 }
 
+async fn resume(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    continued: HashMap<&str, i64>,
+    cursor: i64,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let (traces, seqs): (Vec<&str>, Vec<i64>) = continued.into_iter().unzip();
+    let statement = transaction.prepare_cached(RESUMED).await?;
+    let rows = transaction.query(&statement, &[&tenant, &traces, &seqs, &cursor]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
 async fn recall(
-    client: &deadpool_postgres::Object,
+    transaction: &Transaction<'_>,
     tenant: &str,
     traces: &[&str],
     cursor: i64,
 ) -> Result<Vec<LogEvent>, StoreError> {
-    // OFFSET 0 keeps the outer conditions outside: trace by trace, by the key of the trace.
+    if traces.is_empty() {
+        return Ok(Vec::new());
+    }
+    // In the order of the key of a trace, and with OFFSET 0, which keeps the outer conditions
+    // outside: trace by trace, by that key and no other.
     let sql = format!(
         "SELECT {LOG_EVENT_COLUMNS} FROM unnest($2::text[]) AS asked (asked_trace_id)
          CROSS JOIN LATERAL (SELECT * FROM dg_event_log AS l
-            WHERE l.tenant_id = $1 AND l.trace_id = asked.asked_trace_id OFFSET 0) AS e
+            WHERE l.tenant_id = $1 AND l.trace_id = asked.asked_trace_id
+            ORDER BY l.trace_seq OFFSET 0) AS e
          WHERE e.log_seq <= $3 AND e.event_type = ANY($4) ORDER BY e.log_seq"
     );
     let types =
         [EventType::TraceStarted, EventType::PolicyEvaluated, EventType::ExceptionRequested]
             .map(EventType::as_str)
             .to_vec();
-    let statement = client.prepare_cached(&sql).await?;
-    let rows = client.query(&statement, &[&tenant, &traces, &cursor, &types]).await?;
+    let statement = transaction.prepare_cached(&sql).await?;
+    let rows = transaction.query(&statement, &[&tenant, &traces, &cursor, &types]).await?;
     rows.iter().map(log_event_from).collect()
 }
 

@@ -113,17 +113,26 @@ impl Proof<'_> {
         let head = self.head().await?;
         let mut cursors = Vec::new();
         for projection in Projection::ALL {
-            let cursor = active_cursor(&self.transaction, self.tenant, projection).await?;
-            cursors.push((
-                projection,
-                cursor.unwrap_or(Cursor { generation: 0, last_log_seq: 0, applied_events: 0 }),
-            ));
+            let cursor = match active_cursor(&self.transaction, self.tenant, projection).await? {
+                Some(cursor) => cursor,
+                None => self.before_the_first_event(projection).await?,
+            };
+            cursors.push((projection, cursor));
         }
         self.read_log(&head, &mut cursors.clone(), progress).await?;
         for (projection, cursor) in &cursors {
             self.compare(*projection, *cursor).await?;
         }
         self.compare_digests(&cursors).await
+    }
+
+    /// Where a projection without a cursor stands: its tables must then be empty.
+    async fn before_the_first_event(&self, projection: Projection) -> Result<Cursor, Stop> {
+        let sql = "SELECT active_generation FROM dg_projections
+                   WHERE tenant_id = $1 AND projection_name = $2";
+        let row = self.transaction.query_opt(sql, &[&self.tenant, &projection.as_str()]).await?;
+        let generation = row.map_or(Ok(1), |row| row.try_get(0))?;
+        Ok(Cursor { generation, last_log_seq: 0, applied_events: 0 })
     }
 
     async fn head(&self) -> Result<Head, Stop> {
@@ -134,11 +143,27 @@ impl Proof<'_> {
                 event_count: row.try_get(1)?,
                 kept_numbers: row.try_get(2)?,
             }),
-            None => {
-                let message = format!("tenant '{}' has no log", self.tenant);
-                Err(StoreError::new(Code::NotFound, message).into())
-            }
+            None => Err(self.no_head().await?),
         }
+    }
+
+    /// A log without a head lost it; without a log there is nothing to prove.
+    async fn no_head(&self) -> Result<Stop, Stop> {
+        let sql = "SELECT log_seq FROM dg_event_log WHERE tenant_id = $1 LIMIT 1";
+        if self.transaction.query_opt(sql, &[&self.tenant]).await?.is_some() {
+            let lost = Difference {
+                table: "dg_tenant_heads".to_owned(),
+                key: self.tenant.to_owned(),
+                field: None,
+                expected: Some("a row".to_owned()),
+                found: None,
+                log_seq: None,
+                event_id: None,
+            };
+            return Ok(Stop::Different(Box::new(lost)));
+        }
+        let message = format!("tenant '{}' has no log", self.tenant);
+        Ok(StoreError::new(Code::NotFound, message).into())
     }
 
     /// Reads the log to its end, checking it, and projects each projection to its own cursor.
@@ -174,7 +199,7 @@ impl Proof<'_> {
             progress(self.checked.events, head.event_count as u64);
         }
         self.check_end(head, last)?;
-        self.check_counts(cursors).await
+        self.check_counts(head, cursors).await
     }
 
     fn check_end(&self, head: &Head, last: i64) -> Result<(), Stop> {
@@ -191,24 +216,25 @@ impl Proof<'_> {
         Ok(())
     }
 
-    /// The exact proof: as many events applied as the log has up to the cursor.
-    async fn check_counts(&self, cursors: &[(Projection, Cursor)]) -> Result<(), Stop> {
+    /// The exact proof: as many events applied as the log has up to the cursor, which is not ahead
+    /// of the log.
+    async fn check_counts(
+        &self,
+        head: &Head,
+        cursors: &[(Projection, Cursor)],
+    ) -> Result<(), Stop> {
         let sql = "SELECT count(*) FROM dg_event_log WHERE tenant_id = $1 AND log_seq <= $2";
         for (projection, cursor) in cursors {
-            let row =
-                self.transaction.query_one(sql, &[&self.tenant, &cursor.last_log_seq]).await?;
+            let Cursor { last_log_seq, applied_events, .. } = *cursor;
+            let row = self.transaction.query_one(sql, &[&self.tenant, &last_log_seq]).await?;
             let count: i64 = row.try_get(0)?;
-            if count != cursor.applied_events {
-                let difference = Difference {
-                    table: "dg_projection_cursors".to_owned(),
-                    key: projection.as_str().to_owned(),
-                    field: Some("applied_events".to_owned()),
-                    expected: Some(count.to_string()),
-                    found: Some(cursor.applied_events.to_string()),
-                    log_seq: Some(cursor.last_log_seq),
-                    event_id: None,
-                };
-                return Err(Box::new(difference).into());
+            if count != applied_events {
+                let fields = ("applied_events", count, applied_events);
+                return Err(cursor_difference(*projection, cursor, fields).into());
+            }
+            if last_log_seq > head.last_log_seq {
+                let fields = ("last_log_seq", head.last_log_seq, last_log_seq);
+                return Err(cursor_difference(*projection, cursor, fields).into());
             }
         }
         Ok(())
@@ -248,8 +274,31 @@ impl Proof<'_> {
         Ok(())
     }
 
+    /// No digest stands for rows that are yet to come.
+    async fn check_digests_not_ahead(&self, cursors: &[(Projection, Cursor)]) -> Result<(), Stop> {
+        let sql = "SELECT log_seq FROM dg_projection_digests
+                   WHERE tenant_id = $1 AND digest_name = $2 AND generation = $3 AND log_seq > $4";
+        for (projection, cursor) in cursors {
+            let name = projection.as_str();
+            let Cursor { generation, last_log_seq, .. } = cursor;
+            let row = self
+                .transaction
+                .query_opt(sql, &[&self.tenant, &name, generation, last_log_seq])
+                .await?;
+            if let Some(row) = row {
+                let stands_for: i64 = row.try_get(0)?;
+                let (expected, found) = (last_log_seq.to_string(), stands_for.to_string());
+                return Err(
+                    digest_difference(name, *last_log_seq, ("log_seq", expected, found)).into()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Every stored digest that claims to stand for these rows must be the computed one.
     async fn compare_digests(&mut self, cursors: &[(Projection, Cursor)]) -> Result<(), Stop> {
+        self.check_digests_not_ahead(cursors).await?;
         let digests = self.model.tables.digests().map_err(StoreError::from)?;
         let mut computed: Vec<(String, Hash, i64)> = cursors
             .iter()
@@ -270,16 +319,8 @@ impl Proof<'_> {
             };
             let stored = hash(row.try_get(0)?)?;
             if stored != *digest {
-                let difference = Difference {
-                    table: "dg_projection_digests".to_owned(),
-                    key: name.clone(),
-                    field: Some("digest".to_owned()),
-                    expected: Some(digest.to_string()),
-                    found: Some(stored.to_string()),
-                    log_seq: Some(*log_seq),
-                    event_id: None,
-                };
-                return Err(Box::new(difference).into());
+                let fields = ("digest", digest.to_string(), stored.to_string());
+                return Err(digest_difference(name, *log_seq, fields).into());
             }
             self.checked.digests += 1;
         }
@@ -354,6 +395,38 @@ fn log_difference(
         field: Some(field.to_owned()),
         expected: Some(expected.to_owned()),
         found,
+        log_seq: Some(log_seq),
+        event_id: None,
+    })
+}
+
+fn cursor_difference(
+    projection: Projection,
+    cursor: &Cursor,
+    (field, expected, found): (&str, i64, i64),
+) -> Box<Difference> {
+    Box::new(Difference {
+        table: "dg_projection_cursors".to_owned(),
+        key: projection.as_str().to_owned(),
+        field: Some(field.to_owned()),
+        expected: Some(expected.to_string()),
+        found: Some(found.to_string()),
+        log_seq: Some(cursor.last_log_seq),
+        event_id: None,
+    })
+}
+
+fn digest_difference(
+    name: &str,
+    log_seq: i64,
+    (field, expected, found): (&str, String, String),
+) -> Box<Difference> {
+    Box::new(Difference {
+        table: "dg_projection_digests".to_owned(),
+        key: name.to_owned(),
+        field: Some(field.to_owned()),
+        expected: Some(expected),
+        found: Some(found),
         log_seq: Some(log_seq),
         event_id: None,
     })

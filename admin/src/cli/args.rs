@@ -62,7 +62,7 @@ fn run_commands() -> Vec<Command> {
         Command::new("migrate")
             .about("bring the schema of a database up to date")
             .subcommand(Command::new("status").about("the schema's version, and drift"))
-            .args(direct_flags()),
+            .args(on_both_sides(direct_flags())),
         Command::new("psql")
             .about("psql on the daemon's database")
             .arg(
@@ -76,9 +76,14 @@ fn run_commands() -> Vec<Command> {
             .args(direct_flags()),
         Command::new("config")
             .about("the effective configuration and where each value comes from")
-            .subcommand(Command::new("check").about("whether it is valid").args(serve_flags()))
-            .args(serve_flags()),
+            .subcommand(Command::new("check").about("whether it is valid"))
+            .args(on_both_sides(serve_flags())),
     ]
+}
+
+/// Flags that may stand before or after the word of a subcommand.
+fn on_both_sides(flags: Vec<Arg>) -> impl Iterator<Item = Arg> {
+    flags.into_iter().map(|flag| flag.global(true))
 }
 
 /// What a command needs to find the database by itself.
@@ -157,7 +162,11 @@ fn read_commands() -> Vec<Command> {
         Command::new("precedents").about("finished traces that decided alike").args([
             value("policy", "ID", "that evaluated this policy"),
             value("policy-version", "VERSION", "in this version"),
-            value("outcome", "OUTCOME", "that ended so"),
+            value("outcome", "OUTCOME", "that ended so").value_parser([
+                "success",
+                "failure",
+                "abandoned",
+            ]),
             value("entity-type", "TYPE", "about an entity of this type"),
             value("entity-id", "ID", "about this entity"),
             number("limit", "at most so many [default: 100]"),
@@ -165,9 +174,14 @@ fn read_commands() -> Vec<Command> {
     ]
 }
 
+const WORKER_STATES: [&str; 7] =
+    ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
+
 fn operate_commands() -> Vec<Command> {
     vec![
-        Command::new("status").about("the daemon at a glance"),
+        Command::new("status")
+            .about("the daemon at a glance")
+            .arg(switch("tree", "the supervision tree, live")),
         Command::new("health").about("how far each projection is").args([
             switch("all-tenants", "of every tenant"),
             switch("digests", "refresh the digests first"),
@@ -176,11 +190,9 @@ fn operate_commands() -> Vec<Command> {
                 "answer as a monitoring plug-in: 0 current, 1 behind, 2 failed, 3 unknown",
             ),
         ]),
-        Command::new("workers").about("the workers and what they do").arg(value(
-            "state",
-            "S",
-            "only those in this state",
-        )),
+        Command::new("workers")
+            .about("the workers and what they do")
+            .arg(value("state", "S", "only those in this state").value_parser(WORKER_STATES)),
         Command::new("failures").about("dead letters").arg(switch("all", "resolved ones too")),
         Command::new("retry").about("let a failed worker try again now").arg(position(
             "projection",

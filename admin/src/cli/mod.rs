@@ -103,6 +103,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn report(session: &Session, failure: &Failure) -> ExitCode {
+    if failure.is_silent {
+        return ExitCode::from(failure.exit);
+    }
     match session.output.format {
         Format::Table => {
             note(&format!("error: {}: {}", failure.code, failure.message));

@@ -26,17 +26,26 @@ const POLICY: &str = "discount-authority";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn demo(session: &Session) -> Result<u8, Failure> {
-    let config = session.config()?;
+    // Nobody watches a demo, and a daemon beside it may have the port.
+    let mut config = session.config()?;
+    config.metrics_listen = None;
     crate::logging::start(&config);
     let socket = config.socket_path.clone();
     line(&format!("starting a daemon under {} ...", config.data_dir.display()))?;
-    let mut daemon = Daemon::start(config).await?;
-    let shown = show(session, &mut daemon, &socket).await;
+    let mut signals = run::Signals::new()?;
+    let started = run::start(config, &mut signals).await?;
+    let mut daemon = started.ok_or_else(Failure::interrupted)?;
+    let mut shown = tokio::select! {
+        shown = show(session, &mut daemon, &socket) => shown,
+        () = signals.next() => Err(Failure::interrupted()),
+    };
     if shown.is_ok() && session.args.get_flag("keep-running") {
-        line("\nThe daemon goes on serving; stop it with Ctrl-C.")?;
-        run::until_signal(&mut daemon).await?;
+        shown = line("\nThe daemon goes on serving; stop it with Ctrl-C.");
+        if shown.is_ok() {
+            shown = run::until_signal(&mut daemon, &mut signals).await;
+        }
     }
-    run::stop(daemon).await?;
+    run::stop(daemon, &mut signals).await?;
     shown.map(|()| 0)
 }
 

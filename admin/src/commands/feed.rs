@@ -1,5 +1,7 @@
 //! Sending lines to the daemon in batches, and giving back one answer a line, in order.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dg_projections::json::{Json, Object};
 use dg_projections::{Code, Rejection};
@@ -12,6 +14,8 @@ use crate::wire::append_result;
 /// Lines and bytes of a request: enough to share a commit, little enough to answer soon.
 const BATCH_LINES: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How long the next line may take before those that are there go without it.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// How lines are to be appended.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,8 +30,10 @@ pub(crate) struct Tally {
     pub(crate) inserted: u64,
     pub(crate) reused: u64,
     pub(crate) rejected: u64,
-    /// The code of the first rejected line.
-    pub(crate) first_rejection: Option<Code>,
+    /// The code of the first line that was rejected on its own account.
+    first_rejection: Option<Code>,
+    /// Why the rest of the source was not sent, if it was not.
+    pub(crate) broken_off: Option<Failure>,
 }
 
 impl Tally {
@@ -35,20 +41,39 @@ impl Tally {
         match result.get("status").and_then(Json::as_str) {
             Some("inserted") => self.inserted += 1,
             Some("reused") => self.reused += 1,
-            _ => {
-                self.rejected += 1;
-                let word = result.get("code").and_then(Json::as_str);
-                let code = word.and_then(Code::from_word).unwrap_or(Code::Internal);
-                self.first_rejection.get_or_insert(code);
-            }
+            _ => self.count_rejected(result),
         }
     }
 
-    /// The exit code: that of the first rejected line.
+    fn count_rejected(&mut self, result: &Json) {
+        self.rejected += 1;
+        let details = result.get("details");
+        if details.is_some_and(|details| details.get(REFUSED_LINE).is_some()) {
+            return; // another line is to blame
+        }
+        let word = result.get("code").and_then(Json::as_str);
+        let code = word.and_then(Code::from_word).unwrap_or(Code::Internal);
+        self.first_rejection.get_or_insert(code);
+        if code == Code::Storage && self.broken_off.is_none() {
+            let line = result.get("line").and_then(Json::as_i64).unwrap_or(0);
+            let message = result.get("message").and_then(Json::as_str).unwrap_or_default();
+            self.broken_off = Some(Failure::new(code, format!("line {line}: {message}")));
+        }
+    }
+
+    /// How many lines were answered.
+    pub(crate) fn lines(&self) -> u64 {
+        self.inserted + self.reused + self.rejected
+    }
+
+    /// The exit code when all lines were processed: that of the first rejected one.
     pub(crate) fn exit(&self) -> u8 {
         self.first_rejection.map_or(0, exit_code)
     }
 }
+
+/// The detail of a line that was not written because of another.
+const REFUSED_LINE: &str = "refused_line";
 
 /// Lines that wait to be sent, and those that are answered already.
 #[derive(Default)]
@@ -59,8 +84,34 @@ struct Batch {
 }
 
 impl Batch {
-    fn is_full(&self, atomic: bool) -> bool {
-        !atomic && (self.numbers.len() >= BATCH_LINES || self.body.len() >= BATCH_BYTES)
+    /// The next lines of a source; a pause of its writer ends a batch, so that a source that
+    /// trickles is answered as it goes. The flag tells whether the source has ended.
+    async fn gather(source: &mut Source, atomic: bool) -> Result<(Batch, bool), Failure> {
+        let mut batch = Batch::default();
+        while atomic || !batch.is_full() {
+            let next = source.next();
+            let line = if atomic || batch.is_empty() {
+                next.await?
+            } else {
+                match tokio::time::timeout(PAUSE, next).await {
+                    Ok(line) => line?,
+                    Err(_) => break,
+                }
+            };
+            match line {
+                Some(line) => batch.take(line.number, line.text),
+                None => return Ok((batch, true)),
+            }
+        }
+        Ok((batch, false))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.numbers.is_empty() && self.answered.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.numbers.len() >= BATCH_LINES || self.body.len() >= BATCH_BYTES
     }
 
     fn take(&mut self, number: usize, text: Result<String, Rejection>) {
@@ -77,10 +128,11 @@ impl Batch {
     }
 }
 
-/// Feeds a source to the daemon; `each` gets every answer with the bytes read so far.
+/// Feeds a source to the daemon; `each` gets every answer with the bytes read so far. When daemon
+/// or database go away on the way, the tally says so and the rest of the source is left.
 ///
 /// # Errors
-/// When the daemon cannot be reached or the source not be read; answers given before stand.
+/// When the source cannot be read, or `each` fails; answers given before stand.
 pub(crate) async fn feed(
     client: &Client,
     source: &mut Source,
@@ -89,23 +141,17 @@ pub(crate) async fn feed(
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     let mut ended = false;
-    while !ended {
-        let mut batch = Batch::default();
-        while !batch.is_full(mode.atomic) {
-            match source.next().await? {
-                Some(line) => batch.take(line.number, line.text),
-                None => {
-                    ended = true;
-                    break;
+    while !ended && tally.broken_off.is_none() {
+        let (batch, is_last) = Batch::gather(source, mode.atomic).await?;
+        ended = is_last;
+        match send(client, batch, mode).await {
+            Ok(results) => {
+                for result in results {
+                    tally.count(&result);
+                    each(&result, source.progress())?;
                 }
             }
-        }
-        for result in send(client, batch, mode).await? {
-            tally.count(&result);
-            each(&result, source.progress())?;
-        }
-        if tally.first_rejection == Some(Code::Storage) {
-            break; // the database is away: what follows would fare no better
+            Err(failure) => tally.broken_off = Some(failure),
         }
     }
     Ok(tally)
@@ -160,7 +206,10 @@ fn refused_together(failure: &Failure, numbers: &[usize]) -> Vec<(usize, Json)> 
         let code = Code::from_word(&failure.code).unwrap_or(Code::Internal);
         let mut details = failure.details.clone();
         details.remove("line");
-        let rejection = Rejection { code, message: failure.message.clone(), details };
+        // The daemon names the line as it was sent: that is not the number in the file.
+        let as_sent = format!("line {sent}: ");
+        let message = failure.message.strip_prefix(&as_sent).unwrap_or(&failure.message);
+        let rejection = Rejection { code, message: message.to_owned(), details };
         (*number, append_result(*number, None, None, &Err(rejection)))
     };
     numbers.iter().map(one).collect()
@@ -168,6 +217,6 @@ fn refused_together(failure: &Failure, numbers: &[usize]) -> Vec<(usize, Json)> 
 
 fn left_out(number: usize, because_of: usize) -> Json {
     let message = format!("not written: the batch is atomic and line {because_of} was refused");
-    let details = Object::from([("refused_line".to_owned(), Json::from(because_of as i64))]);
+    let details = Object::from([(REFUSED_LINE.to_owned(), Json::from(because_of as i64))]);
     append_result(number, None, None, &Err(Rejection { code: Code::Conflict, message, details }))
 }

@@ -9,11 +9,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::feed::{Mode, Tally, feed};
 use super::source::Source;
+use super::which_tenant;
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::generate::{Plan, lines};
-use crate::output::{field, grouped, line, note, printable};
+use crate::output::{Format, field, grouped, line, note, printable};
 use crate::wire::object;
+
+/// Events that `events` lists unless told otherwise.
+const LISTED: u64 = 100;
 
 /// Rejected lines that `import` prints; the rest is only counted.
 const SHOWN_REJECTIONS: u64 = 20;
@@ -23,11 +27,23 @@ pub(crate) async fn append(session: &Session) -> Result<u8, Failure> {
     let mode = Mode { atomic: session.args.get_flag("atomic"), ..Mode::default() };
     let client = session.client()?;
     let tally = feed(&client, &mut source, mode, |result, _| line(&canonical(result))).await?;
-    if tally.inserted + tally.reused + tally.rejected == 0 {
+    if tally.broken_off.is_none() && tally.lines() == 0 {
         note("no events in the input");
     }
-    Ok(tally.exit())
+    outcome(tally)
 }
+
+/// The exit code, or why not all lines were processed.
+fn outcome(tally: Tally) -> Result<u8, Failure> {
+    match tally.broken_off {
+        Some(failure) if failure.code == Code::Storage.as_str() => Err(failure.help(SEND_AGAIN)),
+        Some(failure) => Err(failure),
+        None => Ok(tally.exit()),
+    }
+}
+
+const SEND_AGAIN: &str =
+    "run the same again when `decisiongraph status` says that it is back: what is in is reused";
 
 pub(crate) async fn import(session: &Session) -> Result<u8, Failure> {
     let mut source = Source::open(&session.required("file")?).await?;
@@ -38,7 +54,7 @@ pub(crate) async fn import(session: &Session) -> Result<u8, Failure> {
     let mut rejections = 0;
     let tally = feed(&client, &mut source, mode, |result, (read, _)| {
         bar.set_position(read);
-        if result.get("status").and_then(Json::as_str) == Some("rejected") {
+        if is_refused(result) {
             rejections += 1;
             if rejections <= SHOWN_REJECTIONS {
                 bar.suspend(|| show_rejection(result));
@@ -48,17 +64,23 @@ pub(crate) async fn import(session: &Session) -> Result<u8, Failure> {
     })
     .await;
     bar.finish_and_clear();
-    let tally = tally.map_err(|failure| {
-        failure.help("run the import again when it is back: what is in is reused")
-    })?;
+    let tally = tally?;
     if rejections > SHOWN_REJECTIONS {
         note(&format!(
             "... and {} more rejected lines",
             grouped((rejections - SHOWN_REJECTIONS) as i64)
         ));
     }
-    summary_of_import(session, &tally, started.elapsed().as_secs_f64())?;
-    Ok(tally.exit())
+    if tally.broken_off.is_none() || tally.lines() > 0 {
+        summary_of_import(session, &tally, started.elapsed().as_secs_f64())?;
+    }
+    outcome(tally)
+}
+
+/// Whether a line was rejected for what it says, rather than for a database that is away.
+fn is_refused(result: &Json) -> bool {
+    let word = |key| result.get(key).and_then(Json::as_str);
+    word("status") == Some("rejected") && word("code") != Some(Code::Storage.as_str())
 }
 
 fn show_rejection(result: &Json) {
@@ -112,7 +134,17 @@ fn summary_of_import(session: &Session, tally: &Tally, seconds: f64) -> Result<(
 }
 
 pub(crate) async fn export(session: &Session) -> Result<u8, Failure> {
-    session.client()?.lines("/v1/events", &[], line).await?;
+    let mut events = 0_u64;
+    let each = |text: &str| {
+        events += 1;
+        line(text)
+    };
+    session.client()?.lines("/v1/events", &[], each).await?;
+    // An empty file is no backup of a tenant whose name was misspelt.
+    if events == 0 {
+        let message = format!("tenant '{}' has no events", session.tenant());
+        return Err(which_tenant(Failure::new(Code::NotFound, message)));
+    }
     Ok(0)
 }
 
@@ -130,6 +162,13 @@ pub(crate) async fn events(session: &Session) -> Result<u8, Failure> {
     let data = session.client()?.get("/v1/events", &parameters).await?;
     let events = data.as_array().unwrap_or_default();
     session.output.many(events, |events| event_table(session, events))?;
+    let limit = session.args.get_one::<u64>("limit").copied().unwrap_or(LISTED);
+    if let (Format::Table, Some(last)) = (session.output.format, events.last())
+        && events.len() as u64 >= limit
+    {
+        let last = field(last, "log_seq").replace(',', "");
+        note(&format!("there may be more: --since-log-seq {last}, or a higher --limit"));
+    }
     Ok(0)
 }
 

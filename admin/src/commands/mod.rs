@@ -15,6 +15,15 @@ use dg_projections::Code;
 use crate::cli::Session;
 use crate::failure::Failure;
 
+/// A tenant that is not there is, more often than not, the wrong one.
+fn which_tenant(failure: Failure) -> Failure {
+    if failure.code != Code::NotFound.as_str() {
+        return failure;
+    }
+    failure
+        .help("`decisiongraph health --all-tenants` shows which there are; name one with --tenant")
+}
+
 /// Runs a command; its exit code if it did not fail.
 pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
     match name {

@@ -3,14 +3,40 @@
 use bytes::Bytes;
 use dg_projections::json::Json;
 
+use super::which_tenant;
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::output::{duration, field, grouped, line, printable};
 
 pub(crate) async fn status(session: &Session) -> Result<u8, Failure> {
+    if session.args.get_flag("tree") {
+        let data = session.client()?.get("/v1/tree", &[]).await?;
+        session.output.one(&data, |data| tree_lines(session, data))?;
+        return Ok(0);
+    }
     let data = session.client()?.get("/v1/status", &[]).await?;
     session.output.one(&data, status_card)?;
     Ok(0)
+}
+
+/// The supervision tree, a line each, with what stands out marked by its state.
+fn tree_lines(session: &Session, data: &Json) -> String {
+    let mut rows = Vec::new();
+    add_branch(data, "", "", &mut rows);
+    session.output.table(&["child", "type", "state", "restarts", "age"], rows)
+}
+
+fn add_branch(node: &Json, stem: &str, below: &str, rows: &mut Vec<Vec<String>>) {
+    let age =
+        node.get("age_seconds").and_then(Json::as_f64).map_or_else(|| "-".to_owned(), duration);
+    let name = format!("{stem}{}", field(node, "name"));
+    rows.push(vec![name, field(node, "type"), field(node, "state"), field(node, "restarts"), age]);
+    let children = node.get("children").and_then(Json::as_array).unwrap_or_default();
+    for (index, child) in children.iter().enumerate() {
+        let (branch, bar) =
+            if index + 1 < children.len() { ("├─ ", "│  ") } else { ("└─ ", "   ") };
+        add_branch(child, &format!("{below}{branch}"), &format!("{below}{bar}"), rows);
+    }
 }
 
 fn status_card(data: &Json) -> String {
@@ -26,6 +52,19 @@ fn status_card(data: &Json) -> String {
         .map(|(state, count)| format!("{} {state}", count.as_i64().unwrap_or(0)))
         .collect();
     let workers = if workers.is_empty() { "none yet".to_owned() } else { workers.join(", ") };
+    let parked = data.get("parked").and_then(Json::as_array).unwrap_or_default();
+    let parked: Vec<String> = parked
+        .iter()
+        .map(|one| {
+            format!(
+                "{} since {}: {}",
+                field(one, "tenant_id"),
+                field(one, "since"),
+                field(one, "reason")
+            )
+        })
+        .collect();
+    let parked = if parked.is_empty() { "none".to_owned() } else { parked.join("\n             ") };
     let names = data.get("projections").and_then(Json::as_array).unwrap_or_default();
     let names: Vec<&str> = names.iter().filter_map(Json::as_str).collect();
     let uptime = duration(data.get("uptime_seconds").and_then(Json::as_f64).unwrap_or(0.0));
@@ -36,6 +75,7 @@ fn status_card(data: &Json) -> String {
         ("database", format!("{}{reason}", field(database, "state"))),
         ("schema", field(database, "schema_version")),
         ("workers", workers),
+        ("parked", parked),
         ("projections", names.join(", ")),
     ];
     let lines: Vec<String> =
@@ -49,7 +89,8 @@ pub(crate) async fn health(session: &Session) -> Result<u8, Failure> {
     }
     let client = session.client()?;
     let parameters = [("all", session.flag("all-tenants"))];
-    let mut data = client.get("/v1/health", &parameters).await?;
+    let asked = client.get("/v1/health", &parameters).await;
+    let mut data = asked.map_err(which_tenant)?;
     if session.args.get_flag("digests") {
         refresh_digests(session, &data).await?;
         data = client.get("/v1/health", &parameters).await?;

@@ -8,6 +8,8 @@ use dg_store::{Checked, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::direct;
+use super::run::Signals;
+use super::which_tenant;
 use crate::cli::Session;
 use crate::failure::{Failure, exit};
 use crate::output::{field, grouped, line, note};
@@ -15,7 +17,8 @@ use crate::parity;
 use crate::wire::object;
 
 pub(crate) async fn digest(session: &Session) -> Result<u8, Failure> {
-    let data = session.client()?.get("/v1/digests", &[("fresh", session.flag("fresh"))]).await?;
+    let asked = session.client()?.get("/v1/digests", &[("fresh", session.flag("fresh"))]).await;
+    let data = asked.map_err(which_tenant)?;
     session.output.one(&data, |data| digest_table(session, data))?;
     Ok(0)
 }
@@ -39,7 +42,7 @@ pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
     };
     let verdict = store.verify(session.tenant(), &progress).await;
     bar.finish_and_clear();
-    match verdict? {
+    match verdict.map_err(|error| which_tenant(error.into()))? {
         Verdict::Proven(checked) => {
             session.output.one(&proven(session.tenant(), &checked), |_| {
                 proven_text(session.tenant(), &checked)
@@ -110,8 +113,13 @@ fn proven_text(tenant: &str, checked: &Checked) -> String {
 pub(crate) async fn parity(session: &Session) -> Result<u8, Failure> {
     let files: Vec<String> =
         session.args.get_many::<String>("files").into_iter().flatten().cloned().collect();
+    // The scratch database is removed however this ends.
+    let mut signals = Signals::new()?;
     let scratch = parity::Scratch::open(direct::database(session).ok(), &session.config()?).await?;
-    let outcome = run_bundles(session, &scratch, &files).await;
+    let outcome = tokio::select! {
+        outcome = run_bundles(session, &scratch, &files) => outcome,
+        () = signals.next() => Err(Failure::interrupted()),
+    };
     scratch.close(Duration::from_secs(10)).await;
     let (scenarios, failed) = outcome?;
     if session.output.format == crate::output::Format::Table {

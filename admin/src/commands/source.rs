@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dg_projections::{Code, Rejection};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader};
 
 use crate::failure::Failure;
 use crate::server::MAX_EVENT_BYTES;
@@ -17,12 +17,24 @@ pub(crate) struct SourceLine {
     pub(crate) text: Result<String, Rejection>,
 }
 
+/// What some editors put before the first line of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A file or standard input.
 pub(crate) struct Source {
     reader: Box<dyn AsyncBufRead + Unpin + Send>,
     number: usize,
     read: u64,
     size: Option<u64>,
+    line: Unfinished,
+}
+
+/// The line that is being read: kept here, so that a wait for the rest of it may be given up.
+#[derive(Default)]
+struct Unfinished {
+    /// No more of it than an event may have.
+    kept: Vec<u8>,
+    length: u64,
 }
 
 impl Source {
@@ -31,10 +43,8 @@ impl Source {
     /// # Errors
     /// `not_found`, or `invalid_argument` for what is no file.
     pub(crate) async fn open(name: &str) -> Result<Source, Failure> {
-        const BUFFER: usize = 256 * 1024;
         if name == "-" {
-            let reader = Box::new(BufReader::with_capacity(BUFFER, tokio::io::stdin()));
-            return Ok(Source { reader, number: 0, read: 0, size: None });
+            return Ok(Source::of(tokio::io::stdin(), None));
         }
         let path = Path::new(name);
         let refuse = |error: std::io::Error| {
@@ -50,13 +60,13 @@ impl Source {
             );
         }
         let file = tokio::fs::File::open(path).await.map_err(refuse)?;
-        let size = metadata.is_file().then_some(metadata.len());
-        Ok(Source {
-            reader: Box::new(BufReader::with_capacity(BUFFER, file)),
-            number: 0,
-            read: 0,
-            size,
-        })
+        Ok(Source::of(file, metadata.is_file().then_some(metadata.len())))
+    }
+
+    fn of(input: impl AsyncRead + Unpin + Send + 'static, size: Option<u64>) -> Source {
+        const BUFFER: usize = 256 * 1024;
+        let reader = Box::new(BufReader::with_capacity(BUFFER, input));
+        Source { reader, number: 0, read: 0, size, line: Unfinished::default() }
     }
 
     /// Bytes read so far, and in all where that is known.
@@ -64,28 +74,25 @@ impl Source {
         (self.read, self.size)
     }
 
-    /// The next line that is not blank; `None` at the end.
+    /// The next line that is not blank; `None` at the end. A wait that is given up loses nothing.
     ///
     /// # Errors
     /// If the source cannot be read.
     pub(crate) async fn next(&mut self) -> Result<Option<SourceLine>, Failure> {
         loop {
-            let mut bytes = Vec::new();
-            let length = self.read_line(&mut bytes).await?;
+            self.read_line().await?;
+            let Unfinished { kept, length } = std::mem::take(&mut self.line);
             if length == 0 {
                 return Ok(None);
             }
             self.number += 1;
             let number = self.number;
-            if length > MAX_EVENT_BYTES as u64 {
+            if kept.len() > MAX_EVENT_BYTES {
                 let message = format!("a line of {length} bytes is longer than {MAX_EVENT_BYTES}");
                 let text = Err(Rejection::new(Code::InvalidArgument, message));
                 return Ok(Some(SourceLine { number, text }));
             }
-            let text = String::from_utf8(bytes).map_err(|error| {
-                let at = error.utf8_error().valid_up_to();
-                Rejection::new(Code::InvalidArgument, format!("not UTF-8 at byte {}", at + 1))
-            });
+            let text = text_of(kept, number == 1);
             if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
                 continue;
             }
@@ -93,26 +100,33 @@ impl Source {
         }
     }
 
-    /// Reads to the end of the line; keeps no more of it than an event may have.
-    async fn read_line(&mut self, kept: &mut Vec<u8>) -> Result<u64, Failure> {
-        let mut length = 0;
+    /// Reads to the end of the line.
+    async fn read_line(&mut self) -> Result<(), Failure> {
         loop {
             let buffer = self.reader.fill_buf().await.map_err(|error| unreadable(&error))?;
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(buffer.len(), |at| at + 1);
-            let room = (MAX_EVENT_BYTES + 1).saturating_sub(kept.len());
-            kept.extend_from_slice(&buffer[..taken.min(room)]);
+            let line = &mut self.line;
+            let room = (MAX_EVENT_BYTES + 1).saturating_sub(line.kept.len());
+            line.kept.extend_from_slice(&buffer[..end.unwrap_or(taken).min(room)]);
+            line.length += taken as u64;
             self.reader.consume(taken);
-            length += taken as u64;
             self.read += taken as u64;
             if end.is_some() || taken == 0 {
-                if kept.last() == Some(&b'\n') {
-                    kept.pop();
-                }
-                return Ok(length);
+                return Ok(());
             }
         }
     }
+}
+
+fn text_of(mut bytes: Vec<u8>, is_first: bool) -> Result<String, Rejection> {
+    if is_first && bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Rejection::new(Code::InvalidArgument, format!("not UTF-8 at byte {}", at + 1))
+    })
 }
 
 fn unreadable(error: &std::io::Error) -> Failure {

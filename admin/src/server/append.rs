@@ -3,89 +3,94 @@
 
 use std::collections::BTreeMap;
 
+use dg_projections::Rejection;
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
-use dg_projections::json::{self, Json, canonical};
-use dg_projections::{Code, Rejection};
+use dg_projections::json::{self, Json, Problem};
 use dg_runtime::Runtime;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 
-use super::MAX_BODY_BYTES;
-use super::reads::Asked;
-use super::respond::{Answer, Refusal, status_of};
+use super::asked::{Asked, Handled, invalid};
+use super::body;
+use super::elements::elements;
+use super::peer::Crowd;
+use super::respond::{Answer, JSON_LINES, Refusal};
 use crate::wire::{append_result, object};
 
 /// The longest event, as JSON text.
 pub(crate) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+/// The most events of a request: more than that many real ones do not fit into a body.
+const MAX_EVENTS: usize = 200_000;
 
-/// A line of the request: its text's event, or why it has none.
+/// Texts of events, with their numbers from 1.
+type Numbered<'a> = Vec<(usize, &'a str)>;
+/// A line's event, or why it has none.
 type Parsed = Result<Line, Rejection>;
 
-pub(crate) async fn append(asked: Asked<'_>, body: Incoming) -> Result<Answer, Refusal> {
+pub(crate) async fn append(asked: Asked<'_>, body: Incoming, crowd: &Crowd) -> Handled {
     let atomic = asked.query.flag("atomic")?;
-    let keeping =
-        if asked.query.flag("keep_log_seq")? { Keeping::LogSeq } else { Keeping::NewNumbers };
-    let runtime = asked.context.runtime.get()?;
-    let text = read(body).await?;
-    let content_type = asked.parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let as_lines = content_type.is_some_and(|kind| kind.starts_with("application/x-ndjson"));
-    let (texts, single) = if as_lines { (lines(&text), false) } else { documents(&text)? };
-    // Parsing and hashing are work for the processor: other tasks of this thread move elsewhere.
-    let parsed: Vec<(usize, Parsed)> = tokio::task::block_in_place(|| {
-        texts.iter().map(|(number, text)| (*number, parse(text, asked.tenant, keeping))).collect()
-    });
-    let results = if atomic {
-        all_or_nothing(&runtime, parsed).await?
-    } else {
-        each_its_own(&runtime, parsed, asked.context.config.append_batch_max_events).await
+    let keeping = match asked.query.flag("keep_log_seq")? {
+        true => Keeping::LogSeq,
+        false => Keeping::NewNumbers,
     };
-    answer(&results, single)
-}
-
-async fn read(body: Incoming) -> Result<String, Refusal> {
-    let collected = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| {
-        let too_large = error.is::<http_body_util::LengthLimitError>();
-        let (status, message) = if too_large {
-            (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the body is larger than {MAX_BODY_BYTES} bytes"),
-            )
-        } else {
-            (StatusCode::BAD_REQUEST, format!("the body did not arrive: {error}"))
-        };
-        Refusal::with_status(status, Rejection::new(Code::InvalidArgument, message))
+    let runtime = asked.runtime()?;
+    let body = body::read(body, crowd).await?;
+    // Parsing and hashing are work for the processor: other tasks of this thread move elsewhere.
+    let (parsed, is_single) = tokio::task::block_in_place(|| {
+        let (texts, is_single) = split(&body.text, asked.headers)?;
+        let parse = |(number, text)| (number, parse(text, &asked.tenant, keeping));
+        Ok::<_, Rejection>((texts.into_iter().map(parse).collect::<Vec<_>>(), is_single))
     })?;
-    String::from_utf8(collected.to_bytes().into()).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Rejection::new(Code::InvalidArgument, format!("the body is not UTF-8 at byte {at}")).into()
-    })
+    let results = match atomic {
+        true => all_or_nothing(&runtime, parsed).await?,
+        false => {
+            let batch_size = asked.context.config.append_batch_max_events;
+            each_its_own(&runtime, parsed, batch_size).await
+        }
+    };
+    answer(results, is_single)
 }
 
-/// Lines with their numbers from 1; blank ones are skipped.
-fn lines(text: &str) -> Vec<(usize, String)> {
-    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line.to_owned()));
-    numbered.filter(|(_, line)| !line.trim().is_empty()).collect()
+/// The texts of the events, and whether the body is a single one.
+fn split<'a>(text: &'a str, headers: &HeaderMap) -> Result<(Numbered<'a>, bool), Rejection> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let are_lines = kind.starts_with(JSON_LINES);
+    let (texts, is_single): (Numbered<'_>, bool) = if are_lines {
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        (lines.take(MAX_EVENTS + 1).collect(), false)
+    } else if let Some(elements) = elements(text, MAX_EVENTS + 1) {
+        ((1..).zip(elements).collect(), false)
+    } else {
+        (vec![(1, text)], true)
+    };
+    if texts.len() > MAX_EVENTS {
+        return Err(invalid(format!("more than {MAX_EVENTS} events; send fewer in each request")));
+    }
+    if !are_lines {
+        texts.iter().try_for_each(|(number, text)| check_json(*number, text, is_single))?;
+    }
+    Ok((texts, is_single))
 }
 
-/// A list of events, or a single one.
-fn documents(text: &str) -> Result<(Vec<(usize, String)>, bool), Rejection> {
+/// Refuses a document that is not JSON as a whole: nothing of it is to be written.
+fn check_json(number: usize, text: &str, is_single: bool) -> Result<(), Rejection> {
+    if text.len() > MAX_EVENT_BYTES {
+        return Ok(()); // refused by itself
+    }
     match json::parse(text) {
-        Ok(Json::Array(items)) => Ok((
-            items.iter().enumerate().map(|(index, item)| (index + 1, canonical(item))).collect(),
-            false,
-        )),
-        // Whatever else it is, reading it as an event says what is wrong with it.
-        _ => Ok((vec![(1, text.to_owned())], true)),
+        Err(error) if matches!(error.problem, Problem::Syntax(_)) => {
+            let place = if is_single { String::new() } else { format!("element {number}: ") };
+            Err(invalid(format!("{place}{error}; JSON Lines need content-type {JSON_LINES}")))
+        }
+        _ => Ok(()),
     }
 }
 
 fn parse(text: &str, tenant: &str, keeping: Keeping) -> Parsed {
     if text.len() > MAX_EVENT_BYTES {
         let message = format!("an event of {} bytes is longer than {MAX_EVENT_BYTES}", text.len());
-        return Err(Rejection::new(Code::InvalidArgument, message));
+        return Err(invalid(message));
     }
     parse_line(text, tenant, keeping)
 }
@@ -99,24 +104,38 @@ struct LineResult {
 }
 
 impl LineResult {
-    fn of(number: usize, line: Option<&Line>, answer: Result<Admission, Rejection>) -> LineResult {
-        let tenant_id = line.map(|line| line.event.tenant_id.clone());
-        LineResult {
-            number,
-            tenant_id,
-            event_id: line.map(|line| line.event.event_id.clone()),
-            answer,
-        }
+    fn unread(number: usize, rejection: Rejection) -> LineResult {
+        LineResult { number, tenant_id: None, event_id: None, answer: Err(rejection) }
+    }
+
+    fn of(number: usize, line: &Line, answer: Result<Admission, Rejection>) -> LineResult {
+        let tenant_id = Some(line.event.tenant_id.clone());
+        LineResult { number, tenant_id, event_id: Some(line.event.event_id.clone()), answer }
     }
 
     fn to_json(&self) -> Json {
-        append_result(
-            self.number,
-            self.tenant_id.as_deref(),
-            self.event_id.as_deref(),
-            &self.answer,
-        )
+        let (tenant_id, event_id) = (self.tenant_id.as_deref(), self.event_id.as_deref());
+        append_result(self.number, tenant_id, event_id, &self.answer)
     }
+}
+
+/// The lines of a tenant with their numbers, in order.
+type Share = (Vec<usize>, Vec<Line>);
+
+/// Sorts lines by tenant; those that hold no event have their answer already.
+fn shares(parsed: Vec<(usize, Parsed)>) -> (BTreeMap<String, Share>, Vec<LineResult>) {
+    let (mut shares, mut unread) = (BTreeMap::<String, Share>::new(), Vec::new());
+    for (number, parsed) in parsed {
+        match parsed {
+            Err(rejection) => unread.push(LineResult::unread(number, rejection)),
+            Ok(line) => {
+                let (numbers, lines) = shares.entry(line.event.tenant_id.clone()).or_default();
+                numbers.push(number);
+                lines.push(line);
+            }
+        }
+    }
+    (shares, unread)
 }
 
 /// Appends tenant by tenant, in batches, each line in its tenant's order.
@@ -125,41 +144,47 @@ async fn each_its_own(
     parsed: Vec<(usize, Parsed)>,
     batch_size: usize,
 ) -> Vec<LineResult> {
-    let mut results = Vec::with_capacity(parsed.len());
-    let mut tenants: BTreeMap<String, (Vec<usize>, Vec<Line>)> = BTreeMap::new();
-    for (number, parsed) in parsed {
-        match parsed {
-            Err(rejection) => results.push(LineResult::of(number, None, Err(rejection))),
-            Ok(line) => {
-                let (numbers, lines) = tenants.entry(line.event.tenant_id.clone()).or_default();
-                numbers.push(number);
-                lines.push(line);
-            }
-        }
-    }
-    for (tenant, (numbers, lines)) in tenants {
+    let (shares, mut results) = shares(parsed);
+    let mut outage = None;
+    for (tenant, (numbers, lines)) in &shares {
         for (numbers, lines) in numbers.chunks(batch_size).zip(lines.chunks(batch_size)) {
-            let answers = match runtime.append(&tenant, lines).await {
-                Ok(answers) => answers,
-                Err(error) => vec![Err(unanswered(&error.to_rejection())); lines.len()],
-            };
+            let answers = append_batch(runtime, tenant, lines, &mut outage).await;
             let each = numbers.iter().zip(lines).zip(answers);
-            results.extend(
-                each.map(|((number, line), answer)| LineResult::of(*number, Some(line), answer)),
-            );
+            results.extend(each.map(|((n, line), answer)| LineResult::of(*n, line, answer)));
         }
     }
     results.sort_by_key(|result| result.number);
     results
 }
 
+/// The answers of one batch. After an outage the rest is not tried: it would wait as long, and what
+/// continues a trace would be blamed for the gap.
+async fn append_batch(
+    runtime: &Runtime,
+    tenant: &str,
+    lines: &[Line],
+    outage: &mut Option<Rejection>,
+) -> Vec<Result<Admission, Rejection>> {
+    if let Some(reason) = outage {
+        return vec![Err(reason.clone()); lines.len()];
+    }
+    match runtime.append(tenant, lines).await {
+        Ok(answers) => answers,
+        Err(error) => {
+            let refusal = unanswered(error.to_rejection());
+            *outage = error.code.is_recoverable().then(|| refusal.clone());
+            vec![Err(refusal); lines.len()]
+        }
+    }
+}
+
 /// A batch whose transaction failed may have been committed all the same.
-fn unanswered(rejection: &Rejection) -> Rejection {
+fn unanswered(rejection: Rejection) -> Rejection {
     let message = format!(
         "{}; send the same line again: if it is in, the answer is 'reused'",
         rejection.message
     );
-    Rejection { message, ..rejection.clone() }
+    Rejection { message, ..rejection }
 }
 
 async fn all_or_nothing(
@@ -173,12 +198,10 @@ async fn all_or_nothing(
         lines.push(parsed.map_err(|rejection| whole(rejection, number))?);
     }
     match runtime.append_atomic(&lines).await? {
-        Ok(admitted) => Ok(numbers
-            .into_iter()
-            .zip(&lines)
-            .zip(admitted)
-            .map(|((number, line), admission)| LineResult::of(number, Some(line), Ok(admission)))
-            .collect()),
+        Ok(admitted) => {
+            let each = numbers.into_iter().zip(&lines).zip(admitted);
+            Ok(each.map(|((number, line), how)| LineResult::of(number, line, Ok(how))).collect())
+        }
         Err(refusal) => Err(whole(refusal.reason, numbers[refusal.index])),
     }
 }
@@ -189,16 +212,14 @@ fn whole(reason: Rejection, number: usize) -> Refusal {
     Rejection { message, ..reason }.with("line", number as i64).into()
 }
 
-fn answer(results: &[LineResult], single: bool) -> Result<Answer, Refusal> {
-    if let ([LineResult { answer: Err(rejection), .. }], true) = (results, single) {
-        return Err(Refusal::with_status(status_of(rejection.code), rejection.clone()));
-    }
-    let mut shown: Vec<Json> = results.iter().map(LineResult::to_json).collect();
-    match shown.pop() {
-        Some(only) if single => Ok(only.into()),
+/// A single event's result by itself, a refusal as the request's; otherwise a list.
+fn answer(mut results: Vec<LineResult>, is_single: bool) -> Handled {
+    match results.pop() {
+        Some(LineResult { answer: Err(rejection), .. }) if is_single => Err(rejection.into()),
+        Some(only) if is_single => Ok(only.to_json().into()),
         last => {
-            shown.extend(last);
-            Ok(object([("results", Json::Array(shown))]).into())
+            let shown = results.iter().chain(&last).map(LineResult::to_json).collect();
+            Ok(Answer::from(object([("results", Json::Array(shown))])))
         }
     }
 }

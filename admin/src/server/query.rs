@@ -2,55 +2,63 @@
 
 use std::collections::BTreeMap;
 
+use dg_projections::Rejection;
 use dg_projections::event::{DEFAULT_TENANT, tenant_name};
-use dg_projections::{Code, Rejection};
+use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-const TENANT: &str = "x-tenant-id";
+use super::asked::invalid;
 
-/// The parameters of a request. Those that nobody asked for are refused by [`Query::done`].
+/// The header that names the tenant.
+pub(crate) const TENANT: &str = "x-tenant-id";
+
+/// The parameters of a request, all of which its route has.
 #[derive(Debug)]
 pub(crate) struct Query {
     parameters: BTreeMap<String, String>,
 }
 
-fn invalid(message: String) -> Rejection {
-    Rejection::new(Code::InvalidArgument, message)
-}
-
 impl Query {
-    /// The parameters of a query string; one given twice is refused.
-    pub(crate) fn of(parts: &Parts) -> Result<Query, Rejection> {
+    /// The parameters of a query string. One given twice is refused, and one that is not `known`:
+    /// it would be ignored without a word.
+    pub(crate) fn of(parts: &Parts, known: &[&str]) -> Result<Query, Rejection> {
         let mut parameters = BTreeMap::new();
-        for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty())
-        {
+        let query = parts.uri.query().unwrap_or_default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
-            if parameters.insert(name.clone(), decode(&value.replace('+', " "))?).is_some() {
+            if !known.contains(&name.as_str()) {
+                return Err(unknown(&name, known));
+            }
+            let value = decode(&value.replace('+', " "))?;
+            if value.contains('\0') {
+                return Err(invalid(format!("parameter '{name}' contains a NUL character")));
+            }
+            if parameters.insert(name.clone(), value).is_some() {
                 return Err(invalid(format!("parameter '{name}' is given twice")));
             }
         }
         Ok(Query { parameters })
     }
 
-    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        self.parameters.remove(name)
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.parameters.get(name).cloned()
     }
 
     /// A parameter that must be there.
-    pub(crate) fn required(&mut self, name: &str) -> Result<String, Rejection> {
+    pub(crate) fn required(&self, name: &str) -> Result<String, Rejection> {
         self.text(name).ok_or_else(|| invalid(format!("parameter '{name}' is missing")))
     }
 
     /// A comma-separated list.
-    pub(crate) fn list(&mut self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
-    pub(crate) fn number(&mut self, name: &str) -> Result<Option<i64>, Rejection> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Rejection> {
         let parse = |text: String| {
             text.parse().map_err(|_| {
                 invalid(format!("parameter '{name}' must be an integer, not '{text}'"))
@@ -61,7 +69,7 @@ impl Query {
 
     /// A number within bounds.
     pub(crate) fn bounded(
-        &mut self,
+        &self,
         name: &str,
         default: i64,
         low: i64,
@@ -75,7 +83,7 @@ impl Query {
         }
     }
 
-    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Rejection> {
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Rejection> {
         match self.text(name).as_deref() {
             None | Some("false") => Ok(false),
             Some("true" | "") => Ok(true),
@@ -85,7 +93,7 @@ impl Query {
         }
     }
 
-    pub(crate) fn instant(&mut self, name: &str) -> Result<Option<OffsetDateTime>, Rejection> {
+    pub(crate) fn instant(&self, name: &str) -> Result<Option<OffsetDateTime>, Rejection> {
         let parse = |text: String| {
             OffsetDateTime::parse(&text, &Rfc3339)
                 .ok()
@@ -96,32 +104,28 @@ impl Query {
         };
         self.text(name).map(parse).transpose()
     }
+}
 
-    /// Refuses a parameter that the route does not have: it would be ignored without a word.
-    pub(crate) fn done(self) -> Result<(), Rejection> {
-        match self.parameters.into_keys().next() {
-            None => Ok(()),
-            Some(name) => Err(invalid(format!("this route has no parameter '{name}'"))),
-        }
-    }
+fn unknown(name: &str, known: &[&str]) -> Rejection {
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    invalid(format!("this route has no parameter '{name}'; it has {known}"))
 }
 
 /// The tenant that the request names in `x-tenant-id`, percent-encoded where it is not ASCII.
-pub(crate) fn tenant(parts: &Parts) -> Result<String, Rejection> {
-    match parts.headers.get(TENANT) {
-        None => Ok(DEFAULT_TENANT.to_owned()),
-        Some(value) => {
-            let text = value
-                .to_str()
-                .map_err(|_| invalid(format!("header {TENANT} must be percent-encoded")))?;
-            tenant_name(&decode(text)?)
-        }
-    }
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<String, Rejection> {
+    let Some(value) = headers.get(TENANT) else { return Ok(DEFAULT_TENANT.to_owned()) };
+    let text = value.to_str().ok().and_then(|text| decode(text).ok());
+    let text = text.ok_or_else(|| invalid(format!("header {TENANT} is not percent-encoded")))?;
+    tenant_name(&text).map_err(|_| invalid(format!("header {TENANT} is blank or contains a NUL")))
 }
 
 /// The segments of a path.
 pub(crate) fn segments(path: &str) -> Result<Vec<String>, Rejection> {
-    path.trim_matches('/').split('/').map(decode).collect()
+    let segments = path.trim_matches('/').split('/').map(decode).collect::<Result<Vec<_>, _>>()?;
+    match segments.iter().find(|segment| segment.contains('\0')) {
+        Some(_) => Err(invalid("the path contains a NUL character")),
+        None => Ok(segments),
+    }
 }
 
 fn decode(text: &str) -> Result<String, Rejection> {
@@ -159,6 +163,8 @@ pub(crate) fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dg_projections::Code;
+
     use super::*;
 
     #[test]
@@ -175,15 +181,29 @@ mod tests {
     fn unknown_repeated_and_misshapen_parameters_are_refused() {
         let query = |text: &str| {
             let request = hyper::Request::builder().uri(format!("/v1/x?{text}")).body(()).unwrap();
-            Query::of(&request.into_parts().0)
+            Query::of(&request.into_parts().0, &["a", "b"])
         };
-        assert!(query("a=1&a=2").is_err());
-        assert!(query("a=1").unwrap().done().is_err());
+        for refused in ["c=1", "a=1&a=2", "a=%zz", "a=%00", "%61=1&a=1"] {
+            assert_eq!(query(refused).unwrap_err().code, Code::InvalidArgument, "{refused}");
+        }
         assert!(query("a=x").unwrap().number("a").is_err());
         assert!(query("a=0").unwrap().bounded("a", 1, 1, 10).is_err());
         assert_eq!(query("").unwrap().bounded("a", 7, 1, 10).unwrap(), 7);
         assert!(query("a=maybe").unwrap().flag("a").is_err());
         assert!(query("a=yesterday").unwrap().instant("a").is_err());
         assert_eq!(query("a=x,%20y,").unwrap().list("a"), ["x", "y"]);
+        assert_eq!(query("&a&b=1+%2B&").unwrap().text("b").unwrap(), "1 +");
+    }
+
+    #[test]
+    fn the_tenant_is_decoded_and_trimmed() {
+        let of = |value: &str| {
+            let value = hyper::header::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            tenant(&HeaderMap::from_iter([(hyper::header::HeaderName::from_static(TENANT), value)]))
+        };
+        assert_eq!(of("%20b%C3%A9%20").unwrap(), "bé");
+        for refused in ["", "%20", "%", "%ff", "a%00b", "é"] {
+            assert_eq!(of(refused).unwrap_err().code, Code::InvalidArgument, "{refused}");
+        }
     }
 }

@@ -1,27 +1,35 @@
 //! Envelopes, statuses, bodies.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use dg_projections::json::{Json, canonical};
 use dg_projections::{Code, Rejection};
 use dg_store::StoreError;
-use futures_util::Stream;
-use http_body_util::combinators::BoxBody;
+use futures_util::{Stream, StreamExt as _};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::wire::object;
+use crate::wire::{error, object};
 
 /// A body that is there, or comes bit by bit.
-pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
+/// The types of requests and answers.
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const JSON_LINES: &str = "application/x-ndjson";
 const REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID: usize = 128;
 
-/// What a handler gives back.
+/// A success.
 pub(crate) enum Answer {
     /// JSON text, to be wrapped in the envelope.
     Data(String),
+    /// An array of JSON, as its pieces come, to be wrapped in the envelope.
+    Pieces(Body),
     /// JSON Lines, as they come.
     Lines(Body),
 }
@@ -37,17 +45,25 @@ impl From<Json> for Answer {
 pub(crate) struct Refusal {
     status: StatusCode,
     rejection: Rejection,
+    allow: Option<&'static str>,
 }
 
 impl Refusal {
     pub(crate) fn with_status(status: StatusCode, rejection: Rejection) -> Refusal {
-        Refusal { status, rejection }
+        Refusal { status, rejection, allow: None }
+    }
+
+    /// The route takes other methods than the request's.
+    pub(crate) fn method(allow: &'static str) -> Refusal {
+        let message = format!("this route takes {allow} only");
+        let rejection = Rejection::new(Code::InvalidArgument, message);
+        Refusal { status: StatusCode::METHOD_NOT_ALLOWED, rejection, allow: Some(allow) }
     }
 }
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Refusal {
-        Refusal { status: status_of(rejection.code), rejection }
+        Refusal::with_status(status_of(rejection.code), rejection)
     }
 }
 
@@ -61,7 +77,7 @@ impl From<StoreError> for Refusal {
 }
 
 /// The table from stable code to status.
-pub(crate) const fn status_of(code: Code) -> StatusCode {
+const fn status_of(code: Code) -> StatusCode {
     match code {
         Code::InvalidArgument => StatusCode::BAD_REQUEST,
         Code::NotFound => StatusCode::NOT_FOUND,
@@ -75,12 +91,15 @@ pub(crate) const fn status_of(code: Code) -> StatusCode {
     }
 }
 
-/// The caller's request id if it is a decent one, or a new one.
+/// The caller's request id if it is a decent one, or a new one. Visible ASCII: fit for a header, a
+/// log line and, in quotes, for JSON.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    match given.filter(|id| !id.is_empty() && id.len() <= 128) {
+    let is_decent = |id: &&str| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && !id.contains(|c: char| c.is_control())
+    };
+    match given.filter(is_decent) {
         Some(id) => id.to_owned(),
         None => format!("{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)),
     }
@@ -88,56 +107,52 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
 
 /// Wraps an outcome in its envelope.
 pub(crate) fn finish(outcome: Result<Answer, Refusal>, id: &str) -> Response<Body> {
+    let (start, end) = ("{\"data\":", format!(",\"request_id\":{}}}", canonical(&Json::from(id))));
     match outcome {
         Ok(Answer::Data(data)) => {
-            let id = canonical(&Json::from(id));
-            json(StatusCode::OK, format!("{{\"data\":{data},\"request_id\":{id}}}"), &id)
+            response(StatusCode::OK, JSON, whole(format!("{start}{data}{end}")), id)
         }
-        Ok(Answer::Lines(body)) => response(StatusCode::OK, "application/x-ndjson", body, id),
-        Err(Refusal { status, rejection }) => json(status, error_body(&rejection, id), id),
+        Ok(Answer::Pieces(data)) => {
+            let [start, end] = [start.to_owned(), end].map(|text| whole(text).into_data_stream());
+            let pieces = start.chain(data.into_data_stream()).chain(end);
+            response(StatusCode::OK, JSON, streamed(pieces), id)
+        }
+        Ok(Answer::Lines(lines)) => response(StatusCode::OK, JSON_LINES, lines, id),
+        Err(refusal) => refused(refusal, id),
     }
+}
+
+fn refused(refusal: Refusal, id: &str) -> Response<Body> {
+    let Refusal { status, rejection: Rejection { code, message, details }, allow } = refusal;
+    let error = error(code.as_str(), &message, details);
+    let mut response = response(status, JSON, refusal_body(error, id), id);
+    if let Some(allow) = allow {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
 }
 
 /// The answer to a peer that may not ask.
 pub(crate) fn forbidden(id: &str) -> Response<Body> {
-    let body = object([
-        (
-            "error",
-            object([
-                ("code", Json::from("forbidden")),
-                ("message", Json::from("this user may not use the admin socket; see admin_uids")),
-                ("details", object([])),
-            ]),
-        ),
-        ("request_id", Json::from(id)),
-    ]);
-    json(StatusCode::FORBIDDEN, canonical(&body), id)
+    const MESSAGE: &str =
+        "this user may not use the admin socket; the daemon's user, root and admin_uids may";
+    let refused = error("forbidden", MESSAGE, Default::default());
+    response(StatusCode::FORBIDDEN, JSON, refusal_body(refused, id), id)
 }
 
-fn error_body(rejection: &Rejection, id: &str) -> String {
-    let error = object([
-        ("code", Json::from(rejection.code.as_str())),
-        ("message", Json::from(rejection.message.as_str())),
-        ("details", Json::from(rejection.details.clone())),
-    ]);
-    canonical(&object([("error", error), ("request_id", Json::from(id))]))
+fn refusal_body(error: Json, id: &str) -> Body {
+    whole(canonical(&object([("error", error), ("request_id", Json::from(id))])))
 }
 
-fn json(status: StatusCode, body: String, id: &str) -> Response<Body> {
-    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
-    response(status, "application/json", body, id)
+fn whole(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn response(
-    status: StatusCode,
-    content_type: &'static str,
-    body: Body,
-    id: &str,
-) -> Response<Body> {
+fn response(status: StatusCode, kind: &'static str, body: Body, id: &str) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if let Ok(id) = HeaderValue::from_str(id.trim_matches('"')) {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
@@ -145,8 +160,7 @@ fn response(
 
 /// A body of pieces as they come; an error cuts it short, which the client notices.
 pub(crate) fn streamed(
-    pieces: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + Sync + 'static,
+    pieces: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
 ) -> Body {
-    use futures_util::StreamExt as _;
-    http_body_util::BodyExt::boxed(StreamBody::new(pieces.map(|piece| piece.map(Frame::data))))
+    StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
 }

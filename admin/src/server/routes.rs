@@ -1,92 +1,77 @@
-//! The routes: one table from method and path to handler.
+//! The routes: one table from method and path to handler, with the parameters each takes.
 
 use std::sync::Arc;
 
-use dg_projections::projection::Projection;
-use dg_projections::{Code, Rejection};
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Request};
 
-use super::query::{Query, segments, tenant};
-use super::respond::{Answer, Refusal};
-use super::{Context, append, reads};
-use crate::wire::object;
+use super::asked::{Asked, Handled, not_found};
+use super::peer::Crowd;
+use super::query::segments;
+use super::reads::{log, operate, projected};
+use super::respond::Refusal;
+use super::{Context, append};
 
 /// Finds the handler of a request and calls it.
 pub(crate) async fn dispatch(
     request: Request<Incoming>,
     context: &Arc<Context>,
-) -> Result<Answer, Refusal> {
+    crowd: &Crowd,
+) -> Handled {
     let (parts, body) = request.into_parts();
     let path = segments(parts.uri.path())?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    let tenant = tenant(&parts)?;
-    let mut query = Query::of(&parts)?;
-    let asked = reads::Asked { context, tenant: &tenant, query: &mut query, parts: &parts };
-    let answer = match (&parts.method, path.as_slice()) {
-        (&Method::GET, ["v1", "ping"]) => Ok(object([]).into()),
-        (&Method::GET, ["v1", "status"]) => reads::status(asked).await,
-        (&Method::GET, ["v1", "health"]) => reads::health(asked).await,
-        (&Method::GET, ["v1", "workers"]) => reads::workers(asked).await,
-        (&Method::GET, ["v1", "failures"]) => reads::failures(asked).await,
-        (&Method::GET, ["v1", "digests"]) => reads::digests(asked).await,
-        (&Method::GET, ["v1", "events"]) => reads::events(asked).await,
-        (&Method::GET, ["v1", "traces", trace]) => reads::trace(asked, trace).await,
-        (&Method::GET, ["v1", "traces", trace, "summary"]) => reads::summary(asked, trace).await,
-        (&Method::GET, ["v1", "graph"]) => reads::graph(asked).await,
-        (&Method::GET, ["v1", "edges"]) => reads::edges(asked).await,
-        (&Method::GET, ["v1", "precedents"]) => reads::precedents(asked).await,
-        (&Method::POST, ["v1", "events"]) => append::append(asked, body).await,
-        (&Method::POST, ["v1", "projections", name, "retry"]) => retry(asked, name).await,
-        (_, path) => Err(unknown(path)),
-    };
-    if answer.is_ok() {
-        query.done()?;
+    match parts.method {
+        Method::GET => get(&path, context, &parts).await,
+        Method::POST => post(&path, context, &parts, body, crowd).await,
+        _ => Err(no_such(&path)),
     }
-    answer
 }
 
-fn unknown(path: &[&str]) -> Refusal {
-    const KNOWN: [&str; 12] = [
-        "ping",
-        "status",
-        "health",
-        "workers",
-        "failures",
-        "digests",
-        "events",
-        "traces",
-        "graph",
-        "edges",
-        "precedents",
-        "projections",
-    ];
+async fn get(path: &[&str], context: &Arc<Context>, parts: &Parts) -> Handled {
+    let asked = |parameters: &[&str]| Asked::new(context, parts, parameters);
     match path {
-        ["v1", resource, ..] if KNOWN.contains(resource) => Refusal::with_status(
-            StatusCode::METHOD_NOT_ALLOWED,
-            Rejection::new(Code::InvalidArgument, "this route does not take this method"),
-        ),
-        _ => Rejection::new(Code::NotFound, "there is no such route").into(),
+        ["v1", "status"] => operate::status(asked(&[])?).await,
+        ["v1", "tree"] => operate::tree(asked(&[])?).await,
+        ["v1", "health"] => operate::health(asked(&["all"])?).await,
+        ["v1", "workers"] => operate::workers(asked(&["all", "state"])?).await,
+        ["v1", "failures"] => operate::failures(asked(&["all"])?).await,
+        ["v1", "digests"] => operate::digests(asked(&["fresh"])?).await,
+        ["v1", "events"] => log::events(asked(&log::FILTERS)?).await,
+        ["v1", "traces", trace] => log::trace(asked(&["since_trace_seq"])?, trace).await,
+        ["v1", "traces", trace, "summary"] => projected::summary(asked(&[])?, trace).await,
+        ["v1", "graph"] => projected::graph(asked(&projected::GRAPH)?).await,
+        ["v1", "edges"] => projected::edges(asked(&projected::EDGES)?).await,
+        ["v1", "precedents"] => projected::precedents(asked(&projected::PRECEDENTS)?).await,
+        _ => Err(no_such(path)),
     }
 }
 
-/// The projection of a name.
-pub(crate) fn projection(name: &str) -> Result<Projection, Rejection> {
-    Projection::from_name(name).ok_or_else(|| {
-        let names = Projection::ALL.map(Projection::as_str).join(", ");
-        Rejection::new(
-            Code::NotFound,
-            format!("there is no projection '{name}'; there are {names}"),
-        )
-    })
+async fn post(
+    path: &[&str],
+    context: &Arc<Context>,
+    parts: &Parts,
+    body: Incoming,
+    crowd: &Crowd,
+) -> Handled {
+    let asked = |parameters: &[&str]| Asked::new(context, parts, parameters);
+    match path {
+        ["v1", "events"] => append::append(asked(&["atomic", "keep_log_seq"])?, body, crowd).await,
+        ["v1", "projections", name, "retry"] => operate::retry(asked(&[])?, name).await,
+        _ => Err(no_such(path)),
+    }
 }
 
-async fn retry(asked: reads::Asked<'_>, name: &str) -> Result<Answer, Refusal> {
-    let projection = projection(name)?;
-    let runtime = asked.context.runtime.get()?;
-    if !runtime.retry(asked.tenant, projection).await? {
-        let message = format!("no worker of tenant '{}' keeps {projection} now", asked.tenant);
-        return Err(Rejection::new(Code::NotFound, message).into());
+/// Why neither table had a handler: the path, or only the method.
+fn no_such(path: &[&str]) -> Refusal {
+    match path {
+        ["v1", "events"] => Refusal::method("GET, POST"),
+        ["v1", "status" | "tree" | "health" | "workers" | "failures" | "digests"]
+        | ["v1", "graph" | "edges" | "precedents"]
+        | ["v1", "traces", _]
+        | ["v1", "traces", _, "summary"] => Refusal::method("GET"),
+        ["v1", "projections", _, "retry"] => Refusal::method("POST"),
+        _ => not_found(format!("there is no route /{}", path.join("/"))).into(),
     }
-    Ok(object([("requested", true.into())]).into())
 }

@@ -1,0 +1,180 @@
+//! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`. Read-only, bounded, and
+//! truthful: liveness is that the process answers, readiness is checked when it is asked.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dg_projections::Code;
+use dg_projections::json::{Json, canonical};
+use dg_runtime::{DatabaseState, Runtime};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::failure::{Failure, exit};
+use crate::server::RuntimeSlot;
+use crate::wire::object;
+
+const MAX_CONNECTIONS: usize = 32;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Summaries and histograms forget what is older; the exporter wants to be told the time.
+const UPKEEP: Duration = Duration::from_secs(5);
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The listener and the recorder behind it.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    listener: TcpListener,
+    recorder: PrometheusHandle,
+}
+
+impl Monitor {
+    /// Binds the address and starts recording.
+    ///
+    /// # Errors
+    /// When the address is taken or not ours.
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Monitor, Failure> {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failure::new(Code::InvalidArgument, format!("metrics_listen {address}: {error}"))
+                .exit(exit::CONFIG)
+                .help("choose another --metrics-listen, or `off`")
+        })?;
+        // Port 0 leaves the choice to the system.
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "metrics, healthz and readyz");
+        }
+        Ok(Monitor { listener, recorder: recorder()? })
+    }
+
+    /// Answers until told to stop.
+    pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
+        let Monitor { listener, recorder } = self;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut upkeep = tokio::time::interval(UPKEEP);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let Ok((stream, _)) = accepted else {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    };
+                    // Beyond its places it hangs up: who watches asks again.
+                    let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                    let (runtime, recorder) = (runtime.clone(), recorder.clone());
+                    tokio::spawn(async move {
+                        converse(stream, runtime, recorder).await;
+                        drop(place);
+                    });
+                }
+                _ = upkeep.tick() => recorder.run_upkeep(),
+                () = told_to(&mut stop) => return,
+            }
+        }
+    }
+}
+
+/// Ends when the flag is set, or nobody is left to set it.
+async fn told_to(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// One recorder a process: later daemons of it, which only tests have, share it.
+fn recorder() -> Result<PrometheusHandle, Failure> {
+    static RECORDER: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    if let Some(recorder) = RECORDER.get() {
+        return Ok(recorder.clone());
+    }
+    let recorder = PrometheusBuilder::new().install_recorder();
+    let recorder = recorder.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    dg_runtime::metrics::describe();
+    metrics::describe_gauge!("decisiongraph_build_info", "1, labelled with the version.");
+    metrics::gauge!("decisiongraph_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(RECORDER.get_or_init(|| recorder).clone())
+}
+
+async fn converse(stream: TcpStream, runtime: RuntimeSlot, recorder: PrometheusHandle) {
+    let service = service_fn(move |request| {
+        let (runtime, recorder) = (runtime.clone(), recorder.clone());
+        async move { Ok::<_, Infallible>(answer(&request, &runtime, &recorder).await) }
+    });
+    // An error is the peer's.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    runtime: &RuntimeSlot,
+    recorder: &PrometheusHandle,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
+    }
+    match request.uri().path() {
+        "/metrics" => {
+            if let Ok(runtime) = runtime.get() {
+                // What cannot be asked now keeps its last value, and `store_up` tells.
+                let _ = runtime.publish_gauges().await;
+            }
+            respond(StatusCode::OK, TEXT, recorder.render())
+        }
+        "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" => readiness(runtime).await,
+        _ => respond(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /metrics, /healthz and /readyz\n".to_owned(),
+        ),
+    }
+}
+
+async fn readiness(runtime: &RuntimeSlot) -> Response<Full<Bytes>> {
+    let reasons = match runtime.get() {
+        Err(error) => vec![error.message],
+        Ok(runtime) => unready(&runtime).await,
+    };
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let ready = Json::from(reasons.is_empty());
+    let reasons = Json::Array(reasons.into_iter().map(Json::from).collect());
+    respond(status, JSON, canonical(&object([("ready", ready), ("reasons", reasons)])) + "\n")
+}
+
+/// Why the daemon is not ready; nothing when it is. The schema was checked before there was a runtime.
+async fn unready(runtime: &Runtime) -> Vec<String> {
+    let snapshot = match runtime.snapshot().await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return vec![error.message],
+    };
+    let mut reasons = Vec::new();
+    if let DatabaseState::Down { reason, .. } = &snapshot.database {
+        reasons.push(format!("the database is away: {reason}"));
+    }
+    for (worker, _) in snapshot.workers.iter().filter(|(worker, _)| worker.status == "failed") {
+        reasons.push(format!(
+            "{} of tenant {} has failed",
+            worker.key.projection, worker.key.tenant_id
+        ));
+    }
+    reasons
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,94 @@
+//! Reading the body of a request in bounded memory and time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dg_projections::{Code, Rejection};
+use http_body_util::BodyExt as _;
+use hyper::StatusCode;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::asked::invalid;
+use super::peer::Crowd;
+use super::respond::Refusal;
+
+/// The largest body.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// How long a body may take, and its next piece when nobody waits for what it holds.
+const WHOLE: Duration = Duration::from_secs(10 * 60);
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Kilobytes that all bodies together may have: what is made of them takes several times as much.
+static ROOM: Semaphore = Semaphore::const_new(4 * MAX_BYTES / 1024);
+/// How long to wait for room.
+const ROOM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A body that was read, and the room it takes until it is dropped.
+pub(crate) struct Text {
+    pub(crate) text: String,
+    _room: SemaphorePermit<'static>,
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// 413 for one that is too large, 408 for one that does not come, 503 when too many come at once.
+pub(crate) async fn read(body: Incoming, crowd: &Crowd) -> Result<Text, Refusal> {
+    let announced = body.size_hint().upper().map_or(MAX_BYTES, |bytes| bytes as usize);
+    if announced > MAX_BYTES {
+        return Err(too_large());
+    }
+    let room = room(announced, crowd).await?;
+    let bytes = tokio::time::timeout(WHOLE, gather(body, crowd)).await;
+    let text = String::from_utf8(bytes.map_err(|_| too_slow())??).map_err(|error| {
+        invalid(format!("the body is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    })?;
+    Ok(Text { text, _room: room })
+}
+
+async fn room(bytes: usize, crowd: &Crowd) -> Result<SemaphorePermit<'static>, Refusal> {
+    let room = crowd.wait(ROOM.acquire_many(bytes.div_ceil(1024) as u32));
+    match tokio::time::timeout(ROOM_PATIENCE, room).await {
+        Ok(Ok(room)) => Ok(room),
+        _ => {
+            let message = "too many large requests at once; try again, or send less in each";
+            Err(Rejection::new(Code::Storage, message).into())
+        }
+    }
+}
+
+async fn gather(mut body: Incoming, crowd: &Crowd) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::with_capacity(body.size_hint().lower() as usize);
+    while let Some(piece) = piece(&mut body, crowd).await? {
+        if bytes.len() + piece.len() > MAX_BYTES {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+/// The next piece of data; `None` at the end.
+async fn piece(body: &mut Incoming, crowd: &Crowd) -> Result<Option<Bytes>, Refusal> {
+    let frame = tokio::select! {
+        frame = body.frame() => frame,
+        () = crowd.clone().patience(SILENCE) => return Err(too_slow()),
+    };
+    match frame {
+        None => Ok(None),
+        // Trailers are of no use here.
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Err(error)) => Err(invalid(format!("the body did not arrive: {error}")).into()),
+    }
+}
+
+fn too_large() -> Refusal {
+    let message = format!("the body is larger than {MAX_BYTES} bytes; send less in each request");
+    Refusal::with_status(StatusCode::PAYLOAD_TOO_LARGE, invalid(message))
+}
+
+fn too_slow() -> Refusal {
+    let refusal = invalid("the rest of the body did not come in time");
+    Refusal::with_status(StatusCode::REQUEST_TIMEOUT, refusal)
+}

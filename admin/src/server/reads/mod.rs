@@ -1,0 +1,5 @@
+//! The handlers of everything but appends.
+
+pub(crate) mod log;
+pub(crate) mod operate;
+pub(crate) mod projected;

@@ -1,0 +1,120 @@
+//! What the daemon says of itself: status, health, workers, failures, digests; and `retry`.
+
+use std::time::Duration;
+
+use dg_projections::json::Json;
+use dg_projections::projection::Projection;
+use dg_runtime::worker::WorkerSnapshot;
+use dg_store::{MigrationStatus, ProjectionHealth};
+
+use crate::server::asked::{Asked, Handled, invalid, not_found};
+use crate::server::query::TENANT;
+use crate::server::respond::Answer;
+use crate::wire::{self, object};
+
+/// How long `status` waits for the database: the rest of the picture is worth having without it.
+const SCHEMA_PATIENCE: Duration = Duration::from_secs(2);
+
+const WORKER_STATES: [&str; 7] =
+    ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
+
+pub(crate) async fn status(asked: Asked<'_>) -> Handled {
+    let snapshot = asked.runtime()?.snapshot().await?;
+    let schema = schema(&asked).await;
+    let projections = &asked.context.config.projections;
+    Ok(wire::status(&snapshot, projections, schema.as_ref(), &asked.context.owner).into())
+}
+
+pub(crate) async fn tree(asked: Asked<'_>) -> Handled {
+    Ok(wire::tree(&asked.runtime()?.tree().await?).into())
+}
+
+async fn schema(asked: &Asked<'_>) -> Option<MigrationStatus> {
+    let status = asked.database(|store| async move { store.migration_status().await });
+    tokio::time::timeout(SCHEMA_PATIENCE, status).await.ok()?.ok()
+}
+
+pub(crate) async fn health(asked: Asked<'_>) -> Handled {
+    let all = asked.query.flag("all")?;
+    let (tenant, names) = (asked.tenant.as_str(), asked.context.config.projections.as_slice());
+    let one = (!all).then_some(tenant);
+    let found = asked.database(|store| async move { store.health(one, names).await }).await?;
+    let workers = asked.runtime()?.snapshot().await?.workers;
+    let shown = found.iter().map(|health| {
+        wire::health(health, |projection| worker_state(&workers, &health.tenant_id, projection))
+    });
+    if all {
+        return Ok(Json::Array(shown.collect()).into());
+    }
+    let mut shown = shown.map(Answer::from);
+    Ok(shown.next().ok_or_else(|| not_found(format!("tenant '{tenant}' has no events")))?)
+}
+
+/// The state of the worker that keeps a projection, or what its absence means.
+fn worker_state(
+    workers: &[(WorkerSnapshot, u64)],
+    tenant: &str,
+    projection: &ProjectionHealth,
+) -> &'static str {
+    let keeps = |worker: &&WorkerSnapshot| {
+        worker.key.tenant_id == tenant
+            && worker.key.projection.as_str() == projection.projection_name
+    };
+    match workers.iter().map(|(worker, _)| worker).find(keeps) {
+        Some(worker) => worker.status,
+        None if projection.open_failures > 0 => "failed",
+        None if projection.is_stale => "starting",
+        None => "idle",
+    }
+}
+
+/// Those of the tenant that the request names; of all tenants if it names none.
+pub(crate) async fn workers(asked: Asked<'_>) -> Handled {
+    let all = asked.query.flag("all")? || !asked.headers.contains_key(TENANT);
+    let state = asked.query.text("state");
+    if let Some(state) = state.as_deref().filter(|state| !WORKER_STATES.contains(state)) {
+        let states = WORKER_STATES.join(", ");
+        return Err(invalid(format!("no worker is ever '{state}'; states are {states}")).into());
+    }
+    let workers = asked.runtime()?.snapshot().await?.workers;
+    let shown = workers.iter().filter(|(worker, _)| {
+        (all || worker.key.tenant_id == asked.tenant)
+            && state.as_ref().is_none_or(|state| worker.status == state)
+    });
+    let owner = &asked.context.owner;
+    let shown = shown.map(|(worker, restarts)| wire::worker(worker, *restarts, owner));
+    Ok(Json::Array(shown.collect()).into())
+}
+
+pub(crate) async fn failures(asked: Asked<'_>) -> Handled {
+    let (tenant, all) = (asked.tenant.as_str(), asked.query.flag("all")?);
+    let found = asked.database(|store| async move { store.failures(tenant, all).await }).await?;
+    Ok(Json::Array(found.iter().map(wire::failure).collect()).into())
+}
+
+/// Stored digests while each is current, fresh ones otherwise or on demand.
+pub(crate) async fn digests(asked: Asked<'_>) -> Handled {
+    let (tenant, fresh) = (asked.tenant.as_str(), asked.query.flag("fresh")?);
+    let stored = asked.database(|store| async move { store.stored_digests(tenant).await }).await?;
+    let is_complete = stored.len() == Projection::ALL.len() + 1;
+    if !fresh && is_complete && stored.iter().all(|digest| digest.is_current) {
+        return Ok(wire::digests(tenant, &stored).into());
+    }
+    // Without the usual deadline: all rows are read.
+    let runtime = asked.runtime()?;
+    let computed = runtime.gate().store().compute_digests(tenant).await;
+    let computed = computed.inspect_err(|error| runtime.gate().report(error))?;
+    Ok(wire::digests(tenant, &computed).into())
+}
+
+pub(crate) async fn retry(asked: Asked<'_>, name: &str) -> Handled {
+    let projection = Projection::from_name(name).ok_or_else(|| {
+        let names = Projection::ALL.map(Projection::as_str).join(", ");
+        not_found(format!("there is no projection '{name}'; there are {names}"))
+    })?;
+    if !asked.runtime()?.retry(&asked.tenant, projection).await? {
+        let message = format!("no worker of tenant '{}' keeps {projection} now", asked.tenant);
+        return Err(not_found(message).into());
+    }
+    Ok(object([("requested", true.into())]).into())
+}

@@ -1,0 +1,289 @@
+-- What the migrations make, by pg_dump 15: to read, never to run. Written by
+-- DECISIONGRAPH_TEST_WRITE_SCHEMA=1 cargo test -p dg-tests --test store_schema
+CREATE FUNCTION public.dg_event_log_admit() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    keeps CONSTANT boolean := coalesce(current_setting('decisiongraph.keep_log_seq', true), '') = 'on';
+    batch record;
+    head record;
+    misplaced record;
+BEGIN
+    -- In tenant order, so that two statements over several tenants cannot wait for each other.
+    FOR batch IN
+        SELECT tenant_id, min(log_seq) AS low, max(log_seq) AS high, count(*) AS events,
+               max(recorded_at) AS recorded_at
+        FROM added GROUP BY tenant_id ORDER BY tenant_id
+    LOOP
+        INSERT INTO dg_tenant_heads (tenant_id, last_log_seq, event_count)
+            VALUES (batch.tenant_id, 0, 0) ON CONFLICT (tenant_id) DO NOTHING;
+        SELECT * INTO head FROM dg_tenant_heads WHERE tenant_id = batch.tenant_id FOR UPDATE;
+        IF keeps THEN
+            IF batch.low <= head.last_log_seq OR NOT (head.kept_numbers OR head.event_count = 0) THEN
+                RAISE EXCEPTION 'log_seq % of tenant % cannot be kept: the log ends at %',
+                    batch.low, batch.tenant_id, head.last_log_seq USING ERRCODE = 'DG002';
+            END IF;
+        ELSIF batch.low <> head.last_log_seq + 1 OR batch.high <> head.last_log_seq + batch.events THEN
+            RAISE EXCEPTION 'log_seq % of tenant % is not the next: the log ends at %',
+                batch.low, batch.tenant_id, head.last_log_seq USING ERRCODE = 'DG001';
+        END IF;
+        UPDATE dg_tenant_heads SET
+            last_log_seq = batch.high,
+            event_count = event_count + batch.events,
+            kept_numbers = kept_numbers OR keeps,
+            last_recorded_at = batch.recorded_at
+        WHERE tenant_id = batch.tenant_id;
+    END LOOP;
+    -- Inside, nothing but the key of the predecessor: a bound on log_seq there would invite the
+    -- planner to walk the primary key instead.
+    SELECT added.trace_id, added.trace_seq, before.event_type INTO misplaced
+    FROM added LEFT JOIN LATERAL (
+        SELECT log.event_type, log.log_seq FROM dg_event_log AS log
+        WHERE log.tenant_id = added.tenant_id AND log.trace_id = added.trace_id
+            AND log.trace_seq = added.trace_seq - 1
+        LIMIT 1
+    ) AS before ON true
+    WHERE added.trace_seq > 0
+        AND (before.event_type IS NULL OR before.event_type = 'TraceFinished' OR before.log_seq > added.log_seq)
+    LIMIT 1;
+    IF misplaced.event_type = 'TraceFinished' THEN
+        RAISE EXCEPTION 'trace % has finished', misplaced.trace_id USING ERRCODE = 'DG002';
+    ELSIF misplaced.trace_id IS NOT NULL THEN
+        RAISE EXCEPTION 'trace_seq % of trace % does not follow an event of that trace',
+            misplaced.trace_seq, misplaced.trace_id USING ERRCODE = 'DG001';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TABLE public.dg_cg_edges (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    generation integer NOT NULL,
+    log_seq bigint NOT NULL,
+    edge_id text NOT NULL COLLATE pg_catalog."C",
+    edge_type text NOT NULL COLLATE pg_catalog."C",
+    from_node_id text NOT NULL COLLATE pg_catalog."C",
+    to_node_id text NOT NULL COLLATE pg_catalog."C",
+    trace_id text NOT NULL COLLATE pg_catalog."C",
+    created_at text NOT NULL COLLATE pg_catalog."C",
+    attrs jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+CREATE TABLE public.dg_cg_nodes (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    generation integer NOT NULL,
+    log_seq bigint NOT NULL,
+    node_id text NOT NULL COLLATE pg_catalog."C",
+    node_type text NOT NULL COLLATE pg_catalog."C",
+    trace_id text NOT NULL COLLATE pg_catalog."C",
+    created_at text NOT NULL COLLATE pg_catalog."C",
+    attrs jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+CREATE TABLE public.dg_event_log (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    log_seq bigint NOT NULL,
+    trace_seq bigint NOT NULL,
+    occurred_at_utc timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone DEFAULT statement_timestamp() NOT NULL,
+    schema_version integer DEFAULT 1 NOT NULL,
+    event_id text NOT NULL COLLATE pg_catalog."C",
+    trace_id text NOT NULL COLLATE pg_catalog."C",
+    event_type text NOT NULL COLLATE pg_catalog."C",
+    occurred_at text NOT NULL COLLATE pg_catalog."C",
+    producer_id text NOT NULL COLLATE pg_catalog."C",
+    source_system text NOT NULL COLLATE pg_catalog."C",
+    source_subsystem text COLLATE pg_catalog."C",
+    actor_type text NOT NULL COLLATE pg_catalog."C",
+    actor_id text NOT NULL COLLATE pg_catalog."C",
+    idempotency_key text NOT NULL COLLATE pg_catalog."C",
+    correlation_id text COLLATE pg_catalog."C",
+    causation_event_id text COLLATE pg_catalog."C",
+    tags jsonb DEFAULT '[]'::jsonb NOT NULL,
+    payload_json text NOT NULL COLLATE pg_catalog."C",
+    payload_hash bytea NOT NULL,
+    CONSTRAINT dg_event_log_actor CHECK ((actor_type = ANY (ARRAY['agent'::text, 'person'::text, 'role'::text, 'system'::text]))),
+    CONSTRAINT dg_event_log_hash CHECK ((octet_length(payload_hash) = 32)),
+    CONSTRAINT dg_event_log_key CHECK (((octet_length(idempotency_key) >= 1) AND (octet_length(idempotency_key) <= 200))),
+    CONSTRAINT dg_event_log_positive CHECK (((log_seq > 0) AND (trace_seq >= 0) AND (schema_version > 0))),
+    CONSTRAINT dg_event_log_starts CHECK (((event_type = 'TraceStarted'::text) = (trace_seq = 0))),
+    CONSTRAINT dg_event_log_type CHECK ((event_type = ANY (ARRAY['TraceStarted'::text, 'InputObserved'::text, 'EntityObserved'::text, 'PolicyEvaluated'::text, 'ExceptionRequested'::text, 'ApprovalRecorded'::text, 'PrecedentCited'::text, 'ActionProposed'::text, 'ActionCommitted'::text, 'TraceFinished'::text])))
+);
+COMMENT ON TABLE public.dg_event_log IS 'The events: append only. Insert through the daemon, or by hand with log_seq = head + 1; the trigger holds the rules.';
+CREATE TABLE public.dg_policy_eval_index (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    generation integer NOT NULL,
+    log_seq bigint NOT NULL,
+    index_id text NOT NULL COLLATE pg_catalog."C",
+    trace_id text NOT NULL COLLATE pg_catalog."C",
+    policy_id text NOT NULL COLLATE pg_catalog."C",
+    policy_version text NOT NULL COLLATE pg_catalog."C",
+    created_at text NOT NULL COLLATE pg_catalog."C"
+);
+CREATE TABLE public.dg_precedent_index (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    generation integer NOT NULL,
+    log_seq bigint NOT NULL,
+    source_event_id text NOT NULL COLLATE pg_catalog."C",
+    trace_id text NOT NULL COLLATE pg_catalog."C",
+    policy_id text NOT NULL COLLATE pg_catalog."C",
+    policy_version text NOT NULL COLLATE pg_catalog."C",
+    exception_id text COLLATE pg_catalog."C",
+    primary_entity_type text NOT NULL COLLATE pg_catalog."C",
+    primary_entity_system text COLLATE pg_catalog."C",
+    primary_entity_id text NOT NULL COLLATE pg_catalog."C"
+);
+CREATE TABLE public.dg_projection_cursors (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    projection_name text NOT NULL COLLATE pg_catalog."C",
+    generation integer NOT NULL,
+    partition integer DEFAULT 0 NOT NULL,
+    last_log_seq bigint DEFAULT 0 NOT NULL,
+    applied_events bigint DEFAULT 0 NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT dg_projection_cursors_count CHECK (((applied_events >= 0) AND (applied_events <= last_log_seq))),
+    CONSTRAINT dg_projection_cursors_place CHECK (((generation > 0) AND (partition >= 0)))
+)
+WITH (fillfactor='50');
+CREATE TABLE public.dg_projection_digests (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    digest_name text NOT NULL COLLATE pg_catalog."C",
+    digest bytea NOT NULL,
+    log_seq bigint NOT NULL,
+    generation integer,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT dg_projection_digests_digest CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT dg_projection_digests_generation CHECK (((digest_name = 'full_projection'::text) = (generation IS NULL))),
+    CONSTRAINT dg_projection_digests_name CHECK ((digest_name = ANY (ARRAY['context_graph'::text, 'trace_summary'::text, 'precedent_index'::text, 'full_projection'::text])))
+);
+CREATE TABLE public.dg_projection_failures (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    failure_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    projection_name text NOT NULL COLLATE pg_catalog."C",
+    partition integer DEFAULT 0 NOT NULL,
+    log_seq bigint,
+    trace_id text COLLATE pg_catalog."C",
+    event_id text COLLATE pg_catalog."C",
+    error_code text NOT NULL COLLATE pg_catalog."C",
+    error_message text NOT NULL COLLATE pg_catalog."C",
+    recoverable boolean NOT NULL,
+    retry_count integer DEFAULT 0 NOT NULL,
+    status text DEFAULT 'open'::text NOT NULL COLLATE pg_catalog."C",
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    resolved_at timestamp with time zone,
+    CONSTRAINT dg_projection_failures_code CHECK ((error_code = ANY (ARRAY['invalid_argument'::text, 'schema_violation'::text, 'pii_policy_violation'::text, 'idempotency_conflict'::text, 'event_sequence_invalid'::text, 'conflict'::text, 'not_found'::text, 'projection_out_of_date'::text, 'storage'::text, 'internal'::text]))),
+    CONSTRAINT dg_projection_failures_event CHECK ((((log_seq IS NULL) = (event_id IS NULL)) AND ((log_seq IS NULL) = (trace_id IS NULL)))),
+    CONSTRAINT dg_projection_failures_resolved CHECK (((status = 'resolved'::text) = (resolved_at IS NOT NULL))),
+    CONSTRAINT dg_projection_failures_retries CHECK ((retry_count >= 0)),
+    CONSTRAINT dg_projection_failures_status CHECK ((status = ANY (ARRAY['open'::text, 'resolved'::text])))
+);
+CREATE TABLE public.dg_projection_runs (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    projection_name text NOT NULL COLLATE pg_catalog."C",
+    mode text NOT NULL COLLATE pg_catalog."C",
+    status text DEFAULT 'queued'::text NOT NULL COLLATE pg_catalog."C",
+    phase text COLLATE pg_catalog."C",
+    reason text NOT NULL COLLATE pg_catalog."C",
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    since_log_seq bigint DEFAULT 0 NOT NULL,
+    until_log_seq bigint,
+    processed_events bigint DEFAULT 0 NOT NULL,
+    last_log_seq bigint DEFAULT 0 NOT NULL,
+    total_events bigint,
+    error_code text COLLATE pg_catalog."C",
+    error_message text COLLATE pg_catalog."C",
+    CONSTRAINT dg_projection_runs_counts CHECK (((since_log_seq >= 0) AND (processed_events >= 0) AND (last_log_seq >= 0) AND (until_log_seq >= since_log_seq))),
+    CONSTRAINT dg_projection_runs_error CHECK ((((status = 'failed'::text) = (error_code IS NOT NULL)) AND ((error_code IS NULL) = (error_message IS NULL)))),
+    CONSTRAINT dg_projection_runs_finished CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT dg_projection_runs_mode CHECK ((mode = ANY (ARRAY['replay'::text, 'rebuild'::text]))),
+    CONSTRAINT dg_projection_runs_name CHECK ((projection_name = ANY (ARRAY['context_graph'::text, 'trace_summary'::text, 'precedent_index'::text, 'all'::text]))),
+    CONSTRAINT dg_projection_runs_reason CHECK ((btrim(reason) <> ''::text)),
+    CONSTRAINT dg_projection_runs_started CHECK (((status <> ALL (ARRAY['running'::text, 'completed'::text])) OR (started_at IS NOT NULL))),
+    CONSTRAINT dg_projection_runs_status CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'interrupted'::text])))
+);
+CREATE TABLE public.dg_projections (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    projection_name text NOT NULL COLLATE pg_catalog."C",
+    active_generation integer DEFAULT 1 NOT NULL,
+    CONSTRAINT dg_projections_generation CHECK ((active_generation > 0)),
+    CONSTRAINT dg_projections_name CHECK ((projection_name = ANY (ARRAY['context_graph'::text, 'trace_summary'::text, 'precedent_index'::text])))
+);
+CREATE TABLE public.dg_schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum bytea NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL,
+    binary_version text NOT NULL
+);
+CREATE TABLE public.dg_tenant_heads (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    last_log_seq bigint NOT NULL,
+    event_count bigint NOT NULL,
+    kept_numbers boolean DEFAULT false NOT NULL,
+    last_recorded_at timestamp with time zone,
+    CONSTRAINT dg_tenant_heads_count CHECK (((event_count >= 0) AND (event_count <= last_log_seq))),
+    CONSTRAINT dg_tenant_heads_empty CHECK (((event_count = 0) = (last_recorded_at IS NULL))),
+    CONSTRAINT dg_tenant_heads_name_trimmed CHECK (((tenant_id <> ''::text) AND (tenant_id = btrim(tenant_id)))),
+    CONSTRAINT dg_tenant_heads_no_gaps CHECK ((kept_numbers OR (event_count = last_log_seq)))
+)
+WITH (fillfactor='50');
+COMMENT ON TABLE public.dg_tenant_heads IS 'One row a tenant: the end of its log. Locked first by every append; kept by the trigger of dg_event_log.';
+CREATE TABLE public.dg_trace_summary (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    generation integer NOT NULL,
+    trace_id text NOT NULL COLLATE pg_catalog."C",
+    workflow text NOT NULL COLLATE pg_catalog."C",
+    title text NOT NULL COLLATE pg_catalog."C",
+    primary_entity_type text NOT NULL COLLATE pg_catalog."C",
+    primary_entity_system text COLLATE pg_catalog."C",
+    primary_entity_id text NOT NULL COLLATE pg_catalog."C",
+    outcome text COLLATE pg_catalog."C",
+    started_at text NOT NULL COLLATE pg_catalog."C",
+    finished_at text COLLATE pg_catalog."C",
+    event_count bigint NOT NULL,
+    last_log_seq bigint NOT NULL
+)
+WITH (fillfactor='70');
+ALTER TABLE ONLY public.dg_cg_edges
+    ADD CONSTRAINT dg_cg_edges_pkey PRIMARY KEY (tenant_id, generation, edge_id);
+ALTER TABLE ONLY public.dg_cg_nodes
+    ADD CONSTRAINT dg_cg_nodes_pkey PRIMARY KEY (tenant_id, generation, node_id);
+ALTER TABLE ONLY public.dg_event_log
+    ADD CONSTRAINT dg_event_log_event_id UNIQUE (tenant_id, event_id);
+ALTER TABLE ONLY public.dg_event_log
+    ADD CONSTRAINT dg_event_log_idempotency UNIQUE (tenant_id, producer_id, idempotency_key);
+ALTER TABLE ONLY public.dg_event_log
+    ADD CONSTRAINT dg_event_log_pkey PRIMARY KEY (tenant_id, log_seq);
+ALTER TABLE ONLY public.dg_event_log
+    ADD CONSTRAINT dg_event_log_trace_seq UNIQUE (tenant_id, trace_id, trace_seq);
+ALTER TABLE ONLY public.dg_policy_eval_index
+    ADD CONSTRAINT dg_policy_eval_index_pkey PRIMARY KEY (tenant_id, generation, index_id);
+ALTER TABLE ONLY public.dg_precedent_index
+    ADD CONSTRAINT dg_precedent_index_pkey PRIMARY KEY (tenant_id, generation, source_event_id);
+ALTER TABLE ONLY public.dg_projection_cursors
+    ADD CONSTRAINT dg_projection_cursors_pkey PRIMARY KEY (tenant_id, projection_name, generation, partition);
+ALTER TABLE ONLY public.dg_projection_digests
+    ADD CONSTRAINT dg_projection_digests_pkey PRIMARY KEY (tenant_id, digest_name);
+ALTER TABLE ONLY public.dg_projection_failures
+    ADD CONSTRAINT dg_projection_failures_pkey PRIMARY KEY (tenant_id, failure_id);
+ALTER TABLE ONLY public.dg_projection_runs
+    ADD CONSTRAINT dg_projection_runs_pkey PRIMARY KEY (tenant_id, run_id);
+ALTER TABLE ONLY public.dg_projections
+    ADD CONSTRAINT dg_projections_pkey PRIMARY KEY (tenant_id, projection_name);
+ALTER TABLE ONLY public.dg_schema_migrations
+    ADD CONSTRAINT dg_schema_migrations_pkey PRIMARY KEY (version);
+ALTER TABLE ONLY public.dg_tenant_heads
+    ADD CONSTRAINT dg_tenant_heads_pkey PRIMARY KEY (tenant_id);
+ALTER TABLE ONLY public.dg_trace_summary
+    ADD CONSTRAINT dg_trace_summary_pkey PRIMARY KEY (tenant_id, generation, trace_id);
+CREATE INDEX dg_cg_edges_from ON public.dg_cg_edges USING btree (tenant_id, generation, from_node_id, log_seq);
+CREATE INDEX dg_cg_edges_to ON public.dg_cg_edges USING btree (tenant_id, generation, to_node_id, log_seq);
+CREATE INDEX dg_precedent_index_policy ON public.dg_precedent_index USING btree (tenant_id, generation, policy_id, policy_version);
+CREATE UNIQUE INDEX dg_projection_failures_open ON public.dg_projection_failures USING btree (tenant_id, projection_name, partition) WHERE (status = 'open'::text);
+CREATE UNIQUE INDEX dg_projection_runs_active ON public.dg_projection_runs USING btree (tenant_id, projection_name) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+CREATE TRIGGER dg_event_log_admit AFTER INSERT ON public.dg_event_log REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.dg_event_log_admit();
+ALTER TABLE ONLY public.dg_projection_cursors
+    ADD CONSTRAINT dg_projection_cursors_tenant_id_projection_name_fkey FOREIGN KEY (tenant_id, projection_name) REFERENCES public.dg_projections(tenant_id, projection_name);
