@@ -1,99 +1,15 @@
-//! A real daemon process, and its command line as a user has it.
+//! A real daemon process.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
-use dg_projections::json::{self, Json};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{Directory, until};
-
-/// A binary beside that of the test.
-pub(crate) fn sibling(name: &str) -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let own = own.parent().unwrap();
-    // Integration tests stand in `deps`, one below the binaries.
-    let directory = if own.ends_with("deps") { own.parent().unwrap() } else { own };
-    directory.join(name)
-}
-
-/// What a command answered.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Its exit code; 128 + n when signal n ended it.
-    pub code: i32,
-    /// Its standard output.
-    pub stdout: String,
-    /// Its standard error.
-    pub stderr: String,
-}
-
-impl Answer {
-    /// Its standard output as JSON.
-    ///
-    /// # Panics
-    /// When it is none.
-    #[track_caller]
-    pub fn json(&self) -> Json {
-        json::parse(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Each line of its standard output as JSON.
-    ///
-    /// # Panics
-    /// When one is none.
-    #[track_caller]
-    pub fn jsonl(&self) -> Vec<Json> {
-        let parse = |line| json::parse(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        self.stdout.lines().map(parse).collect()
-    }
-
-    /// The same answer, if it is a success.
-    ///
-    /// # Panics
-    /// When it is none.
-    #[track_caller]
-    pub fn ok(self) -> Answer {
-        assert_eq!(self.code, 0, "{self:?}");
-        self
-    }
-}
-
-/// The command line's binary with a clean environment.
-fn command() -> Command {
-    let mut command = Command::new(sibling("decisiongraph-under-test"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("DECISIONGRAPH_") || text == "DATABASE_URL" {
-            command.env_remove(&name);
-        }
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs a command to its end, with this standard input.
-///
-/// # Panics
-/// When it cannot be run.
-pub fn run<S: AsRef<OsStr>>(arguments: &[S], input: &[u8]) -> Answer {
-    let mut child = command().args(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    // A command that does not read all of it closes the pipe: not an error here.
-    let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().unwrap();
-    let _ = writing.join();
-    use std::os::unix::process::ExitStatusExt as _;
-    Answer {
-        code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
+use crate::cli::{Answer, command, run};
+use crate::{Directory, Sql, until};
 
 /// Where a daemon keeps its data.
 #[derive(Debug, Clone)]
@@ -110,6 +26,7 @@ pub struct Daemon {
     directory: Directory,
     place: Where,
     flags: Vec<String>,
+    fail_points: String,
     process: Option<Child>,
 }
 
@@ -120,7 +37,26 @@ impl Daemon {
     /// When it does not become ready.
     pub fn start(place: Where, flags: &[&str]) -> Daemon {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut daemon = Daemon { directory: Directory::new(), place, flags, process: None };
+        let mut daemon = Daemon {
+            directory: Directory::new(),
+            place,
+            flags,
+            process: None,
+            fail_points: String::new(),
+        };
+        daemon.restart();
+        daemon
+    }
+
+    /// Starts one in which something goes wrong; the format is told by `runtime/src/failpoint.rs`.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn start_failing(place: Where, flags: &[&str], fail_points: &str) -> Daemon {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let fail_points = fail_points.to_owned();
+        let mut daemon =
+            Daemon { directory: Directory::new(), place, flags, process: None, fail_points };
         daemon.restart();
         daemon
     }
@@ -146,14 +82,14 @@ impl Daemon {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = command();
-        command
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(self.data_dir())
-            .args(["--metrics-listen", "off"]);
+        command.arg("serve").arg("--data-dir").arg(self.data_dir());
+        if !self.flags.iter().any(|flag| flag == "--metrics-listen") {
+            command.args(["--metrics-listen", "off"]);
+        }
         if let Where::Url(url) = &self.place {
             command.args(["--database-url", url]);
         }
+        command.env("DECISIONGRAPH_TEST_FAILPOINTS", &self.fail_points);
         let child = command.args(&self.flags).stdout(Stdio::null()).stderr(log).spawn();
         self.process = Some(child.unwrap());
     }
@@ -214,6 +150,19 @@ impl Daemon {
         run(&all, b"")
     }
 
+    /// A connection to its database.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub fn sql(&self) -> Sql {
+        match &self.place {
+            Where::Embedded => {
+                Sql::connect(&dg_admin::embedded::config_of(&self.data_dir()).unwrap())
+            }
+            Where::Url(url) => Sql::connect(&url.parse().unwrap()),
+        }
+    }
+
     /// Waits until every projection of a tenant is current.
     ///
     /// # Panics
@@ -235,6 +184,23 @@ impl Daemon {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
+    }
+
+    /// `kill -9` of the postmaster of its embedded cluster.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill_database(&self) {
+        kill(self.postmaster().unwrap(), Signal::SIGKILL).unwrap();
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub fn wait(&mut self) -> i32 {
+        let mut process = self.process.take().unwrap();
+        until("the daemon ends", || process.try_wait().unwrap()).code().unwrap_or(-1)
     }
 
     /// SIGTERM; its exit code.

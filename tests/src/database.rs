@@ -30,7 +30,7 @@ pub fn server() -> String {
 }
 
 fn start_private() -> Private {
-    let mut process = Command::new(crate::daemon::sibling("test-postgres"))
+    let mut process = Command::new(crate::cli::sibling("test-postgres"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -6,14 +6,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+pub mod by_hand;
+mod cli;
 mod daemon;
 mod database;
 mod directory;
+pub mod events;
+pub mod log;
+pub mod naive;
+mod random;
+mod stage;
 mod wait;
 
-pub use daemon::{Answer, Daemon, Where, run};
+pub use cli::{Answer, run, spawn};
+pub use daemon::{Daemon, Where};
 pub use database::{Database, server};
 pub use directory::Directory;
+pub use random::Random;
+pub use stage::{Sql, Stage, new_database};
 pub use wait::{eventually, until};
 
 /// Prints why a test did not run, in the form that `ops/test.sh` counts.

@@ -1,0 +1,60 @@
+//! Rows inserted with SQL, as an operator or another program would.
+
+use std::collections::BTreeMap;
+
+use dg_projections::event::Line;
+use dg_projections::json::{Json, canonical};
+use dg_store::StoreError;
+use tokio_postgres::Client;
+
+/// A row of `dg_event_log`, column by column.
+#[derive(Debug, Clone)]
+pub struct HandMade(BTreeMap<String, Json>);
+
+impl HandMade {
+    /// The row of an event at this place.
+    pub fn new(line: &Line, log_seq: i64) -> HandMade {
+        let event = &line.event;
+        let hash = event.payload_hash.to_string().replace("sha256:", "\\x");
+        let columns: [(&str, Json); 19] = [
+            ("tenant_id", event.tenant_id.as_str().into()),
+            ("log_seq", log_seq.into()),
+            ("trace_seq", event.trace_seq.into()),
+            ("occurred_at_utc", event.occurred_at.as_str().into()),
+            ("recorded_at", "2026-05-05T00:00:00Z".into()),
+            ("schema_version", i64::from(event.schema_version).into()),
+            ("event_id", event.event_id.as_str().into()),
+            ("trace_id", event.trace_id.as_str().into()),
+            ("event_type", event.event_type.as_str().into()),
+            ("occurred_at", event.occurred_at.as_str().into()),
+            ("producer_id", event.source.producer_id.as_str().into()),
+            ("source_system", event.source.system.as_str().into()),
+            ("actor_type", event.actor.actor_type.as_str().into()),
+            ("actor_id", event.actor.actor_id.as_str().into()),
+            ("idempotency_key", event.idempotency_key.as_str().into()),
+            ("correlation_id", event.correlation_id.clone().into()),
+            ("tags", Vec::new().into()),
+            ("payload_json", event.payload.as_str().into()),
+            ("payload_hash", hash.into()),
+        ];
+        HandMade(columns.map(|(column, value)| (column.to_owned(), value)).into())
+    }
+
+    /// The same with another value.
+    #[must_use]
+    pub fn with(mut self, column: &str, value: impl Into<Json>) -> HandMade {
+        self.0.insert(column.to_owned(), value.into());
+        self
+    }
+}
+
+/// Inserts rows in one statement.
+///
+/// # Errors
+/// As the store would report them.
+pub async fn insert(client: &Client, rows: &[HandMade]) -> Result<u64, StoreError> {
+    let rows = rows.iter().map(|row| Json::from(row.0.clone())).collect::<Vec<_>>();
+    let sql = "INSERT INTO dg_event_log
+        SELECT * FROM jsonb_populate_recordset(NULL::dg_event_log, $1::text::jsonb)";
+    Ok(client.execute(sql, &[&canonical(&Json::from(rows))]).await?)
+}

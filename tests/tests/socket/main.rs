@@ -1,0 +1,13 @@
+//! The admin socket as any client meets it, down to the bytes: what it answers, what it refuses, what
+//! it bears.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod append;
+mod crowd;
+mod envelope;
+mod exact;
+mod http;
+mod limits;
+mod peers;
+mod refusals;

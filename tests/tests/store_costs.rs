@@ -1,0 +1,154 @@
+//! Costs that must not grow with the log: tuples read an event, counted by Postgres, on tables that
+//! were never analyzed.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use dg_projections::event::Line;
+use dg_store::{EventFilter, Store};
+use dg_tests::log::{append_all, catch_up, generated_lines, parsed};
+use dg_tests::{Database, events, eventually};
+
+/// Tuples that scans of our tables and indexes gave so far, by relation.
+async fn counted(database: &Database) -> Vec<(String, i64)> {
+    let client = database.connect().await;
+    // A backend reports when it ends at the latest.
+    eventually("the stores' connections have ended", || async {
+        let sql = "SELECT 1 FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'decisiongraph-test'";
+        client.query_opt(sql, &[]).await.ok()?.is_none().then_some(())
+    })
+    .await;
+    let sql = "SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+            FROM pg_stat_user_tables WHERE relname LIKE 'dg\\_%'
+        UNION ALL SELECT indexrelname::text, idx_tup_read
+            FROM pg_stat_user_indexes WHERE relname LIKE 'dg\\_%' ORDER BY 1";
+    client.query(sql, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// A fresh database whose tables nobody analyzes.
+async fn fresh() -> Database {
+    let (database, store) = Database::with_schema().await;
+    store.close();
+    let client = database.connect().await;
+    let sql = "SELECT format('ALTER TABLE %I SET (autovacuum_enabled = false)', relname)
+        FROM pg_class WHERE relname LIKE 'dg\\_%' AND relkind = 'r'";
+    for row in client.query(sql, &[]).await.unwrap() {
+        client.batch_execute(row.get(0)).await.unwrap();
+    }
+    database
+}
+
+/// Tuples read an event while `work` is done to a database, and by which relations.
+async fn cost<F: Future<Output = ()>>(
+    database: &Database,
+    events: usize,
+    work: impl FnOnce(Store) -> F,
+) -> (f64, Vec<(String, i64)>) {
+    let before = counted(database).await;
+    let store = database.store();
+    work(store.clone()).await;
+    store.close();
+    let after = counted(database).await;
+    let read: Vec<_> = after
+        .into_iter()
+        .zip(before)
+        .map(|((name, after), (_, before))| (name, after - before))
+        .collect();
+    let total: i64 = read.iter().map(|(_, tuples)| tuples).sum();
+    (total as f64 / events as f64, read)
+}
+
+/// One trace, as long as the log.
+fn one_trace(length: usize) -> Vec<Line> {
+    let mut texts = vec![events::started("t")];
+    texts.extend((1..length - 1).map(|seq| events::observed("t", seq)));
+    texts.push(events::finished("t", length - 1));
+    parsed("a", &texts)
+}
+
+/// The cost of appending `lines` in batches, and of projecting them in pages of the same size.
+async fn costs(lines: Vec<Line>, batch: usize) -> [(f64, Vec<(String, i64)>); 2] {
+    let (database, lines) = (fresh().await, &lines);
+    let append =
+        cost(&database, lines.len(), async |store| append_all(&store, "a", lines, batch).await);
+    let append = append.await;
+    let project =
+        cost(&database, lines.len(), async |store| catch_up(&store, "a", batch as i64).await);
+    [append, project.await]
+}
+
+async fn assert_constant(
+    make: impl Fn(usize) -> Vec<Line>,
+    sizes: [usize; 2],
+    batch: usize,
+    most: [f64; 2],
+) {
+    let (small, large) = (costs(make(sizes[0]), batch).await, costs(make(sizes[1]), batch).await);
+    for (what, at) in [("appended", 0), ("projected", 1)] {
+        let ((few, _), (many, read)) = (&small[at], &large[at]);
+        println!(
+            "{what} by {batch}: {few:.2} tuples an event of {}, {many:.2} of {}",
+            sizes[0], sizes[1]
+        );
+        assert!(*few <= most[at] && *many <= most[at], "{what}: {few:.1}, {many:.1}: {read:?}");
+        assert!(*many <= few * 1.5, "{what}: grew from {few:.1} to {many:.1}: {read:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_short_traces_cost_the_same_in_a_long_log() {
+    assert_constant(
+        |events| generated_lines("a", events as u64 / 8, 8, 1),
+        [480, 4_800],
+        100,
+        [12.0, 20.0],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_batches_cost_the_same_in_a_long_log() {
+    assert_constant(
+        |events| generated_lines("a", events as u64 / 8, 8, 2),
+        [1_600, 8_000],
+        800,
+        [12.0, 20.0],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_events_cost_the_same_in_a_long_log() {
+    assert_constant(
+        |events| generated_lines("a", events as u64 / 8, 8, 3),
+        [80, 640],
+        1,
+        [16.0, 40.0],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_trace_costs_no_more_than_many_short_ones() {
+    assert_constant(one_trace, [400, 4_000], 100, [12.0, 20.0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_filtered_list_costs_what_it_shows() {
+    let database = fresh().await;
+    let lines = generated_lines("a", 400, 8, 4);
+    let store = database.store();
+    append_all(&store, "a", &lines, 400).await;
+    store.close();
+    let trace_id = Some(lines[lines.len() - 1].event.trace_id.clone());
+    for (filter, limit, most) in [
+        (EventFilter { trace_id, ..EventFilter::default() }, 5, 40.0),
+        (EventFilter { since_log_seq: Some(3_000), ..EventFilter::default() }, 5, 20.0),
+    ] {
+        let (tuples, read) = cost(&database, 1, async |store| {
+            assert_eq!(store.list_events("a", &filter, limit).await.unwrap().len(), 5);
+        })
+        .await;
+        assert!(tuples <= most, "{filter:?}: {tuples} tuples: {read:?}");
+    }
+}
