@@ -172,7 +172,7 @@ fn what_is_no_readable_file_is_refused_before_anything_is_sent() {
         return skip("root may read every file");
     }
     let file = stage.daemon.directory().file("closed.jsonl", "{}\n");
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
     let answer = stage.daemon.cli(&["append", file.to_str().unwrap()]);
     assert_eq!(answer.code, 4, "{answer:?}");
     assert!(answer.stderr.contains("Permission denied"), "{answer:?}");

@@ -63,9 +63,9 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            self.terminate();
-            let _ = self.0.as_mut().unwrap().wait();
+        if let Some(mut process) = self.0.take() {
+            let _ = kill(Pid::from_raw(process.id() as i32), Signal::SIGTERM);
+            let _ = process.wait();
         }
     }
 }

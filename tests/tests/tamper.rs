@@ -265,7 +265,7 @@ fn versions(sql: &Sql) -> Vec<String> {
 fn a_sound_tenant_is_proven_and_left_alone() {
     let sound = Sound::new();
     let before = versions(&sound.sql);
-    assert!(before.len() >= 9 && before[0] != "", "{before:?}");
+    assert!(before.len() >= 9 && !before[0].is_empty(), "{before:?}");
     let answer = sound.stage.daemon.direct(&["verify", "-o", "json"]).ok().json();
     let count = |name: &str| answer.get(name).and_then(Json::as_i64);
     assert_eq!((count("events"), count("stored_digests")), (Some(18), Some(4)));

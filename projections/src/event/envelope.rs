@@ -18,6 +18,10 @@ pub const DEFAULT_TENANT: &str = "default";
 
 const MAX_KEY_BYTES: usize = 200;
 
+/// The longest identifier. Keys of rows are made of up to four of them and the tenant, and an index
+/// of Postgres takes 2,704 bytes: a longer one could enter the log and never be projected.
+const MAX_IDENTIFIER_BYTES: usize = 512;
+
 const FIELDS: [&str; 16] = [
     "tenant_id",
     "event_id",
@@ -122,8 +126,8 @@ impl Envelope {
 
     fn into_event(mut self, default_tenant: &str) -> Result<Event, Rejection> {
         let tenant_id = self.tenant(default_tenant)?;
-        let event_id = self.text("$", "event_id")?;
-        let trace_id = self.text("$", "trace_id")?;
+        let event_id = identifier_in(&self.0, "$", "event_id")?;
+        let trace_id = identifier_in(&self.0, "$", "trace_id")?;
         let trace_seq = self.trace_seq()?;
         let event_type = self.event_type()?;
         let (occurred_at, occurred_instant) = self.occurred_at()?;
@@ -212,7 +216,7 @@ impl Envelope {
     fn source(&self) -> Result<Source, Rejection> {
         let members = self.object("source", &["producer_id", "system", "subsystem"])?;
         Ok(Source {
-            producer_id: text_in(members, "$.source", "producer_id")?,
+            producer_id: identifier_in(members, "$.source", "producer_id")?,
             system: text_in(members, "$.source", "system")?,
             subsystem: optional_text_in(members, "$.source", "subsystem")?,
         })
@@ -220,7 +224,7 @@ impl Envelope {
 
     fn actor(&self) -> Result<Actor, Rejection> {
         let members = self.object("actor", &["actor_type", "actor_id"])?;
-        let actor_id = text_in(members, "$.actor", "actor_id")?;
+        let actor_id = identifier_in(members, "$.actor", "actor_id")?;
         let name = text_in(members, "$.actor", "actor_type")?;
         let actor_type = ActorType::from_name(&name).ok_or_else(|| {
             schema("$.actor.actor_type", "is not one of agent, person, role, system")
@@ -309,7 +313,7 @@ pub fn tenant_name(given: &str) -> Result<String, Rejection> {
     no_nul(given, "$.tenant_id")?;
     match given.trim() {
         "" => Err(schema("$.tenant_id", "must not be blank")),
-        name => Ok(name.to_owned()),
+        name => short_enough(name, "$.tenant_id").map(|()| name.to_owned()),
     }
 }
 
@@ -322,6 +326,25 @@ fn text_in(members: &Object, parent: &str, field: &str) -> Result<String, Reject
         }
         _ => Err(schema(&path, "must be a string that is not blank")),
     }
+}
+
+/// Refuses a part of a key that is too long for one.
+pub(super) fn short_enough(text: &str, path: &str) -> Result<(), Rejection> {
+    if text.len() <= MAX_IDENTIFIER_BYTES {
+        return Ok(());
+    }
+    let bytes = text.len();
+    Err(invalid(
+        path,
+        format!("must have at most {MAX_IDENTIFIER_BYTES} bytes of UTF-8, not {bytes}"),
+    ))
+}
+
+/// A required string that becomes part of a key.
+fn identifier_in(members: &Object, parent: &str, field: &str) -> Result<String, Rejection> {
+    let text = text_in(members, parent, field)?;
+    short_enough(&text, &json::member_path(parent, field))?;
+    Ok(text)
 }
 
 fn optional_text_in(

@@ -69,7 +69,7 @@ fn trace_started(at: &Fields<'_>) -> Result<Facts, Rejection> {
 }
 
 fn input_observed(at: &Fields<'_>) -> Result<Facts, Rejection> {
-    let input_id = at.column("input_id")?;
+    let input_id = at.identifier("input_id")?;
     let source = at.object("source")?;
     for field in ["system", "object_type", "object_id"] {
         source.text(field)?;
@@ -93,7 +93,7 @@ fn policy_evaluated(at: &Fields<'_>) -> Result<Facts, Rejection> {
 }
 
 fn exception_requested(at: &Fields<'_>) -> Result<Facts, Rejection> {
-    let exception_id = at.column("exception_id")?;
+    let exception_id = at.identifier("exception_id")?;
     let (policy_id, policy_version) = at.policy()?;
     at.text("reason")?;
     at.optional_list("evidence")?;
@@ -105,10 +105,10 @@ fn approval_recorded(at: &Fields<'_>) -> Result<Facts, Rejection> {
     let subject = at.object("subject")?;
     let is_exception = subject.text("subject_type")? == "exception";
     subject.text("subject_id")?;
-    let exception_id = if is_exception { Some(subject.column("subject_id")?) } else { None };
+    let exception_id = if is_exception { Some(subject.identifier("subject_id")?) } else { None };
     let approver = at.object("approver")?;
-    let approver_type = approver.column("actor_type")?;
-    let approver_id = approver.column("actor_id")?;
+    let approver_type = approver.identifier("actor_type")?;
+    let approver_id = approver.identifier("actor_id")?;
     at.one_of("decision", &["approved", "rejected"])?;
     at.optional_list("evidence")?;
     at.optional_text("reason")?;
@@ -116,14 +116,14 @@ fn approval_recorded(at: &Fields<'_>) -> Result<Facts, Rejection> {
 }
 
 fn precedent_cited(at: &Fields<'_>) -> Result<Facts, Rejection> {
-    let cited_trace_id = at.column("cited_trace_id")?;
+    let cited_trace_id = at.identifier("cited_trace_id")?;
     at.text("reason")?;
     at.optional_text("similarity_score")?;
     Ok(Facts::PrecedentCited { cited_trace_id })
 }
 
 fn action_proposed(at: &Fields<'_>) -> Result<Facts, Rejection> {
-    let action_id = at.column("action_id")?;
+    let action_id = at.identifier("action_id")?;
     at.text("action_type")?;
     let target_entity = at.entity("target_entity")?;
     at.text("target_system")?;
@@ -132,7 +132,7 @@ fn action_proposed(at: &Fields<'_>) -> Result<Facts, Rejection> {
 }
 
 fn action_committed(at: &Fields<'_>) -> Result<Facts, Rejection> {
-    let action_id = at.column("action_id")?;
+    let action_id = at.identifier("action_id")?;
     at.one_of("status", &["success", "failure", "partial"])?;
     at.optional_text("external_reference")?;
     at.optional_text("error")?;
@@ -173,6 +173,13 @@ impl<'a> Fields<'a> {
         let text = self.text(field)?;
         super::envelope::no_nul(text, &member_path(&self.path, field))?;
         Ok(text.to_owned())
+    }
+
+    /// A required string that becomes part of a key.
+    fn identifier(&self, field: &str) -> Result<String, Rejection> {
+        let text = self.column(field)?;
+        super::envelope::short_enough(&text, &member_path(&self.path, field))?;
+        Ok(text)
     }
 
     fn one_of(&self, field: &str, allowed: &[&str]) -> Result<&'a str, Rejection> {
@@ -217,8 +224,8 @@ impl<'a> Fields<'a> {
     fn entity(&self, field: &str) -> Result<Entity, Rejection> {
         let entity = self.object(field)?;
         Ok(Entity {
-            entity_type: entity.column("entity_type")?,
-            entity_id: entity.column("entity_id")?,
+            entity_type: entity.identifier("entity_type")?,
+            entity_id: entity.identifier("entity_id")?,
             system: None,
         })
     }
@@ -236,6 +243,6 @@ impl<'a> Fields<'a> {
 
     fn policy(&self) -> Result<(String, String), Rejection> {
         let policy = self.object("policy")?;
-        Ok((policy.column("policy_id")?, policy.column("policy_version")?))
+        Ok((policy.identifier("policy_id")?, policy.identifier("policy_version")?))
     }
 }

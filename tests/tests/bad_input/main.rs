@@ -7,7 +7,7 @@ mod rules;
 
 use dg_projections::json::Json;
 use dg_tests::Stage;
-use dg_tests::events::{finished, joined, observed, started};
+use dg_tests::events::{event, finished, joined, observed, started, whole_trace};
 
 use rules::{Traces, broken_envelopes, broken_payloads, out_of_place, secrets};
 
@@ -98,4 +98,55 @@ fn import_tells_the_first_refused_lines_and_counts_the_rest() {
     assert!(told[0].starts_with("line 2: schema_violation: $.event_id: "), "{answer:?}");
     assert_eq!(told[20], "... and 10 more rejected lines");
     assert!(answer.stdout.starts_with("2 inserted, 0 reused, 30 rejected in "), "{answer:?}");
+}
+
+#[test]
+fn the_longest_identifiers_of_every_kind_are_projected_together() {
+    // Text that no index can compress.
+    let mut state = 1_u64;
+    let mut long = |prefix: &str| {
+        let mut text = prefix.to_owned();
+        while text.len() < 512 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            text.push(char::from(b'a' + (state >> 33) as u8 % 26));
+        }
+        text
+    };
+    let stage = Stage::new(&[]);
+    let (tenant, trace) = (long("tenant"), long("trace"));
+    let mut lines = whole_trace("a");
+    lines.truncate(5);
+    let proposed = r#"{"action_id":"ACTION","action_type":"t","target_entity":{"entity_type":"KIND","entity_id":"ENTITY"},"target_system":"s","changes":[]}"#;
+    lines.push(event("a", 5, "ActionProposed", proposed));
+    lines.push(event("a", 6, "PrecedentCited", r#"{"cited_trace_id":"CITED","reason":"r"}"#));
+    lines.push(finished("a", 7));
+    let mut names: Vec<(String, String)> = [
+        "\"account\"",
+        "\"acc-a\"",
+        "\"item\"",
+        "\"a-1\"",
+        "\"limit\"",
+        "\"1\"",
+        "\"ex-a\"",
+        "\"ann\"",
+        "\"bot\"",
+        "\"p\"",
+        "\"ACTION\"",
+        "\"KIND\"",
+        "\"ENTITY\"",
+        "\"CITED\"",
+    ]
+    .map(|short| (short.to_owned(), format!("\"{}\"", long("n"))))
+    .into();
+    names.extend((0..8).map(|seq| {
+        (format!("\"event_id\":\"a.{seq}\""), format!("\"event_id\":\"{}\"", long("e")))
+    }));
+    names.push(("\"trace_id\":\"a\"".to_owned(), format!("\"trace_id\":\"{trace}\"")));
+    let mut log = joined(&lines);
+    for (short, long) in &names {
+        log = log.replace(short, long);
+    }
+    stage.daemon.cli_with(&["append", "-", "-t", &tenant], log.as_bytes()).ok();
+    stage.daemon.until_current(&tenant);
+    stage.daemon.direct(&["verify", "-t", &tenant]).ok();
 }

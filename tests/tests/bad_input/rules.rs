@@ -24,7 +24,7 @@ fn with(line: &str, path: &str, value: Option<&str>) -> String {
         let Json::Object(members) = at else { panic!("no object on the way to {path:?}") };
         match (path, value) {
             ([key], Some(value)) => {
-                drop(members.insert((*key).to_owned(), json::parse(value).unwrap()))
+                drop(members.insert((*key).to_owned(), json::parse(value).unwrap()));
             }
             ([key], None) => drop(members.remove(*key)),
             ([key, rest @ ..], value) => put(members.get_mut(*key).unwrap(), rest, value),
@@ -100,6 +100,12 @@ pub(crate) fn broken_envelopes(traces: &mut Traces) -> Vec<Bad> {
             INVALID,
             &format!("$.{path}"),
         ));
+    }
+    let identifiers = "tenant_id event_id trace_id source.producer_id actor.actor_id
+        payload.primary_entity.entity_type payload.primary_entity.entity_id";
+    for path in identifiers.split_whitespace() {
+        let long = format!("\"{}\"", "x".repeat(513));
+        all.push(bad(with(&traces.start(), path, Some(&long)), INVALID, &format!("$.{path}")));
     }
     all
 }
