@@ -78,8 +78,7 @@ impl Client {
         }
         let (mut body, mut unfinished) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| broken_off(&error))?;
-            let piece = frame.into_data().unwrap_or_default();
+            let piece = frame.map_err(|e| broken_off(&e))?.into_data().unwrap_or_default();
             let end = piece.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             unfinished.extend_from_slice(&piece[..end]);
             if end > 0 {

@@ -28,7 +28,7 @@ type Numbered<'a> = Vec<(usize, &'a str)>;
 /// A line's event, or why it has none.
 type Parsed = Result<Line, Rejection>;
 
-pub(crate) async fn append(asked: Asked<'_>, body: Incoming, crowd: &Crowd) -> Handled {
+pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd) -> Handled {
     let atomic = asked.query.flag("atomic")?;
     let keeping = match asked.query.flag("keep_log_seq")? {
         true => Keeping::LogSeq,

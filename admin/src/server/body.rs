@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::asked::invalid;
 use super::peer::Crowd;
@@ -24,6 +25,10 @@ static ROOM: Semaphore = Semaphore::const_new(4 * MAX_BYTES / 1024);
 /// How long to wait for room.
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long to take in what was refused, and how long its next piece may take.
+const LINGER: Duration = Duration::from_secs(10);
+const LINGER_PAUSE: Duration = Duration::from_secs(1);
+
 /// A body that was read, and the room it takes until it is dropped.
 pub(crate) struct Text {
     pub(crate) text: String,
@@ -34,7 +39,7 @@ pub(crate) struct Text {
 ///
 /// # Errors
 /// 413 for one that is too large, 408 for one that does not come, 503 when too many come at once.
-pub(crate) async fn read(body: Incoming, crowd: &Crowd) -> Result<Text, Refusal> {
+pub(crate) async fn read(body: &mut Incoming, crowd: &Crowd) -> Result<Text, Refusal> {
     let announced = body.size_hint().upper().map_or(MAX_BYTES, |bytes| bytes as usize);
     if announced > MAX_BYTES {
         return Err(too_large());
@@ -58,9 +63,9 @@ async fn room(bytes: usize, crowd: &Crowd) -> Result<SemaphorePermit<'static>, R
     }
 }
 
-async fn gather(mut body: Incoming, crowd: &Crowd) -> Result<Vec<u8>, Refusal> {
+async fn gather(body: &mut Incoming, crowd: &Crowd) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::with_capacity(body.size_hint().lower() as usize);
-    while let Some(piece) = piece(&mut body, crowd).await? {
+    while let Some(piece) = piece(body, crowd).await? {
         if bytes.len() + piece.len() > MAX_BYTES {
             return Err(too_large());
         }
@@ -80,6 +85,17 @@ async fn piece(body: &mut Incoming, crowd: &Crowd) -> Result<Option<Bytes>, Refu
         // Trailers are of no use here.
         Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
         Some(Err(error)) => Err(invalid(format!("the body did not arrive: {error}")).into()),
+    }
+}
+
+/// Takes in the rest of a body that was refused: a client that is still sending, and is cut off, may
+/// never read why.
+pub(crate) async fn discard(body: &mut Incoming) {
+    let ends = Instant::now() + LINGER;
+    while Instant::now() < ends && !body.is_end_stream() {
+        let Ok(Some(Ok(_))) = tokio::time::timeout(LINGER_PAUSE, body.frame()).await else {
+            return;
+        };
     }
 }
 

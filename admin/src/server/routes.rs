@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
@@ -11,7 +12,7 @@ use super::peer::Crowd;
 use super::query::segments;
 use super::reads::{log, operate, projected};
 use super::respond::Refusal;
-use super::{Context, append};
+use super::{Context, append, body};
 
 /// Finds the handler of a request and calls it.
 pub(crate) async fn dispatch(
@@ -19,14 +20,19 @@ pub(crate) async fn dispatch(
     context: &Arc<Context>,
     crowd: &Crowd,
 ) -> Handled {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let path = segments(parts.uri.path())?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    match parts.method {
+    let handled = match parts.method {
         Method::GET => get(&path, context, &parts).await,
-        Method::POST => post(&path, context, &parts, body, crowd).await,
+        Method::POST => post(&path, context, &parts, &mut body, crowd).await,
         _ => Err(no_such(&path)),
+    };
+    // Who expects to be told to continue sends nothing before.
+    if handled.is_err() && !parts.headers.contains_key(EXPECT) {
+        body::discard(&mut body).await;
     }
+    handled
 }
 
 async fn get(path: &[&str], context: &Arc<Context>, parts: &Parts) -> Handled {
@@ -52,7 +58,7 @@ async fn post(
     path: &[&str],
     context: &Arc<Context>,
     parts: &Parts,
-    body: Incoming,
+    body: &mut Incoming,
     crowd: &Crowd,
 ) -> Handled {
     let asked = |parameters: &[&str]| Asked::new(context, parts, parameters);

@@ -76,7 +76,7 @@ fn silent_clients_do_not_lock_the_operator_out() {
 #[test]
 fn readers_that_do_not_read_do_not_lock_the_operator_out() {
     let stage = Stage::new(&[]);
-    stage.import(&events::generated(1_000, 1)); // some 8 MB
+    stage.import(&events::generated(500, 1)); // more than the buffers in between hold
     let level = descriptors(&stage);
     let mut patient = stalled(&stage.daemon);
     let some: Vec<Connection> = (0..150).map(|_| stalled(&stage.daemon)).collect();
@@ -84,7 +84,7 @@ fn readers_that_do_not_read_do_not_lock_the_operator_out() {
     assert_eq!(get(&stage.daemon, "/v1/health").status, 200);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     // While there is room they may take their time.
-    assert_eq!(patient.reply().unwrap().body.lines().count(), 8_000);
+    assert_eq!(patient.reply().unwrap().body.lines().count(), 4_000);
     drop(patient);
     let more: Vec<Connection> = (0..150).map(|_| stalled(&stage.daemon)).collect();
     let started = Instant::now();
@@ -156,9 +156,11 @@ fn announced_bodies_that_do_not_come_make_room_for_others() {
 fn a_full_daemon_stops_in_time() {
     let mut stage = Stage::new(&["--shutdown-timeout-ms", "2000"]);
     stage.import(&events::generated(500, 1));
+    let level = descriptors(&stage);
     let stalled: Vec<Connection> = (0..300).map(|_| stalled(&stage.daemon)).collect();
+    until("the daemon is full", || (descriptors(&stage) >= level + 256).then_some(()));
     let started = Instant::now();
     assert_eq!(stage.daemon.stop(), 0);
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     drop(stalled);
 }

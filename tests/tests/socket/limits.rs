@@ -32,10 +32,10 @@ fn a_body_of_unknown_length_is_refused_at_the_limit() {
     let head = "POST /v1/events HTTP/1.1\r\nhost: dg\r\ntransfer-encoding: chunked\r\n\r\n";
     connection.send(head.as_bytes()).unwrap();
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, " ".repeat(1 << 20));
-    let sent = (0..200).take_while(|_| connection.send(chunk.as_bytes()).is_ok()).count();
-    assert!((64..200).contains(&sent), "{sent} MiB were taken");
+    // What is beyond the limit is taken in, for a while, so that the client comes to read why.
+    (0..70).for_each(|_| connection.send(chunk.as_bytes()).unwrap());
+    connection.send(b"0\r\n\r\n").unwrap();
     assert_eq!(connection.reply().unwrap().status, 413);
-    assert!(connection.is_closed());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn the_command_line_says_that_its_input_is_too_large() {
     let stage = Stage::new(&[]);
     let big = format!("\"{}\"\n", "x".repeat(15 << 20)).repeat(5);
     let answer = stage.daemon.cli_with(&["append", "--atomic"], big.as_bytes());
-    assert_eq!(answer.code, 4, "{answer:?}");
+    assert_eq!(answer.code, 4, "{}", answer.stderr);
     assert!(answer.stderr.contains("larger than"), "{}", answer.stderr);
 }
 

@@ -10,6 +10,7 @@ use dg_runtime::Runtime;
 use dg_store::{EventFilter, RecordedEvent, Store, StoreError};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use hyper::header::ACCEPT;
+use tokio::sync::Semaphore;
 
 use crate::server::asked::{Asked, Handled, invalid};
 use crate::server::query::Query;
@@ -27,8 +28,10 @@ pub(crate) const FILTERS: [&str; 7] = [
     "limit",
 ];
 
-/// Events of a page: few enough that many slow readers take turns at the database.
+/// Events of a page.
 const PAGE: i64 = 250;
+/// Pages that are read at once, so that requests of operators find a connection.
+static TURNS: Semaphore = Semaphore::const_new(4);
 /// Events of a list at most.
 const MAX_LIST: i64 = 10_000;
 
@@ -106,7 +109,10 @@ impl Paging {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let list = |store: Store| async move { store.list_events(tenant, filter, limit).await };
+        let list = |store: Store| async move {
+            let _turn = TURNS.acquire().await;
+            store.list_events(tenant, filter, limit).await
+        };
         let page = self.runtime.gate().run(list).await?;
         self.left -= page.len() as i64;
         if let Some(last) = page.last() {
