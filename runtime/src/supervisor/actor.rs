@@ -32,6 +32,8 @@ pub enum SupervisorMsg<K> {
     CountChildren(RpcReplyPort<Counts>),
     /// A failed restart is to be tried again.
     TryAgain(K),
+    /// A child has ended; told as a message when too many such events overtook what waits.
+    Ended(Incarnation, Exit),
 }
 
 /// The actor.
@@ -85,10 +87,10 @@ impl<K: Key> Actor for Supervisor<K> {
     ) -> Result<(), ActorProcessingErr> {
         match event {
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
-                state.child_ended(&myself, &cell, exit_of(reason.as_deref())).await;
+                state.told_of_end(&myself, &cell, exit_of(reason.as_deref())).await;
             }
             SupervisionEvent::ActorFailed(cell, error) => {
-                state.child_ended(&myself, &cell, Exit::Crash(error.to_string())).await;
+                state.told_of_end(&myself, &cell, Exit::Crash(error.to_string())).await;
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! What a supervisor does: it performs the plans of [`super::restart`] and answers management calls.
+//! What a supervisor does: it starts and stops children as the plans of [`super::restart`] say.
 //! Every wait in it has an end, unless a child's shutdown is `Infinity`.
 
 use std::collections::HashMap;
@@ -7,33 +7,38 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use ractor::{ActorCell, ActorRef};
 use tokio::time::{Instant, timeout};
 
 use super::actor::SupervisorMsg;
 use super::init::{Init, StartFn, Template};
 use super::life::{Ended, Life, Parent, StartError, Started};
-use super::manage::{ChildInfo, Refused};
 use super::report::{Observer, Report};
 use super::restart::{Children, Incarnation, Plan};
-use super::spec::{ChildSpec, Exit, Key, SpecError, Strategy};
+use super::spec::{Exit, Key, SpecError, Strategy};
 use super::subtree::Subtree;
 
 /// The state of a supervisor.
 pub struct SupervisorState<K> {
     name: String,
-    children: Children<K>,
-    starts: HashMap<K, StartFn>,
-    template: Option<Template<K>>,
-    lives: HashMap<K, Life>,
+    pub(super) children: Children<K>,
+    pub(super) starts: HashMap<K, StartFn>,
+    pub(super) template: Option<Template<K>>,
+    pub(super) lives: HashMap<K, Life>,
     start_timeout: Duration,
     kill_grace: Duration,
     observer: Option<Observer<K>>,
     subtree: Subtree,
+    /// Events since the last message.
+    pub(super) events: u32,
 }
 
+/// Events overtake messages in ractor: after so many, the rest waits its turn behind the messages,
+/// so that a supervisor whose children crash faster than it restarts them still answers.
+const EVENTS_IN_A_ROW: u32 = 32;
+
 /// The supervisor itself, to start children under and to tell itself.
-type Myself<K> = ActorRef<SupervisorMsg<K>>;
+pub(super) type Myself<K> = ActorRef<SupervisorMsg<K>>;
 
 impl<K: Key> SupervisorState<K> {
     pub(super) fn new(init: Init<K>, subtree: Subtree) -> Result<SupervisorState<K>, SpecError> {
@@ -54,6 +59,7 @@ impl<K: Key> SupervisorState<K> {
             kill_grace: init.kill_grace,
             observer: init.observer,
             subtree,
+            events: 0,
         })
     }
 
@@ -129,7 +135,7 @@ impl<K: Key> SupervisorState<K> {
     }
 
     /// Stops a child if it runs.
-    async fn stop(&mut self, id: &K) {
+    pub(super) async fn stop(&mut self, id: &K) {
         if let (Some(life), Some(child)) = (self.lives.remove(id), self.children.get(id)) {
             let shutdown = child.spec.shutdown;
             let ended = life.end(shutdown, self.kill_grace).await;
@@ -170,9 +176,24 @@ impl<K: Key> SupervisorState<K> {
         }
     }
 
-    /// A child has ended by itself: wait until its life is over, then do what follows.
-    pub(super) async fn child_ended(&mut self, myself: &Myself<K>, cell: &ActorCell, exit: Exit) {
+    /// Sees to the end of a child at once, unless too much has waited for too long.
+    pub(super) async fn told_of_end(&mut self, myself: &Myself<K>, cell: &ActorCell, exit: Exit) {
+        self.events += 1;
         let incarnation = cell.get_id().pid();
+        if self.events <= EVENTS_IN_A_ROW {
+            self.child_ended(myself, incarnation, exit).await;
+        } else {
+            let _ = myself.cast(SupervisorMsg::Ended(incarnation, exit));
+        }
+    }
+
+    /// A child has ended by itself: wait until its life is over, then do what follows.
+    pub(super) async fn child_ended(
+        &mut self,
+        myself: &Myself<K>,
+        incarnation: Incarnation,
+        exit: Exit,
+    ) {
         // One of a former life, or one that was stopped by us: settled already.
         let Some(id) = self.children.of_incarnation(incarnation).cloned() else { return };
         let Some(child) = self.children.get(&id) else { return };
@@ -210,102 +231,5 @@ impl<K: Key> SupervisorState<K> {
                 return;
             }
         }
-    }
-}
-
-/// Answers a caller; one that has gone away has no use for it.
-fn reply<T: ractor::Message>(to: RpcReplyPort<T>, answer: T) {
-    let _ = to.send(answer);
-}
-
-/// The management calls.
-impl<K: Key> SupervisorState<K> {
-    /// Does what a message asks for.
-    pub(super) async fn answer(&mut self, myself: &Myself<K>, message: SupervisorMsg<K>) {
-        let cell = myself.get_cell();
-        match message {
-            SupervisorMsg::StartChild(spec, start, to) => {
-                reply(to, self.start_child(&cell, spec, start).await);
-            }
-            SupervisorMsg::StartDynamic(id, to) => reply(to, self.start_dynamic(&cell, id).await),
-            SupervisorMsg::RestartChild(id, to) => reply(to, self.restart_child(&cell, &id).await),
-            SupervisorMsg::TerminateChild(id, to) => reply(to, self.terminate_child(&id).await),
-            SupervisorMsg::DeleteChild(id, to) => reply(to, self.delete_child(&id)),
-            SupervisorMsg::WhichChildren(to) => reply(to, self.which()),
-            SupervisorMsg::CountChildren(to) => reply(to, self.children.count()),
-            SupervisorMsg::TryAgain(id) => self.try_again(myself, &id).await,
-        }
-    }
-
-    async fn start_child(
-        &mut self,
-        supervisor: &ActorCell,
-        spec: ChildSpec<K>,
-        start: StartFn,
-    ) -> Result<Option<Incarnation>, Refused> {
-        if self.template.is_some() {
-            return Err(Refused::SimpleOneForOne);
-        }
-        self.children.may_start(&spec)?;
-        self.starts.insert(spec.id.clone(), start);
-        self.add_and_start(supervisor, spec).await
-    }
-
-    async fn start_dynamic(
-        &mut self,
-        supervisor: &ActorCell,
-        id: K,
-    ) -> Result<Option<Incarnation>, Refused> {
-        let template = self.template.as_ref().ok_or(Refused::NotFound)?;
-        let spec = catch_unwind(AssertUnwindSafe(|| (template.spec)(id.clone())))
-            .map_err(|panic| Refused::StartFailed(StartError::panicked(&*panic).0))?;
-        let spec = ChildSpec { id, ..spec };
-        self.children.may_start(&spec)?;
-        self.add_and_start(supervisor, spec).await
-    }
-
-    /// A child whose first start fails is not remembered.
-    async fn add_and_start(
-        &mut self,
-        supervisor: &ActorCell,
-        spec: ChildSpec<K>,
-    ) -> Result<Option<Incarnation>, Refused> {
-        let id = spec.id.clone();
-        self.children.add(spec);
-        self.start(supervisor, &id).await.map_err(|error| {
-            self.children.remove(&id);
-            self.starts.remove(&id);
-            Refused::StartFailed(error.0)
-        })
-    }
-
-    async fn terminate_child(&mut self, id: &K) -> Result<(), Refused> {
-        self.children.may_terminate(id)?;
-        self.stop(id).await;
-        Ok(())
-    }
-
-    async fn restart_child(
-        &mut self,
-        supervisor: &ActorCell,
-        id: &K,
-    ) -> Result<Option<Incarnation>, Refused> {
-        self.children.may_restart(id)?;
-        self.start(supervisor, id).await.map_err(|error| Refused::StartFailed(error.0))
-    }
-
-    fn delete_child(&mut self, id: &K) -> Result<(), Refused> {
-        self.children.may_delete(id)?;
-        self.children.remove(id);
-        self.starts.remove(id);
-        Ok(())
-    }
-
-    fn which(&self) -> Vec<ChildInfo<K>> {
-        let mut children = self.children.which();
-        for child in &mut children {
-            child.age = self.lives.get(&child.id).map(Life::age);
-        }
-        children
     }
 }

@@ -189,6 +189,12 @@ impl Naive {
             Op::StaleExit(..) => {}
             Op::StrayRetry(id) => self.retry(*id),
             Op::Wait(time) => self.world.now += *time,
+            call => self.call(call),
+        }
+    }
+
+    fn call(&mut self, op: &Op) {
+        match op {
             Op::StartChild(id, restart, significant) => {
                 self.start_child(spec(*id, *restart, *significant, &self.flags));
             }
@@ -207,6 +213,7 @@ impl Naive {
                     self.children.remove(place);
                 }
             }
+            _ => {}
         }
     }
 }

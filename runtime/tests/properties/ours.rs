@@ -70,26 +70,24 @@ impl Ours {
             Op::StaleExit(life, exit) => self.stale_exit(*life, exit),
             Op::StrayRetry(id) => self.retry(*id),
             Op::Wait(time) => self.world.now += *time,
+            call => self.call(call),
+        }
+        self.check();
+    }
+
+    /// A management call, done if it is not refused.
+    fn call(&mut self, op: &Op) {
+        match op {
             Op::StartChild(id, restart, significant) => {
                 self.start_child(spec(*id, *restart, *significant, self.children.flags()));
             }
-            Op::TerminateChild(id) => {
-                if self.children.may_terminate(id).is_ok() {
-                    self.stop_one(*id);
-                }
+            Op::TerminateChild(id) if self.children.may_terminate(id).is_ok() => self.stop_one(*id),
+            Op::RestartChild(id) if self.children.may_restart(id).is_ok() => {
+                let _ = self.start_one(*id);
             }
-            Op::RestartChild(id) => {
-                if self.children.may_restart(id).is_ok() {
-                    let _ = self.start_one(*id);
-                }
-            }
-            Op::DeleteChild(id) => {
-                if self.children.may_delete(id).is_ok() {
-                    self.children.remove(id);
-                }
-            }
+            Op::DeleteChild(id) if self.children.may_delete(id).is_ok() => self.children.remove(id),
+            _ => {}
         }
-        self.check();
     }
 
     fn start_child(&mut self, spec: ChildSpec<u8>) {

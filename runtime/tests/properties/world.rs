@@ -137,7 +137,7 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
         14 => Just(Op::Take),
         2 => (0..40u64, exits()).prop_map(|(life, exit)| Op::StaleExit(life, exit)),
         2 => (0..NAMES + 1).prop_map(Op::StrayRetry),
-        3 => (0..7000u64).prop_map(|millis| Op::Wait(Duration::from_millis(millis))),
+        3 => (0..7u64).prop_map(|seconds| Op::Wait(Duration::from_secs(seconds))),
         2 => (0..NAMES, restarts(), any::<bool>())
             .prop_map(|(id, restart, significant)| Op::StartChild(id, restart, significant)),
         2 => (0..NAMES + 1).prop_map(Op::TerminateChild),
