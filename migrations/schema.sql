@@ -2,9 +2,9 @@
 -- DECISIONGRAPH_TEST_WRITE_SCHEMA=1 cargo test -p dg-tests --test store_schema
 CREATE FUNCTION public.dg_event_log_admit() RETURNS trigger
     LANGUAGE plpgsql
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
+    SET enable_sort TO 'off'
     SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$
 DECLARE
     keeps CONSTANT boolean := coalesce(current_setting('decisiongraph.keep_log_seq', true), '') = 'on';
@@ -37,17 +37,19 @@ BEGIN
             last_recorded_at = batch.recorded_at
         WHERE tenant_id = batch.tenant_id;
     END LOOP;
-    -- Inside, nothing but the key of the predecessor: a bound on log_seq there would invite the
-    -- planner to walk the primary key instead.
+    -- The predecessor, asked for in the order of the key of its trace and held against the rest
+    -- outside: with equalities, or with a bound on log_seq, other indexes look as good to a planner
+    -- without statistics, and it walks a whole tenant.
     SELECT added.trace_id, added.trace_seq, before.event_type INTO misplaced
     FROM added LEFT JOIN LATERAL (
-        SELECT log.event_type, log.log_seq FROM dg_event_log AS log
+        SELECT log.event_type, log.log_seq, log.trace_seq FROM dg_event_log AS log
         WHERE log.tenant_id = added.tenant_id AND log.trace_id = added.trace_id
-            AND log.trace_seq = added.trace_seq - 1
-        LIMIT 1
+            AND log.trace_seq < added.trace_seq
+        ORDER BY log.trace_seq DESC LIMIT 1
     ) AS before ON true
     WHERE added.trace_seq > 0
-        AND (before.event_type IS NULL OR before.event_type = 'TraceFinished' OR before.log_seq > added.log_seq)
+        AND (before.trace_seq IS DISTINCT FROM added.trace_seq - 1
+            OR before.event_type = 'TraceFinished' OR before.log_seq > added.log_seq)
     LIMIT 1;
     IF misplaced.event_type = 'TraceFinished' THEN
         RAISE EXCEPTION 'trace % has finished', misplaced.trace_id USING ERRCODE = 'DG002';

@@ -109,6 +109,7 @@ impl Daemon {
             runtime: runtime.clone(),
             config: config.clone(),
             owner: owner.clone(),
+            started_at: time::OffsetDateTime::now_utc(),
         });
         let patience = config.shutdown_timeout / 2;
         let server = Part::start(|stopped| serve(listener, context, stopped, patience));

@@ -75,7 +75,9 @@ impl Output {
             table.add_row(row.iter().map(|text| self.cell(text)));
         }
         let text = table.to_string();
-        let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();
+        // The margins around each column are for its neighbours.
+        let inner = |line: &'_ str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned();
+        let trimmed: Vec<String> = text.lines().map(inner).collect();
         trimmed.join("\n")
     }
 

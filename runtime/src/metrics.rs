@@ -1,6 +1,6 @@
 //! The runtime's metrics: names and descriptions in one place.
 //!
-//! Counters move where things happen; gauges are set when somebody looks ([`publish`]), so none
+//! Counters move where things happen; gauges are set when somebody looks, so none
 //! freezes when traffic stops. Labels come from closed sets.
 
 use std::collections::BTreeMap;

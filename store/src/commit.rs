@@ -9,6 +9,7 @@ use dg_projections::projection::{Changes, Projection, SummaryChange};
 use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
+use crate::failures::RESOLVE_FAILURES;
 use crate::{Store, StoreError};
 
 /// Where a partition of a projection is.
@@ -69,11 +70,6 @@ const MOVE_CURSOR: &str = "UPDATE dg_projection_cursors
     SET last_log_seq = $6, applied_events = $7, updated_at = now()
     WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND partition = $4
         AND last_log_seq = $5";
-
-const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
-    SET status = 'resolved', resolved_at = now()
-    WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
-        AND (log_seq IS NULL OR log_seq <= $4)";
 
 impl Store {
     /// The active cursor of a partition, made at 0 when there is none.

@@ -104,6 +104,13 @@ pub(crate) async fn writing(client: &mut Object) -> Result<Transaction<'_>, Stor
 /// database, when the other index is one level lower), and such a plan walks a whole tenant.
 pub(crate) const LOOKUPS: &str = "SET LOCAL enable_sort = off";
 
+/// A transaction of lookups.
+pub(crate) async fn looking(client: &mut Object) -> Result<Transaction<'_>, StoreError> {
+    let transaction = writing(client).await?;
+    transaction.batch_execute(LOOKUPS).await?;
+    Ok(transaction)
+}
+
 /// A transaction in which all statements see one snapshot. Without a statement time-out when it
 /// reads everything there is.
 pub(crate) async fn snapshot(

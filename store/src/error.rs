@@ -130,8 +130,9 @@ pub(crate) fn code_of_sqlstate(state: &SqlState) -> Code {
         "28" => Code::Storage, // invalid authorization: the operator's to mend, then it works
         "40" => Code::Storage, // transaction rollback: serialization, deadlock
         "53" => Code::Storage, // insufficient resources: disk full, out of memory, too many connections
-        "57" => Code::Storage, // operator intervention: shutdown, cancelled statement
-        "58" => Code::Storage, // system error: I/O
+        "54" => Code::InvalidArgument, // program limit exceeded: a key longer than an index can hold
+        "57" => Code::Storage,         // operator intervention: shutdown, cancelled statement
+        "58" => Code::Storage,         // system error: I/O
         "22" => Code::InvalidArgument, // data exception
         _ => Code::Internal,
     }
@@ -158,6 +159,7 @@ mod tests {
             ("40P01", Code::Storage),
             ("53100", Code::Storage),
             ("53300", Code::Storage),
+            ("54000", Code::InvalidArgument),
             ("55P03", Code::Storage),
             ("57014", Code::Storage),
             ("57P01", Code::Storage),

@@ -56,6 +56,12 @@ const RECORD: &str =
         error_code = excluded.error_code, error_message = excluded.error_message,
         recoverable = excluded.recoverable";
 
+/// What the cursor has passed, or what no event was to blame for.
+pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
+    SET status = 'resolved', resolved_at = now()
+    WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
+        AND (log_seq IS NULL OR log_seq <= $4)";
+
 impl Store {
     /// Records the open failure of a worker.
     ///
@@ -86,6 +92,24 @@ impl Store {
             )
             .await?;
         Ok(())
+    }
+
+    /// Resolves what the cursor of a partition has passed, for one that has nothing to commit: a
+    /// commit resolves by itself. How many there were.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn resolve_failures(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        partition: i32,
+        last_log_seq: i64,
+    ) -> Result<u64, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(RESOLVE_FAILURES).await?;
+        let name = projection.as_str();
+        Ok(client.execute(&statement, &[&tenant, &name, &partition, &last_log_seq]).await?)
     }
 
     /// The failures of a tenant, newest first: the open ones, or all.

@@ -6,6 +6,7 @@ use deadpool_postgres::Transaction;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Projection, Traces};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
 use crate::rows::hash;
@@ -55,19 +56,17 @@ impl Store {
             "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
         );
-        let statement = client.prepare_cached(&sql).await?;
-        let rows = client.query(&statement, &[&tenant, &cursor, &limit]).await?;
+        let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
+        let statement = transaction.prepare_cached(&sql).await?;
+        let arguments: [&(dyn ToSql + Sync); 3] = [&tenant, &cursor, &limit];
+        let ((), rows) = tokio::try_join!(
+            transaction.batch_execute(LOOKUPS),
+            transaction.query(&statement, &arguments),
+        )?;
         let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
-        let continued = Traces::continued(&events);
-        if continued.is_empty() {
-            return Ok(Page { events, ..Page::default() });
-        }
         let wanted: Vec<&str> = Traces::recalled(projection, &events).into_iter().collect();
-        let transaction = writing(&mut client).await?; // it ends with this call
-        let settings = async { Ok(transaction.batch_execute(LOOKUPS).await?) };
-        let ((), resumed, recalled) = tokio::try_join!(
-            settings,
-            resume(&transaction, tenant, continued, cursor),
+        let (resumed, recalled) = tokio::try_join!(
+            resume(&transaction, tenant, Traces::continued(&events), cursor),
             recall(&transaction, tenant, &wanted, cursor),
         )?;
         Ok(Page { events, resumed, recalled })
@@ -80,6 +79,9 @@ async fn resume(
     continued: HashMap<&str, i64>,
     cursor: i64,
 ) -> Result<Vec<(String, i64)>, StoreError> {
+    if continued.is_empty() {
+        return Ok(Vec::new());
+    }
     let (traces, seqs): (Vec<&str>, Vec<i64>) = continued.into_iter().unzip();
     let statement = transaction.prepare_cached(RESUMED).await?;
     let rows = transaction.query(&statement, &[&tenant, &traces, &seqs, &cursor]).await?;

@@ -9,6 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cli::{Answer, command, run};
+use dg_projections::json::Json;
+
 use crate::{Directory, Sql, until};
 
 /// Where a daemon keeps its data.
@@ -70,7 +72,11 @@ impl Daemon {
         until("the daemon is ready", || {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
-            (self.cli(&["status"]).code == 0).then_some(())
+            let status = self.cli(&["status", "-o", "json"]);
+            let is_up = |status: &Json| {
+                status.get("database")?.get("state")?.as_str().map(|state| state == "up")
+            };
+            (status.code == 0 && is_up(&status.json()) == Some(true)).then_some(())
         });
     }
 

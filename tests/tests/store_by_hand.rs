@@ -172,3 +172,15 @@ async fn writers_by_hand_that_take_their_number_from_the_locked_head_wait_in_lin
     writers.join_all().await;
     assert_eq!(head(&database.connect().await, "a").await, (123, 123));
 }
+
+#[tokio::test]
+async fn an_identifier_that_no_index_can_hold_is_an_invalid_argument() {
+    let (database, _store) = Database::with_schema().await;
+    three_events(&database, "a").await;
+    let mut random = dg_tests::Random::seeded(23);
+    let letters: Vec<char> = ('a'..='z').collect();
+    let long: String = (0..4_000).map(|_| *random.pick(&letters)).collect();
+    let row = HandMade::new(&parsed("a", &[events::started("u")])[0], 4).with("event_id", long);
+    let refusal = refusal(&database.connect().await, &[row]).await;
+    assert_eq!(refusal, (Code::InvalidArgument, "54000".to_owned()));
+}

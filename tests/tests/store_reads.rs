@@ -58,7 +58,7 @@ async fn every_combination_of_filters_lists_what_a_scan_would() {
     append_all(&store, "b", &generated_lines("b", 3, 8, 1), 100).await;
     let mut random = Random::seeded(41);
     for combination in 0..64 * 4 {
-        let on = |bit: usize| combination % 64 >> bit & 1 == 1;
+        let on = |bit: usize| ((combination % 64) >> bit) & 1 == 1;
         let mut time = || random.pick(&lines).event.occurred_instant;
         let (since, until) = (time(), time());
         let filter = EventFilter {

@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) config: crate::config::Config,
     /// The name of this daemon.
     pub(crate) owner: String,
+    /// When it started.
+    pub(crate) started_at: time::OffsetDateTime,
 }
 
 impl Context {

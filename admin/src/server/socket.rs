@@ -25,8 +25,8 @@ pub(crate) async fn bind(path: &Path) -> Result<UnixListener, Failure> {
         std::fs::create_dir_all(parent).map_err(|error| failed("make the directory of", &error))?;
     }
     // Bound under another name and renamed when its mode is right: nobody connects in between.
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let young = path.with_file_name(format!(".{name}.{}", std::process::id() % 10_000));
+    // The name is short: the path of a socket is, too.
+    let young = path.with_file_name(format!(".{}", std::process::id()));
     let _ = std::fs::remove_file(&young);
     let listener = UnixListener::bind(&young).map_err(|error| failed("bind", &error))?;
     let mode = Permissions::from_mode(0o660);

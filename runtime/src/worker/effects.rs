@@ -1,6 +1,7 @@
 //! What a worker does at the database: each effect is one awaited call that ends in one input.
 
-use dg_projections::projection::{Projected, Traces, project};
+use dg_projections::event::{EventType, LogEvent};
+use dg_projections::projection::{Poison, Projected, Traces, project};
 use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError};
 
 use super::policy::Failure;
@@ -30,10 +31,10 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
         Err(error) => return Input::Failed(Failure::from(&error)),
     };
     let at_tail = (page.events.len() as i64) < limit;
-    let (projected, to) = match project_page(key, from, &page) {
-        Ok(outcome) => outcome,
-        Err(failure) => return Input::Failed(failure),
-    };
+    if page.events.is_empty() {
+        return at_the_tail(gate, key, from).await;
+    }
+    let (projected, to) = project_page(key, from, page);
     if projected.applied > 0 {
         match commit(gate, key, from, to, &projected).await {
             Ok(Committed::Done { resolved }) => log_resolved(key, resolved),
@@ -47,19 +48,53 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
     }
 }
 
+/// Nothing to commit, so what the cursor has passed is resolved here: by another daemon's commit,
+/// say, while this one was about to write down what it had seen.
+async fn at_the_tail(gate: &Gate, key: &WorkerKey, from: Cursor) -> Input {
+    let (tenant, projection, partition) = (&*key.tenant_id, key.projection, key.partition);
+    let resolved = gate.work(|store| async move {
+        store.resolve_failures(tenant, projection, partition, from.last_log_seq).await
+    });
+    match resolved.await {
+        Ok(resolved) => {
+            log_resolved(key, resolved);
+            Input::Applied { to: from, at_tail: true }
+        }
+        Err(error) => Input::Failed(Failure::from(&error)),
+    }
+}
+
 /// The changes of a page and the cursor after those that could be applied.
-fn project_page(
-    key: &WorkerKey,
-    from: Cursor,
-    page: &Page,
-) -> Result<(Projected, Cursor), Failure> {
-    let mut traces = Traces::load(page.resumed.clone(), &page.recalled)
-        .map_err(|poison| Failure::from(&poison))?;
-    let projected = project(key.projection, &page.events, &mut traces);
+fn project_page(key: &WorkerKey, from: Cursor, mut page: Page) -> (Projected, Cursor) {
+    let (mut traces, damage) = load(&mut page);
+    let mut projected = project(key.projection, &page.events, &mut traces);
+    projected.poison = projected.poison.or(damage);
     let last =
         page.events[..projected.applied].last().map_or(from.last_log_seq, |event| event.log_seq);
     let applied_events = from.applied_events + projected.applied as i64;
-    Ok((projected, Cursor { last_log_seq: last, applied_events, ..from }))
+    (projected, Cursor { last_log_seq: last, applied_events, ..from })
+}
+
+/// What the page continues. Where an earlier event that is needed again was damaged since, the page
+/// is cut before the end of its trace, which is what needs it; the events before are applied.
+fn load(page: &mut Page) -> (Traces, Option<Poison>) {
+    let mut damage = None;
+    loop {
+        match Traces::load(page.resumed.clone(), &page.recalled) {
+            Ok(traces) => return (traces, damage),
+            Err(poison) => {
+                page.recalled.retain(|event| event.trace_id != poison.trace_id);
+                let ends = |event: &LogEvent| {
+                    event.trace_id == poison.trace_id
+                        && event.event_type == EventType::TraceFinished.as_str()
+                };
+                if let Some(end) = page.events.iter().position(ends) {
+                    page.events.truncate(end);
+                    damage = Some(poison);
+                }
+            }
+        }
+    }
 }
 
 async fn commit(

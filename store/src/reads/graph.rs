@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Object, Transaction};
 use dg_projections::projection::Projection;
 use dg_projections::rows::{EdgeRow, NodeRow};
 use dg_projections::subgraph::{Bounds, Walk};
@@ -10,7 +10,7 @@ use dg_projections::{Code, Rejection};
 use tokio_postgres::types::ToSql;
 
 use super::current_generation;
-use crate::database::snapshot;
+use crate::database::{LOOKUPS, snapshot};
 use crate::rows::StoredRow;
 use crate::{Store, StoreError};
 
@@ -145,9 +145,7 @@ impl Store {
         bounds: Bounds,
     ) -> Result<Subgraph, StoreError> {
         let mut client = self.client().await?;
-        let transaction = snapshot(&mut client, false).await?;
-        let generation = current_generation(&transaction, tenant, Projection::ContextGraph).await?;
-        let graph = Graph { transaction, tenant, generation };
+        let graph = Graph::open(&mut client, tenant).await?;
         if graph.nodes(&[center]).await?.is_empty() {
             let message = format!("node '{center}' is not in the graph of tenant '{tenant}'");
             return Err(StoreError::new(Code::NotFound, message));
@@ -175,9 +173,7 @@ impl Store {
     /// `projection_out_of_date` behind the log. A node without edges has an empty page.
     pub async fn edges_of(&self, tenant: &str, query: &EdgesQuery) -> Result<EdgePage, StoreError> {
         let mut client = self.client().await?;
-        let transaction = snapshot(&mut client, false).await?;
-        let generation = current_generation(&transaction, tenant, Projection::ContextGraph).await?;
-        let graph = Graph { transaction, tenant, generation };
+        let graph = Graph::open(&mut client, tenant).await?;
         let mut edges = graph.page(query).await?;
         let more = edges.len() as i64 > query.limit;
         edges.truncate(query.limit as usize);
@@ -197,11 +193,21 @@ struct Graph<'a> {
     generation: i32,
 }
 
-impl Graph<'_> {
+impl<'a> Graph<'a> {
+    async fn open(client: &'a mut Object, tenant: &'a str) -> Result<Graph<'a>, StoreError> {
+        let transaction = snapshot(client, false).await?;
+        transaction.batch_execute(LOOKUPS).await?;
+        let generation = current_generation(&transaction, tenant, Projection::ContextGraph).await?;
+        Ok(Graph { transaction, tenant, generation })
+    }
+
+    /// One by one by their key: of `= ANY`, a planner without statistics makes a walk of the graph.
     async fn nodes(&self, ids: &[&str]) -> Result<Vec<NodeRow>, StoreError> {
         let sql = format!(
-            "SELECT {} FROM dg_cg_nodes
-             WHERE tenant_id = $1 AND generation = $2 AND node_id = ANY($3) ORDER BY node_id",
+            "SELECT {} FROM unnest($3::text[]) AS asked (asked_id)
+             CROSS JOIN LATERAL (SELECT * FROM dg_cg_nodes AS n WHERE n.tenant_id = $1
+                AND n.generation = $2 AND n.node_id = asked.asked_id LIMIT 1) AS found
+             ORDER BY node_id",
             NodeRow::COLUMNS
         );
         let statement = self.transaction.prepare_cached(&sql).await?;
@@ -211,7 +217,7 @@ impl Graph<'_> {
     }
 
     /// The edges that touch the frontier, by `edge_id`. UNION makes an edge between two frontier
-    /// nodes come once and lets each side use its own index.
+    /// nodes come once and lets each side use its own index, in whose order it asks.
     async fn touching(
         &self,
         frontier: &[&str],
@@ -220,8 +226,11 @@ impl Graph<'_> {
     ) -> Result<Vec<EdgeRow>, StoreError> {
         let side = |column: &str| {
             format!(
-                "SELECT * FROM dg_cg_edges WHERE tenant_id = $1 AND generation = $2 AND {column} = ANY($3)
-                 AND (cardinality($4::text[]) = 0 OR edge_type = ANY($4))"
+                "SELECT e.* FROM unnest($3::text[]) AS asked (node_id)
+                 CROSS JOIN LATERAL (SELECT * FROM dg_cg_edges AS l
+                    WHERE l.tenant_id = $1 AND l.generation = $2 AND l.{column} = asked.node_id
+                    ORDER BY l.log_seq OFFSET 0) AS e
+                 WHERE cardinality($4::text[]) = 0 OR edge_type = ANY($4)"
             )
         };
         let sql = format!(

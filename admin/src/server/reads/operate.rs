@@ -1,10 +1,12 @@
 //! What the daemon says of itself: status, health, workers, failures, digests; and `retry`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dg_projections::json::Json;
 use dg_projections::projection::Projection;
 use dg_runtime::worker::WorkerSnapshot;
+use dg_runtime::{DatabaseState, Snapshot};
 use dg_store::{MigrationStatus, ProjectionHealth};
 
 use crate::server::asked::{Asked, Handled, invalid, not_found};
@@ -19,7 +21,10 @@ const WORKER_STATES: [&str; 7] =
     ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
 
 pub(crate) async fn status(asked: Asked<'_>) -> Handled {
-    let snapshot = asked.runtime()?.snapshot().await?;
+    let snapshot = match asked.runtime() {
+        Ok(runtime) => runtime.snapshot().await?,
+        Err(error) => not_yet(&asked, error.message),
+    };
     let schema = schema(&asked).await;
     let projections = &asked.context.config.projections;
     Ok(wire::status(&snapshot, projections, schema.as_ref(), &asked.context.owner).into())
@@ -27,6 +32,17 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
 
 pub(crate) async fn tree(asked: Asked<'_>) -> Handled {
     Ok(wire::tree(&asked.runtime()?.tree().await?).into())
+}
+
+/// The picture of a daemon whose database has been away since it started.
+fn not_yet(asked: &Asked<'_>, reason: String) -> Snapshot {
+    let since = asked.context.started_at;
+    Snapshot {
+        started_at: since,
+        database: DatabaseState::Down { since, reason, probes: 0 },
+        workers: Vec::new(),
+        parked: BTreeMap::new(),
+    }
 }
 
 async fn schema(asked: &Asked<'_>) -> Option<MigrationStatus> {
