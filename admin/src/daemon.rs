@@ -277,6 +277,8 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
             .iter()
             .filter_map(|name| Projection::from_name(name))
             .collect(),
+        append_batch_max_events: config.append_batch_max_events,
+        append_batch_max_wait: config.append_batch_max_wait,
         batch_size: config.projection_batch_size as i64,
         poll_interval: config.projection_poll_interval,
         retry: RetryPolicy {
@@ -286,8 +288,9 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
         },
         storage_timeout: config.storage_timeout,
         stop_patience: config.shutdown_timeout / 2,
-        // A quarter of the pool, two at least, is kept for requests.
-        worker_permits: config.pool_size.saturating_sub((config.pool_size / 4).max(2)).max(1),
+        // Half of the pool for workers, a quarter for appends; the rest is for requests.
+        worker_permits: (config.pool_size / 2).max(1),
+        append_permits: (config.pool_size / 4).max(1),
         owner,
     }
 }

@@ -5,8 +5,8 @@
 //! - the gate starts whether or not the database is there;
 //! - while it is away, work is refused at once and one probe at a time looks for it, at growing
 //!   intervals; the first answer opens the gate again;
-//! - workers together never use more than their permits, so an operator's request finds a
-//!   connection.
+//! - workers, and appends, never use more connections than their permits, so an operator's request
+//!   finds one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, watch};
 
+use crate::Settings;
 use crate::failpoint::{self, Point};
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
@@ -41,12 +42,19 @@ pub enum DatabaseState {
     },
 }
 
+/// Connections that each kind of work may use at once; the rest of the pool is for requests.
+#[derive(Debug)]
+struct Permits {
+    work: Semaphore,
+    append: Semaphore,
+}
+
 /// The way to the database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gate {
     store: Store,
     state: watch::Receiver<DatabaseState>,
-    permits: Arc<Semaphore>,
+    permits: Arc<Permits>,
     timeout: Duration,
     actor: Slot<GateMsg>,
     publish: Arc<watch::Sender<DatabaseState>>,
@@ -54,10 +62,20 @@ pub struct Gate {
 
 impl Gate {
     /// A gate that is open; [`Gate::start_fn`] starts its actor.
-    pub(crate) fn new(store: Store, worker_permits: usize, timeout: Duration) -> Gate {
+    pub(crate) fn new(store: Store, settings: &Settings) -> Gate {
         let (publish, state) = watch::channel(DatabaseState::Up);
-        let (permits, publish) = (Arc::new(Semaphore::new(worker_permits)), Arc::new(publish));
-        Gate { store, state, permits, timeout, actor: Slot::new(), publish }
+        let permits = Permits {
+            work: Semaphore::new(settings.worker_permits),
+            append: Semaphore::new(settings.append_permits),
+        };
+        Gate {
+            store,
+            state,
+            permits: Arc::new(permits),
+            timeout: settings.storage_timeout,
+            actor: Slot::new(),
+            publish: Arc::new(publish),
+        }
     }
 
     /// Starts the gate's actor; a later life goes on with what the one before knew.
@@ -115,7 +133,28 @@ impl Gate {
         W: FnOnce(Store) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
-        let permit = self.permits.acquire().await;
+        self.permitted(&self.permits.work, work).await
+    }
+
+    /// Does a lane's append, when a permit is free.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn append<T, W, F>(&self, append: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.permitted(&self.permits.append, append).await
+    }
+
+    /// Permits are given in the order they were asked for: fair between tenants.
+    async fn permitted<T, W, F>(&self, permits: &Semaphore, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let permit = permits.acquire().await;
         let _permit = permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))?;
         self.run(work).await
     }
@@ -129,7 +168,8 @@ impl Gate {
 
     /// Refuses all further work and ends the connections.
     pub(crate) fn close(&self) {
-        self.permits.close();
+        self.permits.work.close();
+        self.permits.append.close();
         self.store.close();
     }
 }

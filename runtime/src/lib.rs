@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root ─┬─ store        the gate: whether the database is there, and who may use it
+//!       ├─ lanes        a lane a tenant: what waits becomes one append
 //!       ├─ tenants      a supervisor a tenant, with a worker a projection, woken by appends
 //!       ├─ keeper       starts, wakes and parks tenants
 //!       └─ directory    one look for all tenants: events written elsewhere
@@ -16,6 +17,7 @@
 mod directory;
 mod failpoint;
 mod gate;
+mod lanes;
 pub mod metrics;
 pub mod registry;
 mod runtime;

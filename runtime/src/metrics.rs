@@ -22,6 +22,7 @@ const STORE_UP: &str = "decisiongraph_store_up";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Label {
     Root,
+    Lanes,
     Tenants,
     Tenant,
 }
@@ -30,6 +31,7 @@ impl Label {
     const fn as_str(self) -> &'static str {
         match self {
             Label::Root => "root",
+            Label::Lanes => "lanes",
             Label::Tenants => "tenants",
             Label::Tenant => "tenant",
         }
@@ -47,7 +49,7 @@ pub fn describe() {
     describe_gauge!(WORKERS, "Projection workers by projection and status.");
     describe_gauge!(PARKED, "Tenants whose workers crash for ever and that wait for an operator.");
     describe_gauge!(STORE_UP, "Whether the database answers: 1 or 0.");
-    for label in [Label::Root, Label::Tenants, Label::Tenant] {
+    for label in [Label::Root, Label::Lanes, Label::Tenants, Label::Tenant] {
         counter!(RESTARTS, "supervisor" => label.as_str()).increment(0);
         counter!(ESCALATIONS, "supervisor" => label.as_str()).increment(0);
     }

@@ -11,6 +11,7 @@ use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use crate::lanes::Lanes;
 use crate::metrics::{self, Label};
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
 use crate::tenants::{KeeperMsg, Look, Parked, Tenants};
@@ -43,6 +44,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct Runtime {
     tenants: Tenants,
+    lanes: Lanes,
     root: SupervisorRef<Part>,
     started_at: OffsetDateTime,
     stop: watch::Sender<Option<Duration>>,
@@ -55,13 +57,15 @@ impl Runtime {
     /// # Errors
     /// If an actor does not start.
     pub async fn start(store: Store, settings: Settings) -> Result<Runtime, RuntimeError> {
-        let gate = Gate::new(store, settings.worker_permits, settings.storage_timeout);
+        let gate = Gate::new(store, &settings);
         let tenants = Tenants::new(gate, settings);
-        let (root, life) = SupervisorRef::start_root(tree::root(&tenants)).await?;
+        let lanes =
+            Lanes::new(tenants.gate.clone(), tenants.settings.clone(), tenants.keeper.clone());
+        let (root, life) = SupervisorRef::start_root(tree::root(&tenants, &lanes)).await?;
         let (stop, asked) = watch::channel(None);
         let (tell, ended) = watch::channel(false);
         tokio::spawn(watch_over(life, asked, tell));
-        Ok(Runtime { tenants, root, started_at: OffsetDateTime::now_utc(), stop, ended })
+        Ok(Runtime { tenants, lanes, root, started_at: OffsetDateTime::now_utc(), stop, ended })
     }
 
     /// The way to the database, for reads.
@@ -104,17 +108,13 @@ impl Runtime {
         Ok(())
     }
 
-    /// Appends events of one tenant and wakes its workers; see [`Store::append`].
+    /// Appends events of one tenant through its lane, each with its own answer, in order.
     ///
     /// # Errors
-    /// As [`Store::append`].
+    /// `storage` when too many appends wait, or the database did not tell in time what became of
+    /// them; sending the same events again is always safe and tells.
     pub async fn append(&self, tenant: &str, batch: &[Line]) -> Result<Vec<Answer>, StoreError> {
-        let answers =
-            self.gate().run(|store| async move { store.append(tenant, batch).await }).await?;
-        if answers.iter().any(|answer| matches!(answer, Ok(Admission::Insert { .. }))) {
-            self.wake(tenant);
-        }
-        Ok(answers)
+        self.lanes.append(tenant, batch).await
     }
 
     /// Appends all events or none and wakes their tenants' workers; see [`Store::append_atomic`].

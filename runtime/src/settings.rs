@@ -11,7 +11,11 @@ use crate::worker::RetryPolicy;
 pub struct Settings {
     /// Which projections to keep.
     pub projections: Vec<Projection>,
-    /// Events a batch at most.
+    /// Events of one append transaction at most.
+    pub append_batch_max_events: usize,
+    /// How long an append waits for company; zero: whatever is waiting goes.
+    pub append_batch_max_wait: Duration,
+    /// Events a batch of a projection at most.
     pub batch_size: i64,
     /// Between two looks for events written elsewhere.
     pub poll_interval: Duration,
@@ -23,6 +27,8 @@ pub struct Settings {
     pub stop_patience: Duration,
     /// Connections that workers may use at once.
     pub worker_permits: usize,
+    /// Connections that appends may use at once.
+    pub append_permits: usize,
     /// Shown as the owner of this runtime's workers.
     pub owner: String,
 }

@@ -3,9 +3,10 @@
 //! ```text
 //! root (rest_for_one)        ends => the daemon stops in order and exits non-zero
 //!  1 store                   the gate: never fails to start because the database is away
-//!  2 tenants (dynamic)       a supervisor a tenant at work; one tenant's bug stops no other
-//!  3 keeper                  starts, wakes and parks tenants
-//!  4 directory               one look for all tenants; last to start, first to stop
+//!  2 lanes (dynamic)         a lane a tenant: what waits becomes one append
+//!  3 tenants (dynamic)       a supervisor a tenant at work; one tenant's bug stops no other
+//!  4 keeper                  starts, wakes and parks tenants
+//!  5 directory               one look for all tenants; last to start, first to stop
 //! ```
 //! Who owns what is told by the registry, which is a table and outlives every actor.
 
@@ -13,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::directory::Directory;
+use crate::lanes::Lanes;
 use crate::metrics;
 use time::OffsetDateTime;
 
@@ -37,6 +39,8 @@ const ROOT: Flags = Flags {
 pub enum Part {
     /// The gate to the database.
     Store,
+    /// The append lanes.
+    Lanes,
     /// The tenants at work.
     Tenants,
     /// Their keeper.
@@ -49,6 +53,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Part::Store => "store",
+            Part::Lanes => "lanes",
             Part::Tenants => "tenants",
             Part::Keeper => "keeper",
             Part::Directory => "directory",
@@ -57,9 +62,10 @@ impl fmt::Display for Part {
 }
 
 /// The root and its children, in start order.
-pub(crate) fn root(tenants: &Tenants) -> Init<Part> {
+pub(crate) fn root(tenants: &Tenants, lanes: &Lanes) -> Init<Part> {
     let children = vec![
         (ChildSpec::worker(Part::Store), tenants.gate.start_fn()),
+        (ChildSpec::supervisor(Part::Lanes), lanes.start_fn()),
         (ChildSpec::supervisor(Part::Tenants), tenants.supervisor_start_fn()),
         (ChildSpec::worker(Part::Keeper), tenants.keeper_start_fn()),
         (ChildSpec::worker(Part::Directory), Directory::start_fn(tenants)),

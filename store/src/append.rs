@@ -24,6 +24,21 @@ use crate::{Store, StoreError};
 /// What became of one event.
 pub type Answer = Result<Admission, Rejection>;
 
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Appended {
+    /// Each event has its answer.
+    Done(Vec<Answer>),
+    /// The connection broke off around the commit: what is in is not known. Sending the same events
+    /// again tells.
+    Unknown {
+        /// What the answers are if it was committed.
+        decided: Vec<Answer>,
+        /// How it broke off.
+        error: StoreError,
+    },
+}
+
 /// Why a batch was refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchRefusal {
@@ -41,13 +56,30 @@ impl Store {
     /// When the transaction failed: none of the events is in, unless the connection broke around
     /// the commit; sending the same events again is always safe and tells.
     pub async fn append(&self, tenant: &str, batch: &[Line]) -> Result<Vec<Answer>, StoreError> {
+        match self.append_once(tenant, batch).await? {
+            Appended::Done(answers) => Ok(answers),
+            Appended::Unknown { error, .. } => Err(error),
+        }
+    }
+
+    /// The same, telling a commit that broke off from a transaction that failed before it.
+    ///
+    /// # Errors
+    /// When none of the events is in.
+    pub async fn append_once(&self, tenant: &str, batch: &[Line]) -> Result<Appended, StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
         let lines: Vec<&Line> = batch.iter().collect();
         let answers = append_in(&transaction, tenant, &lines).await?;
         let adds = answers.iter().any(|answer| matches!(answer, Ok(Admission::Insert { .. })));
-        end(transaction, adds).await?;
-        Ok(answers)
+        match end(transaction, adds).await {
+            Ok(()) => Ok(Appended::Done(answers)),
+            // The server's own refusal of a commit rolled it back; only silence leaves it open.
+            Err(error) if adds && error.is_outage => {
+                Ok(Appended::Unknown { decided: answers, error })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Appends events of any tenants in one transaction: all or nothing.

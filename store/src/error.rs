@@ -9,7 +9,7 @@ use dg_projections::{Code, Rejection};
 use tokio_postgres::error::SqlState;
 
 /// A failure of the store, with its stable code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
     /// The stable code.

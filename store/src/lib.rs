@@ -26,7 +26,7 @@ mod reads;
 mod rows;
 mod verify;
 
-pub use append::{Answer, BatchRefusal};
+pub use append::{Answer, Appended, BatchRefusal};
 pub use commit::{Commit, Committed, Cursor};
 pub use database::{Options, Store};
 pub use databases::{Reached, create_database, drop_database, ensure_database};

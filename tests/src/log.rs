@@ -173,6 +173,8 @@ pub async fn until_blocked(database: &Database) {
 pub fn settings() -> Settings {
     Settings {
         projections: Projection::ALL.to_vec(),
+        append_batch_max_events: 1000,
+        append_batch_max_wait: Duration::ZERO,
         batch_size: 50,
         poll_interval: Duration::from_millis(50),
         retry: RetryPolicy {
@@ -182,7 +184,8 @@ pub fn settings() -> Settings {
         },
         storage_timeout: Duration::from_secs(20),
         stop_patience: Duration::from_secs(5),
-        worker_permits: 6,
+        worker_permits: 4,
+        append_permits: 2,
         owner: "test".to_owned(),
     }
 }

@@ -58,7 +58,7 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
     for line in [
         "decisiongraph_store_up 1",
         "decisiongraph_projection_workers{projection=\"context_graph\",status=\"idle\"} 1",
-        "decisiongraph_supervisor_children{supervisor=\"root\",state=\"running\"} 4",
+        "decisiongraph_supervisor_children{supervisor=\"root\",state=\"running\"} 5",
         "decisiongraph_supervisor_restarts_total{supervisor=\"tenant\"} 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");

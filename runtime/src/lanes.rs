@@ -1,0 +1,336 @@
+//! Append lanes: per tenant, what waits while a transaction runs becomes the next transaction.
+//!
+//! ```text
+//! requests ─► lane (one a tenant) ─► batch of what waits ─► one transaction ─► an answer each
+//! ```
+//! Invariants:
+//! - a tenant has one transaction in flight: its appends do not wait for each other at the head row;
+//! - requests keep their order, and each gets its own answers, whatever becomes of its neighbours;
+//! - what waits is bounded, per lane by events and over all lanes by bytes: beyond it a request is
+//!   refused at once, and memory does not grow;
+//! - an answer is true: a batch whose commit broke off is sent again with the same keys, and what
+//!   the first attempt had written counts as inserted.
+//!
+//! Fairness between tenants is the gate's: its permits are given in the order they were asked for.
+
+mod queue;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dg_projections::Code;
+use dg_projections::admission::Admission;
+use dg_projections::event::Line;
+use dg_store::{Answer, Appended, StoreError};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, rpc::CallResult};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::Settings;
+use crate::gate::Gate;
+use crate::metrics;
+use crate::registry::{AlreadyOwned, Lease, Registry};
+use crate::slot::Slot;
+use crate::supervisor::{
+    ChildSpec, Flags, Init, Refused, Restart, Shutdown, StartFn, StartFuture, SupervisorMsg,
+    SupervisorRef, Template,
+};
+use crate::tenants::KeeperMsg;
+use queue::{Queue, Waiting};
+
+/// Events that may wait in one lane.
+const LANE_EVENTS: usize = 20_000;
+/// Bytes of payload that may wait in all lanes together.
+const WAITING_BYTES: usize = 128 * 1024 * 1024;
+/// Permits are handed out by the kilobyte.
+const PERMIT_BYTES: usize = 1024;
+/// A lane without work for so long ends; the next append starts another.
+const IDLE: Duration = Duration::from_secs(60);
+/// A broken commit is asked about again after so long, until the storage time-out.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The lanes of all tenants. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Lanes {
+    gate: Gate,
+    settings: Settings,
+    owners: Registry<String, LaneOwner>,
+    supervisor: Slot<SupervisorMsg<String>>,
+    keeper: Slot<KeeperMsg>,
+    room: Arc<Semaphore>,
+}
+
+/// A tenant's lane, and how many events wait in it.
+#[derive(Debug, Clone)]
+struct LaneOwner {
+    actor: ActorRef<LaneMsg>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Lanes {
+    pub(crate) fn new(gate: Gate, settings: Settings, keeper: Slot<KeeperMsg>) -> Lanes {
+        let room = Arc::new(Semaphore::new(WAITING_BYTES / PERMIT_BYTES));
+        Lanes { gate, settings, owners: Registry::new(), supervisor: Slot::new(), keeper, room }
+    }
+
+    /// Starts the dynamic supervisor of the lanes.
+    pub(crate) fn start_fn(&self) -> StartFn {
+        let lanes = self.clone();
+        Arc::new(move |parent| {
+            let lanes = lanes.clone();
+            Box::pin(async move {
+                let (supervisor, started) = SupervisorRef::start(&parent, lanes.dynamic()).await?;
+                lanes.supervisor.put(supervisor.actor().clone());
+                Ok(started)
+            })
+        })
+    }
+
+    fn dynamic(&self) -> Init<String> {
+        let patience = Shutdown::Timeout(self.settings.stop_patience);
+        let spec = Arc::new(move |tenant| {
+            ChildSpec::worker(tenant).restart(Restart::Temporary).shutdown(patience)
+        });
+        let lanes = self.clone();
+        let start = Arc::new(move |tenant: String, parent: crate::supervisor::Parent| {
+            let lanes = lanes.clone();
+            Box::pin(async move {
+                parent.spawn(Lane::default(), (tenant, lanes)).await.map(|(_, started)| started)
+            }) as StartFuture
+        });
+        let observer = metrics::counting(metrics::Label::Lanes, |_| {});
+        // A lane is temporary: there is nothing to restart.
+        let template = Template { spec, start };
+        Init { observer: Some(observer), ..Init::dynamic("lanes", Flags::default(), template) }
+    }
+
+    /// Appends events of one tenant; see [`crate::Runtime::append`].
+    pub(crate) async fn append(
+        &self,
+        tenant: &str,
+        lines: &[Line],
+    ) -> Result<Vec<Answer>, StoreError> {
+        if lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes: usize = lines.iter().map(|line| line.event.payload.len() + PERMIT_BYTES).sum();
+        let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX);
+        let _room = self.room.try_acquire_many(permits).map_err(|_| full())?;
+        // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
+        for _ in 0..2 {
+            let lane = self.lane(tenant).await?;
+            let events = lines.len();
+            if lane.waiting.fetch_add(events, Ordering::Relaxed) + events > LANE_EVENTS.max(events)
+            {
+                lane.waiting.fetch_sub(events, Ordering::Relaxed);
+                return Err(full());
+            }
+            let asked = lane.actor.call(|reply| LaneMsg::Append(lines.to_vec(), reply), None).await;
+            lane.waiting.fetch_sub(events, Ordering::Relaxed);
+            if let Ok(CallResult::Success(answers)) = asked {
+                return answers;
+            }
+        }
+        Err(StoreError::new(
+            Code::Storage,
+            "the append lane ended; send again, the keys tell what is in",
+        ))
+    }
+
+    /// The tenant's lane, started if there is none.
+    async fn lane(&self, tenant: &str) -> Result<LaneOwner, StoreError> {
+        if let Some(owner) = self.owners.owner(&tenant.to_owned()) {
+            return Ok(owner);
+        }
+        let starting_again =
+            || StoreError::new(Code::Storage, "the append lanes are starting again; send again");
+        let supervisor = SupervisorRef::of(self.supervisor.get().ok_or_else(starting_again)?);
+        match supervisor.start_dynamic(tenant.to_owned()).await {
+            Ok(Ok(_) | Err(Refused::AlreadyStarted(_))) => {}
+            Ok(Err(refusal)) => {
+                return Err(StoreError::internal(format!("append lane: {refusal}")));
+            }
+            Err(_) => return Err(starting_again()),
+        }
+        self.owners.owner(&tenant.to_owned()).ok_or_else(starting_again)
+    }
+}
+
+fn full() -> StoreError {
+    StoreError::new(Code::Storage, "too many appends are waiting; send again in a moment")
+}
+
+/// Where the answers of a request go.
+type Reply = RpcReplyPort<Result<Vec<Answer>, StoreError>>;
+
+/// The handler holds the tenant's key.
+#[derive(Default)]
+struct Lane {
+    lease: OnceLock<Lease<String, LaneOwner>>,
+}
+
+struct LaneState {
+    tenant: String,
+    lanes: Lanes,
+    queue: Queue<Reply>,
+    in_flight: Option<JoinHandle<()>>,
+    /// Grows with each batch: tells an idle time from a busy one.
+    batches: u64,
+}
+
+#[derive(Debug)]
+enum LaneMsg {
+    Append(Vec<Line>, Reply),
+    /// The wait for company is over.
+    Go,
+    /// The batch in flight was answered.
+    Done,
+    /// Nothing may have happened since so many batches.
+    IdleSince(u64),
+}
+
+impl Actor for Lane {
+    type Msg = LaneMsg;
+    type State = LaneState;
+    type Arguments = (String, Lanes);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<LaneMsg>,
+        (tenant, lanes): (String, Lanes),
+    ) -> Result<LaneState, ActorProcessingErr> {
+        let owner = LaneOwner { actor: myself.clone(), waiting: Arc::default() };
+        let lease = lanes.owners.register(tenant.clone(), owner);
+        let _ = self.lease.set(lease.map_err(|AlreadyOwned(_)| "the tenant has a lane")?);
+        myself.send_after(IDLE, || LaneMsg::IdleSince(0));
+        Ok(LaneState { tenant, lanes, queue: Queue::new(), in_flight: None, batches: 0 })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<LaneMsg>,
+        message: LaneMsg,
+        state: &mut LaneState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            LaneMsg::Append(lines, reply) => state.take(&myself, Waiting { lines, reply }),
+            LaneMsg::Go => state.go(&myself),
+            LaneMsg::Done => {
+                state.in_flight = None;
+                state.go(&myself);
+            }
+            LaneMsg::IdleSince(batches) => state.end_if_idle(&myself, batches),
+        }
+        Ok(())
+    }
+
+    /// The batch in flight is finished; those that still wait are told by their dropped ports.
+    async fn post_stop(
+        &self,
+        _: ActorRef<LaneMsg>,
+        state: &mut LaneState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(in_flight) = state.in_flight.take() {
+            let _ = in_flight.await;
+        }
+        Ok(())
+    }
+}
+
+impl LaneState {
+    fn take(&mut self, myself: &ActorRef<LaneMsg>, request: Waiting<Reply>) {
+        let was_empty = self.queue.is_empty();
+        self.queue.push(request);
+        let wait = self.lanes.settings.append_batch_max_wait;
+        if self.in_flight.is_some() || (!was_empty && !wait.is_zero()) {
+            return;
+        }
+        if wait.is_zero() || self.queue.events() >= self.lanes.settings.append_batch_max_events {
+            self.go(myself);
+        } else {
+            myself.send_after(wait, || LaneMsg::Go);
+        }
+    }
+
+    fn go(&mut self, myself: &ActorRef<LaneMsg>) {
+        if self.in_flight.is_some() || self.queue.is_empty() {
+            return;
+        }
+        self.batches += 1;
+        let batch = self.queue.take(self.lanes.settings.append_batch_max_events);
+        let (tenant, lanes, myself) = (self.tenant.clone(), self.lanes.clone(), myself.clone());
+        self.in_flight = Some(tokio::spawn(async move {
+            commit(&tenant, &lanes, batch).await;
+            let _ = myself.cast(LaneMsg::Done);
+        }));
+    }
+
+    fn end_if_idle(&self, myself: &ActorRef<LaneMsg>, batches: u64) {
+        if self.batches == batches && self.in_flight.is_none() && self.queue.is_empty() {
+            return myself.stop(Some("normal".to_owned()));
+        }
+        let batches = self.batches;
+        myself.send_after(IDLE, move || LaneMsg::IdleSince(batches));
+    }
+}
+
+/// Appends a batch, answers its requests, and wakes the tenant's workers.
+async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply>>) {
+    let mut lines = Vec::new();
+    let mut replies = Vec::new();
+    for Waiting { lines: own, reply } in batch {
+        replies.push((own.len(), reply));
+        lines.extend(own);
+    }
+    let outcome = append_surely(tenant, lanes, &lines).await;
+    if outcome.as_ref().is_ok_and(|answers| answers.iter().any(is_inserted)) {
+        lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
+    }
+    match outcome {
+        Ok(answers) => {
+            let mut answers = answers.into_iter();
+            for (count, reply) in replies {
+                // A caller that has gone away has no use for its answers.
+                let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
+            }
+        }
+        Err(error) => {
+            for (_, reply) in replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn is_inserted(answer: &Answer) -> bool {
+    matches!(answer, Ok(Admission::Insert { .. }))
+}
+
+/// One append; if its commit broke off, the same again until the database tells what became of it.
+async fn append_surely(
+    tenant: &str,
+    lanes: &Lanes,
+    lines: &[Line],
+) -> Result<Vec<Answer>, StoreError> {
+    let append =
+        || lanes.gate.append(|store| async move { store.append_once(tenant, lines).await });
+    let (decided, error) = match append().await? {
+        Appended::Done(answers) => return Ok(answers),
+        Appended::Unknown { decided, error } => (decided, error),
+    };
+    lanes.gate.report(&error);
+    tracing::warn!(tenant, events = lines.len(), reason = %error, "a commit broke off; asking what became of it");
+    let ask_again = async {
+        loop {
+            tokio::time::sleep(ASK_AGAIN).await;
+            if let Ok(Appended::Done(answers)) = append().await {
+                return answers;
+            }
+        }
+    };
+    match tokio::time::timeout(lanes.settings.storage_timeout, ask_again).await {
+        Ok(answers) => Ok(queue::truthful(&decided, answers)),
+        Err(_) => Err(error),
+    }
+}

@@ -1,0 +1,126 @@
+//! Append lanes through the runtime: what waits shares a commit, and everybody gets their own answer.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use dg_projections::Code;
+use dg_projections::admission::Admission;
+use dg_projections::event::{Keeping, Line, parse_line};
+use dg_runtime::Runtime;
+use dg_tests::Database;
+use dg_tests::log::settings;
+
+/// The start of a trace of its own.
+fn start(trace: usize) -> Line {
+    let text = format!(
+        r#"{{"event_id":"e{trace}","trace_id":"t{trace}","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-01-01T00:00:00Z","source":{{"producer_id":"p","system":"s"}},"actor":{{"actor_type":"agent","actor_id":"a"}},"idempotency_key":"k{trace}","payload":{{"workflow":"w","title":"x","primary_entity":{{"entity_type":"y","entity_id":"z"}}}}}}"#
+    );
+    parse_line(&text, "acme", Keeping::NewNumbers).unwrap()
+}
+
+async fn commits(database: &Database) -> i64 {
+    let client = database.connect().await;
+    let sql = "SELECT count(DISTINCT recorded_at) FROM dg_event_log";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_while_a_transaction_runs_shares_the_next_one() {
+    let (database, store) = Database::with_schema().await;
+    let runtime = Runtime::start(store, settings()).await.unwrap();
+    let appends: Vec<_> = (0..400)
+        .map(|trace| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move { runtime.append("acme", &[start(trace)]).await })
+        })
+        .collect();
+    let mut numbers = Vec::new();
+    for append in appends {
+        match append.await.unwrap().unwrap().as_slice() {
+            [Ok(Admission::Insert { log_seq })] => numbers.push(*log_seq),
+            other => panic!("{other:?}"),
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=400).collect::<Vec<i64>>());
+    // One statement a transaction stamps its events alike.
+    let commits = commits(&database).await;
+    assert!(commits < 100, "400 appends took {commits} transactions");
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_leaves_those_that_share_its_commit_unharmed() {
+    let (_database, store) = Database::with_schema().await;
+    let runtime = Runtime::start(store, settings()).await.unwrap();
+    let other_key = |trace: usize| {
+        let mut line = start(trace);
+        line.event.idempotency_key = format!("other{trace}");
+        line
+    };
+    runtime.append("acme", &[start(0)]).await.unwrap();
+    let appends: Vec<_> = (0..60)
+        .map(|number| {
+            let runtime = runtime.clone();
+            // Every third is a duplicate under another key, every third a second delivery.
+            let line = match number % 3 {
+                0 => other_key(0),
+                1 => start(0),
+                _ => start(number),
+            };
+            tokio::spawn(async move { runtime.append("acme", &[line]).await.unwrap().remove(0) })
+        })
+        .collect();
+    for (number, append) in appends.into_iter().enumerate() {
+        let answer = append.await.unwrap();
+        match number % 3 {
+            0 => assert_eq!(answer.unwrap_err().code, Code::EventSequenceInvalid),
+            1 => assert!(matches!(answer, Ok(Admission::Reused { log_seq: 1, .. })), "{answer:?}"),
+            _ => assert!(matches!(answer, Ok(Admission::Insert { .. })), "{answer:?}"),
+        }
+    }
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
+    let (database, store) = Database::with_schema().await;
+    let runtime = Runtime::start(store, settings()).await.unwrap();
+    runtime.append("acme", &[start(0)]).await.unwrap();
+    // Somebody holds the tenant's head: nothing is committed meanwhile.
+    let mut client = database.connect().await;
+    let holding = client.transaction().await.unwrap();
+    holding
+        .execute("SELECT 1 FROM dg_tenant_heads WHERE tenant_id = 'acme' FOR UPDATE", &[])
+        .await
+        .unwrap();
+    let batch = |number: usize| {
+        (1..=1000).map(move |trace| start(number * 1000 + trace)).collect::<Vec<_>>()
+    };
+    let appends: Vec<_> = (0..40)
+        .map(|number| {
+            let runtime = runtime.clone();
+            tokio::spawn(async move { runtime.append("acme", &batch(number)).await })
+        })
+        .collect();
+    let refused = dg_tests::eventually("some are refused", || async {
+        let done: Vec<_> = appends.iter().filter(|append| append.is_finished()).collect();
+        (!done.is_empty()).then_some(done.len())
+    })
+    .await;
+    assert!(refused < 40);
+    holding.rollback().await.unwrap();
+    let (mut inserted, mut full) = (0, 0);
+    for append in appends {
+        match append.await.unwrap() {
+            Ok(answers) => inserted += answers.iter().filter(|answer| answer.is_ok()).count(),
+            Err(error) => {
+                assert_eq!((error.code, error.is_outage), (Code::Storage, false));
+                assert!(error.message.contains("send again in a moment"), "{error}");
+                full += 1;
+            }
+        }
+    }
+    assert!(full > 0 && inserted == (40 - full) * 1000, "{inserted} inserted, {full} refused");
+    assert!(runtime.append("acme", &[start(999_999)]).await.unwrap()[0].is_ok());
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
