@@ -47,6 +47,12 @@ impl Answer {
         self.stdout.lines().map(parse).collect()
     }
 
+    /// Whether it is a `status -o json` of a daemon that has its database and takes requests.
+    pub fn says_up(&self) -> bool {
+        let state = || Some(self.json().get("database")?.get("state")?.as_str()? == "up");
+        self.code == 0 && state() == Some(true)
+    }
+
     /// The same answer, if it is a success.
     ///
     /// # Panics

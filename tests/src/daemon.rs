@@ -9,8 +9,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cli::{Answer, command, run};
-use dg_projections::json::Json;
-
 use crate::{Directory, Sql, until};
 
 /// Where a daemon keeps its data.
@@ -72,11 +70,7 @@ impl Daemon {
         until("the daemon is ready", || {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
-            let status = self.cli(&["status", "-o", "json"]);
-            let is_up = |status: &Json| {
-                status.get("database")?.get("state")?.as_str().map(|state| state == "up")
-            };
-            (status.code == 0 && is_up(&status.json()) == Some(true)).then_some(())
+            self.cli(&["status", "-o", "json"]).says_up().then_some(())
         });
     }
 

@@ -208,7 +208,7 @@ fn a_path_too_long_for_the_socket_of_postgres_works() {
         arguments.extend(["--socket", socket.to_str().unwrap()]);
         run(&arguments, input.as_bytes())
     };
-    until("the daemon is ready", || (client(&["status"], "").code == 0).then_some(()));
+    until("the daemon is ready", || client(&["status", "-o", "json"], "").says_up().then_some(()));
     client(&["append", "-"], &joined(&whole_trace("a"))).ok();
     let direct = ["--data-dir", data.to_str().unwrap()];
     client(&[&["verify"][..], &direct].concat(), "").ok();

@@ -258,7 +258,7 @@ fn a_daemon_started_before_its_database_says_so_and_begins_when_it_is_there() {
     daemon.spawn();
     until("the daemon listens", || daemon.socket().exists().then_some(()));
     server.start_again();
-    until("the daemon is ready", || (daemon.cli(&["status"]).code == 0).then_some(()));
+    until("the daemon is ready", || daemon.cli(&["status", "-o", "json"]).says_up().then_some(()));
     daemon.until_current("default");
     daemon.cli(&["summary", "a"]).ok();
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());

@@ -158,7 +158,8 @@ fn a_full_daemon_stops_in_time() {
     stage.import(&events::generated(500, 1));
     let level = descriptors(&stage);
     let stalled: Vec<Connection> = (0..300).map(|_| stalled(&stage.daemon)).collect();
-    until("the daemon is full", || (descriptors(&stage) >= level + 256).then_some(()));
+    // A connection or two of its pool may have ended since.
+    until("the daemon is full", || (descriptors(&stage) >= level + 240).then_some(()));
     let started = Instant::now();
     assert_eq!(stage.daemon.stop(), 0);
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
