@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 pub use dg_projections::event::RecordedEvent;
 
 use crate::database::looking;
+use crate::page::within_bytes;
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
 
@@ -70,9 +71,9 @@ const COLUMNS: &str = "tenant_id, log_seq, recorded_at, event_id, trace_id, trac
     payload_hash";
 
 impl Store {
-    /// The first `limit` events after the filter's `since_log_seq`, by `log_seq`. The next page
-    /// continues from the last event's number: nothing is dropped or repeated, whatever is appended
-    /// meanwhile.
+    /// The first events after the filter's `since_log_seq`, by `log_seq`: up to `limit`, and fewer
+    /// when they are large, but one at least if there is any. The next page continues from the last
+    /// event's number: nothing is dropped or repeated, whatever is appended meanwhile.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -105,6 +106,7 @@ impl Store {
         // Within a trace both orders are one, and each has its index.
         let order = if filter.trace_id.is_some() { "trace_seq" } else { "log_seq" };
         sql.push_str(&format!(" ORDER BY {order} LIMIT ${}", arguments.len()));
+        let sql = within_bytes(&sql, order);
         let mut client = self.client().await?;
         let transaction = looking(&mut client).await?;
         let statement = transaction.prepare_cached(&sql).await?;

@@ -22,11 +22,30 @@ pub struct Page {
     pub resumed: Vec<(String, i64)>,
     /// Earlier events that the projection needs again, in log order.
     pub recalled: Vec<LogEvent>,
+    /// Whether the log may have more after these.
+    pub more: bool,
 }
 
 /// What a projection needs of an event, and no more: the payload is most of a page.
 pub(crate) const LOG_EVENT_COLUMNS: &str = "log_seq, event_id, trace_id, trace_seq, event_type,
     occurred_at, actor_type, actor_id, payload_json, payload_hash";
+
+/// Payload that one page may bring into memory; a page has one event at least, however large.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// The rows of a page up to [`PAGE_BYTES`], and as a last column how many there are without that
+/// bound. The lengths are known without reading the payloads that are left out.
+pub(crate) fn within_bytes(page: &str, order: &str) -> String {
+    format!(
+        "SELECT * FROM (
+            SELECT page.*, count(*) OVER () AS found FROM (
+                SELECT page.*, sum(octet_length(payload_json)) OVER (ORDER BY {order})
+                    - octet_length(payload_json) AS bytes_before
+                FROM ({page}) AS page
+            ) AS page
+         ) AS page WHERE bytes_before < {PAGE_BYTES} ORDER BY {order}"
+    )
+}
 
 // The predecessor by its unique key: one probe a trace, however long the trace is. Asked for in the
 // order of that key, and held against it outside, so that no other index will do.
@@ -38,7 +57,7 @@ const RESUMED: &str = "SELECT asked.trace_id, asked.trace_seq
     WHERE before.trace_seq = asked.trace_seq - 1 AND before.log_seq <= $4";
 
 impl Store {
-    /// Up to `limit` events after `cursor`, with what `projection` must know of their traces.
+    /// Up to `limit` events and some megabytes after `cursor`, with what `projection` must know of their traces.
     ///
     /// The log is append-only and read in commit order, so the three statements need no snapshot.
     ///
@@ -52,10 +71,11 @@ impl Store {
         limit: i64,
     ) -> Result<Page, StoreError> {
         let mut client = self.client().await?;
-        let sql = format!(
+        let page = format!(
             "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
         );
+        let sql = within_bytes(&page, "log_seq");
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
         let statement = transaction.prepare_cached(&sql).await?;
         let arguments: [&(dyn ToSql + Sync); 3] = [&tenant, &cursor, &limit];
@@ -69,7 +89,9 @@ impl Store {
             resume(&transaction, tenant, Traces::continued(&events), cursor),
             recall(&transaction, tenant, &wanted, cursor),
         )?;
-        Ok(Page { events, resumed, recalled })
+        let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
+        let more = found == limit || (events.len() as i64) < found;
+        Ok(Page { events, resumed, recalled, more })
     }
 }
 

@@ -197,3 +197,29 @@ async fn pages_are_complete_and_do_not_overlap_while_the_log_grows() {
     let (all, own) = reading.await.unwrap();
     assert_eq!((all, own), ((1..=320).collect(), of_trace));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_events_is_cut_by_bytes_and_the_pages_together_are_whole() {
+    use dg_projections::event::{Keeping, parse_line};
+    use dg_projections::projection::Projection;
+    let (_database, store) = Database::with_schema().await;
+    let text = "x".repeat(3 << 20);
+    let line = |trace: i64| {
+        let event = format!(
+            r#"{{"event_id":"e{trace}","trace_id":"t{trace}","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-01-01T00:00:00Z","source":{{"producer_id":"p","system":"s"}},"actor":{{"actor_type":"agent","actor_id":"a"}},"idempotency_key":"k{trace}","payload":{{"workflow":"w","title":"x","primary_entity":{{"entity_type":"y","entity_id":"z"}},"text":"{text}"}}}}"#
+        );
+        parse_line(&event, "a", Keeping::NewNumbers).unwrap()
+    };
+    store.append("a", &(1..=7).map(line).collect::<Vec<_>>()).await.unwrap();
+    let (mut cursor, mut sizes) = (0, Vec::new());
+    loop {
+        let page = store.read_page("a", Projection::ContextGraph, cursor, 100).await.unwrap();
+        let Some(last) = page.events.last() else { break };
+        cursor = last.log_seq;
+        sizes.push(page.events.len());
+        assert_eq!(page.more, cursor < 7);
+    }
+    assert_eq!((cursor, sizes), (7, vec![3, 3, 1]));
+    let listed = store.list_events("a", &EventFilter::default(), 100).await.unwrap();
+    assert_eq!(listed.len(), 3);
+}

@@ -30,7 +30,7 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
         Ok(page) => page,
         Err(error) => return Input::Failed(Failure::from(&error)),
     };
-    let at_tail = (page.events.len() as i64) < limit;
+    let at_tail = !page.more;
     if page.events.is_empty() {
         return at_the_tail(gate, key, from).await;
     }
