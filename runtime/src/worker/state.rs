@@ -40,6 +40,8 @@ pub enum State {
     Recording {
         /// What happened.
         failure: Failure,
+        /// Whether an operator has asked for another try meanwhile.
+        retry: bool,
     },
     /// Failed; the dead letter could not be written yet.
     Unrecorded {
@@ -171,7 +173,7 @@ impl Machine {
             }
             Verdict::Fail => {
                 let effects = vec![Effect::Record(failure.clone())];
-                self.to(State::Recording { failure }, effects)
+                self.to(State::Recording { failure, retry: false }, effects)
             }
         }
     }
@@ -225,13 +227,19 @@ pub fn step(
         (S::Retrying { .. }, I::RetryRequested) => machine.restart(),
         (S::Retrying { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
-        (S::Recording { failure }, I::Recorded) => machine.to(S::Failed { failure }, Vec::new()),
-        (S::Recording { failure }, I::Failed(_)) => machine.record_later(failure, policy),
-        (S::Recording { .. }, I::Woken | I::RetryRequested | I::TimerFired(_)) => machine.stay(),
+        (S::Recording { retry: true, .. }, I::Recorded | I::Failed(_)) => machine.restart(),
+        (S::Recording { failure, .. }, I::Recorded) => {
+            machine.to(S::Failed { failure }, Vec::new())
+        }
+        (S::Recording { failure, .. }, I::Failed(_)) => machine.record_later(failure, policy),
+        (S::Recording { failure, .. }, I::RetryRequested) => {
+            machine.to(S::Recording { failure, retry: true }, Vec::new())
+        }
+        (S::Recording { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
         (S::Unrecorded { failure, timer }, I::TimerFired(fired)) if fired == timer => {
             let effects = vec![Effect::Record(failure.clone())];
-            machine.to(S::Recording { failure }, effects)
+            machine.to(S::Recording { failure, retry: false }, effects)
         }
         (S::Unrecorded { .. } | S::Failed { .. }, I::RetryRequested) => machine.restart(),
         (S::Unrecorded { .. } | S::Failed { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),

@@ -24,7 +24,8 @@ fn states() -> Vec<State> {
         State::CatchingUp { from: cursor(3), woken: true },
         State::Idle { at: cursor(3) },
         State::Retrying { failure: failure(FailureClass::Storage), after: POLICY.base, timer: 7 },
-        State::Recording { failure: poison.clone() },
+        State::Recording { failure: poison.clone(), retry: false },
+        State::Recording { failure: poison.clone(), retry: true },
         State::Unrecorded { failure: poison.clone(), timer: 7 },
         State::Failed { failure: poison },
         State::Stopping,
@@ -56,7 +57,8 @@ fn letter(state: &State) -> char {
         State::CatchingUp { woken: true, .. } => 'C',
         State::Idle { .. } => 'I',
         State::Retrying { .. } => 'R',
-        State::Recording { .. } => 'w',
+        State::Recording { retry: false, .. } => 'w',
+        State::Recording { retry: true, .. } => 'W',
         State::Unrecorded { .. } => 'u',
         State::Failed { .. } => 'F',
         State::Stopping => 's',
@@ -74,7 +76,8 @@ fn every_pair_of_state_and_input_goes_where_the_table_says() {
         ("C", "!ccSRw!CCCCs"),
         ("I", "!!!!!!!IIcIs"),
         ("R", "!!!!!!!SRRSs"),
-        ("w", "!!!!uuFwwwws"),
+        ("w", "!!!!uuFwwwWs"),
+        ("W", "!!!!SSSWWWWs"),
         ("u", "!!!!!!!wuuSs"),
         ("F", "!!!!!!!FFFSs"),
         ("s", "ssssssssssss"),
@@ -110,6 +113,7 @@ fn exactly_the_starred_states_have_an_effect_in_flight() {
             let still_in_flight = matches!(
                 (&state, &after.state),
                 (State::CatchingUp { .. }, State::CatchingUp { woken: true, .. })
+                    | (State::Recording { .. }, State::Recording { retry: true, .. })
             );
             assert_eq!(
                 calls.count(),
