@@ -12,7 +12,7 @@ use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
-use dg_store::{Options, Store, StoreError};
+use dg_store::{DAEMON_ROLE, Options, Store, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -98,7 +98,12 @@ impl Daemon {
         database: tokio_postgres::Config,
     ) -> Result<Served, Failure> {
         let owner = owner();
-        let store = Store::new(database, &store_options(config))?;
+        // A database that was made for us has our roles: the schema is its owner's, the work is not.
+        let is_ours = config.database_url.is_none();
+        let owner_of_schema = Options { pool_size: 1, ..store_options(config) };
+        let owner_of_schema = Store::new(database.clone(), &owner_of_schema)?;
+        let role = is_ours.then_some(DAEMON_ROLE);
+        let store = Store::new(database, &Options { role, ..store_options(config) })?;
         let monitor = match config.metrics_listen {
             Some(address) => Some(Monitor::bind(address).await?),
             None => None,
@@ -116,7 +121,9 @@ impl Daemon {
         let watched = runtime.clone();
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
         let settings = settings(config, owner);
-        let starter = tokio::spawn(start_runtime(store.clone(), config.migrate, settings, fill));
+        let schema =
+            Schema { store: owner_of_schema, migrate: config.migrate, with_roles: is_ours };
+        let starter = tokio::spawn(start_runtime(schema, store.clone(), settings, fill));
         Ok(Served { store, runtime, server, monitor, starter })
     }
 
@@ -213,12 +220,12 @@ async fn keep(mut cluster: Cluster, mut stopped: watch::Receiver<bool>, patience
 
 /// Brings the schema up to date, however long the database is away, and fills the slot.
 async fn start_runtime(
+    schema: Schema,
     store: Store,
-    migrate: Migrate,
     settings: Settings,
     fill: FillRuntime,
 ) -> Result<(), Failure> {
-    while let Err(error) = prepare_schema(&store, migrate).await {
+    while let Err(error) = schema.prepare().await {
         if error.code != Code::Storage {
             return Err(Failure::from(error).help(SCHEMA_HELP));
         }
@@ -229,6 +236,7 @@ async fn start_runtime(
         }
         tokio::time::sleep(START_RETRY).await;
     }
+    schema.store.close();
     let runtime = Runtime::start(store, settings).await;
     let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     drop(fill.send_replace(Ok(runtime)));
@@ -239,20 +247,40 @@ async fn start_runtime(
 const SCHEMA_HELP: &str =
     "`decisiongraph migrate status` shows the schema; run the release that made it, or a later one";
 
-async fn prepare_schema(store: &Store, migrate: Migrate) -> Result<(), StoreError> {
-    if migrate == Migrate::Apply {
-        return store.migrate(env!("CARGO_PKG_VERSION"), MIGRATION_PATIENCE).await.map(drop);
+/// What must be in place before there is a runtime.
+struct Schema {
+    /// As the owner of the tables.
+    store: Store,
+    migrate: Migrate,
+    with_roles: bool,
+}
+
+impl Schema {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        match self.migrate {
+            Migrate::Apply => {
+                self.store.migrate(env!("CARGO_PKG_VERSION"), MIGRATION_PATIENCE).await?;
+            }
+            Migrate::Check => self.check().await?,
+        }
+        if self.with_roles {
+            self.store.apply_roles().await?;
+        }
+        Ok(())
     }
-    let status = store.migration_status().await?;
-    status.check()?;
-    if status.pending.is_empty() {
-        return Ok(());
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let status = self.store.migration_status().await?;
+        status.check()?;
+        if status.pending.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "schema: steps {:?} are pending and --migrate=check forbids to apply them",
+            status.pending
+        );
+        Err(StoreError::new(Code::Conflict, message))
     }
-    let message = format!(
-        "schema: steps {:?} are pending and --migrate=check forbids to apply them",
-        status.pending
-    );
-    Err(StoreError::new(Code::Conflict, message))
 }
 
 /// A database URL that parses.
@@ -266,6 +294,7 @@ pub(crate) fn store_options(config: &Config) -> Options {
         pool_size: config.pool_size,
         timeout: config.storage_timeout,
         application_name: "decisiongraph".to_owned(),
+        role: None,
     }
 }
 

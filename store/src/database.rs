@@ -19,6 +19,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
+    /// The role to act as, if not that of the login; see [`crate::DAEMON_ROLE`].
+    pub role: Option<&'static str>,
 }
 
 /// How long to wait for a connection to be made or to prove that it lives.
@@ -41,6 +43,7 @@ impl Store {
     /// If the options make no pool.
     pub fn new(mut config: Config, options: &Options) -> Result<Store, StoreError> {
         let ours = format!("-c statement_timeout={} {WALKS}", options.timeout.as_millis());
+        let ours = options.role.map_or(ours.clone(), |role| format!("{ours} -c role={role}"));
         let given = config.get_options().map(str::to_owned);
         config.options(given.map_or(ours.clone(), |given| format!("{given} {ours}")));
         config.application_name(&options.application_name);

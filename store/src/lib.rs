@@ -23,6 +23,7 @@ mod log;
 mod migrate;
 mod page;
 mod reads;
+mod roles;
 mod rows;
 mod verify;
 
@@ -41,4 +42,5 @@ pub use page::Page;
 pub use reads::{
     Direction, EdgeCursor, EdgePage, EdgesQuery, PrecedentHit, PrecedentQuery, Subgraph,
 };
+pub use roles::DAEMON_ROLE;
 pub use verify::{Checked, Verdict, VerifyProgress};

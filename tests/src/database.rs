@@ -79,10 +79,23 @@ impl Database {
     /// # Panics
     /// Never for these options.
     pub fn store(&self) -> Store {
+        self.store_of(None)
+    }
+
+    /// Another store on it, acting as this role.
+    ///
+    /// # Panics
+    /// Never for these options.
+    pub fn store_as(&self, role: &'static str) -> Store {
+        self.store_of(Some(role))
+    }
+
+    fn store_of(&self, role: Option<&'static str>) -> Store {
         let options = Options {
             pool_size: 8,
             timeout: Duration::from_secs(30),
             application_name: "decisiongraph-test".to_owned(),
+            role,
         };
         Store::new(self.config.clone(), &options).unwrap()
     }

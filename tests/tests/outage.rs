@@ -123,7 +123,12 @@ fn commands_say_that_the_database_is_away_and_all_heals_when_it_is_back() {
     // Somebody else was faster than the daemon's next look.
     let store = dg_store::Store::new(
         server.cluster.config(),
-        &dg_store::Options { pool_size: 1, timeout: SOON, application_name: "other".to_owned() },
+        &dg_store::Options {
+            pool_size: 1,
+            timeout: SOON,
+            application_name: "other".to_owned(),
+            role: None,
+        },
     );
     let line = |line: &String| parse_line(line, "default", Keeping::NewNumbers).unwrap();
     let lines: Vec<_> = whole_trace("c").iter().map(line).collect();

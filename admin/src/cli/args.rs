@@ -62,6 +62,7 @@ fn run_commands() -> Vec<Command> {
         Command::new("migrate")
             .about("bring the schema of a database up to date")
             .subcommand(Command::new("status").about("the schema's version, and drift"))
+            .arg(switch("roles", "make the roles of migrations/roles.sql as well"))
             .args(on_both_sides(direct_flags())),
         Command::new("psql")
             .about("psql on the daemon's database")

@@ -94,6 +94,7 @@ fn innermost(session: &Session) -> Session {
 
 pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
     let only_status = session.args.subcommand_name() == Some("status");
+    let with_roles = session.args.get_flag("roles") && !only_status;
     let session = &innermost(session);
     let store = direct::store(session)?;
     let status = if only_status {
@@ -101,6 +102,9 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
     } else {
         store.migrate(env!("CARGO_PKG_VERSION"), Duration::from_secs(60)).await?
     };
+    if with_roles {
+        store.apply_roles().await?;
+    }
     session.output.one(&wire::migration_status(&status), |data| {
         let applied = data.get("applied").and_then(Json::as_array).unwrap_or_default();
         let fields = ["version", "name", "applied_at", "binary_version", "checksum"];
