@@ -16,7 +16,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -28,6 +28,10 @@ const MAX_CONNECTIONS: usize = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Summaries and histograms forget what is older; the exporter wants to be told the time.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// From a commit on a quick disk to the storage time-out.
+const SECONDS: [f64; 12] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+const EVENTS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0];
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -94,7 +98,12 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     if let Some(recorder) = RECORDER.get() {
         return Ok(recorder.clone());
     }
-    let recorder = PrometheusBuilder::new().install_recorder();
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_batch_events".to_owned()), &EVENTS)
+        })
+        .and_then(PrometheusBuilder::install_recorder);
     let recorder = recorder.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     dg_runtime::metrics::describe();
     metrics::describe_gauge!("decisiongraph_build_info", "1, labelled with the version.");

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::Settings;
 use crate::failpoint::{self, Point};
+use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
 
@@ -119,6 +120,7 @@ impl Gate {
             }
         };
         if let Err(error) = &outcome {
+            metrics::count_error(error.code);
             self.report(error);
         }
         outcome

@@ -17,7 +17,7 @@ mod queue;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::admission::Admission;
@@ -283,7 +283,12 @@ async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply>>) {
         replies.push((own.len(), reply));
         lines.extend(own);
     }
+    let started = Instant::now();
     let outcome = append_surely(tenant, lanes, &lines).await;
+    if let Ok(answers) = &outcome {
+        metrics::count_append(&lines, answers, started.elapsed());
+        log_append(tenant, answers, started.elapsed());
+    }
     if outcome.as_ref().is_ok_and(|answers| answers.iter().any(is_inserted)) {
         lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
@@ -301,6 +306,17 @@ async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply>>) {
             }
         }
     }
+}
+
+/// What became of a batch, without its content.
+fn log_append(tenant: &str, answers: &[Answer], took: Duration) {
+    let inserted = answers.iter().filter(|answer| is_inserted(answer)).count();
+    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+    let (first_code, refused) =
+        (refused.clone().next().map(|refusal| refusal.code.as_str()), refused.count());
+    let reused = answers.len() - inserted - refused;
+    let ms = took.as_millis() as u64;
+    tracing::debug!(tenant, inserted, reused, refused, first_code, ms, "append");
 }
 
 fn is_inserted(answer: &Answer) -> bool {

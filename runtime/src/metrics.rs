@@ -5,8 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use dg_projections::Code;
+use dg_projections::admission::Admission;
+use dg_projections::event::Line;
+use dg_store::Answer;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::supervisor::{ChildInfo, ChildState, End, Key, Observer, Report};
 use crate::{DatabaseState, Snapshot};
@@ -17,6 +22,12 @@ const CHILDREN: &str = "decisiongraph_supervisor_children";
 const WORKERS: &str = "decisiongraph_projection_workers";
 const PARKED: &str = "decisiongraph_tenants_parked";
 const STORE_UP: &str = "decisiongraph_store_up";
+const POOL: &str = "decisiongraph_store_pool_connections";
+const ERRORS: &str = "decisiongraph_store_errors_total";
+const APPENDED: &str = "decisiongraph_store_append_events_total";
+const APPEND_SECONDS: &str = "decisiongraph_store_append_duration_seconds";
+const APPEND_BATCH: &str = "decisiongraph_store_append_batch_events";
+const APPEND_BYTES: &str = "decisiongraph_store_append_bytes_total";
 
 /// Which supervisor, as a label: all tenants' are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +60,18 @@ pub fn describe() {
     describe_gauge!(WORKERS, "Projection workers by projection and status.");
     describe_gauge!(PARKED, "Tenants whose workers crash for ever and that wait for an operator.");
     describe_gauge!(STORE_UP, "Whether the database answers: 1 or 0.");
+    describe_gauge!(POOL, "Connections of the pool by state.");
+    describe_counter!(ERRORS, "Calls to the database that failed, by stable code.");
+    describe_counter!(
+        APPENDED,
+        "Events of append requests by result: inserted, reused, or the code of the refusal."
+    );
+    describe_histogram!(APPEND_SECONDS, "How long an append transaction took.");
+    describe_histogram!(APPEND_BATCH, "Events that shared an append transaction.");
+    describe_counter!(APPEND_BYTES, "Payload of inserted events, in bytes.");
+    for result in ["inserted", "reused"] {
+        counter!(APPENDED, "result" => result).increment(0);
+    }
     for label in [Label::Root, Label::Lanes, Label::Tenants, Label::Tenant] {
         counter!(RESTARTS, "supervisor" => label.as_str()).increment(0);
         counter!(ESCALATIONS, "supervisor" => label.as_str()).increment(0);
@@ -72,6 +95,35 @@ pub(crate) fn counting<K: Key>(
         }
         then(report);
     })
+}
+
+/// A call to the database failed.
+pub(crate) fn count_error(code: Code) {
+    counter!(ERRORS, "code" => code.as_str()).increment(1);
+}
+
+/// An append transaction was answered.
+pub(crate) fn count_append(lines: &[Line], answers: &[Answer], took: Duration) {
+    histogram!(APPEND_SECONDS).record(took.as_secs_f64());
+    histogram!(APPEND_BATCH).record(lines.len() as f64);
+    for (line, answer) in lines.iter().zip(answers) {
+        let result = match answer {
+            Ok(Admission::Insert { .. }) => {
+                counter!(APPEND_BYTES).increment(line.event.payload.len() as u64);
+                "inserted"
+            }
+            Ok(Admission::Reused { .. }) => "reused",
+            Err(rejection) => rejection.code.as_str(),
+        };
+        counter!(APPENDED, "result" => result).increment(1);
+    }
+}
+
+/// Sets the gauges of the pool: connections in use, idle, and how many there may be.
+pub(crate) fn publish_pool((open, idle, most): (usize, usize, usize)) {
+    for (state, count) in [("used", open.saturating_sub(idle)), ("idle", idle), ("max", most)] {
+        gauge!(POOL, "state" => state).set(count as f64);
+    }
 }
 
 /// Sets the gauges from a fresh picture.

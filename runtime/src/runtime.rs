@@ -97,6 +97,7 @@ impl Runtime {
         let names: Vec<&'static str> =
             self.settings().projections.iter().map(|one| one.as_str()).collect();
         metrics::publish(&snapshot, &names);
+        metrics::publish_pool(self.gate().store().pool_status());
         if let Ok(children) = self.root.which_children().await {
             metrics::publish_children(Label::Root, &children);
         }

@@ -57,6 +57,10 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
     assert_eq!(status, 200);
     for line in [
         "decisiongraph_store_up 1",
+        "decisiongraph_store_append_events_total{result=\"inserted\"} 80",
+        "decisiongraph_store_append_events_total{result=\"reused\"} 0",
+        "decisiongraph_store_append_batch_events_bucket{le=\"100\"} 1",
+        "decisiongraph_store_pool_connections{state=\"max\"} 16",
         "decisiongraph_projection_workers{projection=\"context_graph\",status=\"idle\"} 1",
         "decisiongraph_supervisor_children{supervisor=\"root\",state=\"running\"} 5",
         "decisiongraph_supervisor_restarts_total{supervisor=\"tenant\"} 0",
