@@ -134,12 +134,14 @@ async fn append_in(
     let answers: Vec<Answer> =
         lines.iter().map(|line| view.admit(&line.event, line.log_seq)).collect();
     let mut admitted = Admitted::default();
+    // Only what is written counts: a refused event must not lend its setting to its neighbours.
+    let mut keeps = false;
     for (line, answer) in lines.iter().zip(&answers) {
         if let Ok(Admission::Insert { log_seq }) = answer {
             admitted.push(&line.event, *log_seq);
+            keeps |= line.log_seq.is_some();
         }
     }
-    let keeps = lines.iter().any(|line| line.log_seq.is_some());
     if keeps {
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'on'").await?;
     }
