@@ -109,8 +109,7 @@ fn is_ours(error: &tokio_postgres::Error) -> bool {
 
 /// States in which no other request would fare better.
 fn is_outage(state: &SqlState) -> bool {
-    matches!(&state.code()[..2], "08" | "28" | "3D")
-        || matches!(state.code(), "25006" | "53300" | "57P01" | "57P02" | "57P03")
+    matches!(&state.code()[..2], "08" | "3D") || matches!(state.code(), "57P01" | "57P02" | "57P03")
 }
 
 /// The table from SQLSTATE to stable code: first the states, then their classes.
