@@ -135,9 +135,10 @@ async fn answer(
     }
     match request.uri().path() {
         "/metrics" => {
-            if let Ok(runtime) = runtime.get() {
-                // What cannot be asked now keeps its last value, and `store_up` tells.
-                let _ = runtime.publish_gauges().await;
+            match runtime.get() {
+                // What the keeper does not answer now keeps its last value.
+                Ok(runtime) => drop(runtime.publish_gauges().await),
+                Err(_) => dg_runtime::metrics::store_is_down(),
             }
             respond(StatusCode::OK, TEXT, recorder.render())
         }

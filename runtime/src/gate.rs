@@ -156,7 +156,13 @@ impl Gate {
         W: FnOnce(Store) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
-        let permit = permits.acquire().await;
+        let permit = tokio::time::timeout(self.timeout, permits.acquire()).await;
+        let permit = permit.map_err(|_| {
+            StoreError::new(
+                Code::Storage,
+                format!("no turn at the database in {} ms", self.timeout.as_millis()),
+            )
+        })?;
         let _permit = permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))?;
         self.run(work).await
     }

@@ -24,11 +24,11 @@ use dg_projections::admission::Admission;
 use dg_projections::event::Line;
 use dg_store::{Answer, Appended, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, rpc::CallResult};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Settings;
 use crate::gate::Gate;
+use crate::in_flight::InFlight;
 use crate::metrics;
 use crate::registry::{AlreadyOwned, Lease, Registry};
 use crate::slot::Slot;
@@ -41,10 +41,13 @@ use queue::{Queue, Waiting};
 
 /// Events that may wait in one lane.
 const LANE_EVENTS: usize = 20_000;
-/// Bytes of payload that may wait in all lanes together.
+/// Bytes of events that may wait in all lanes together.
 const WAITING_BYTES: usize = 128 * 1024 * 1024;
 /// Permits are handed out by the kilobyte.
 const PERMIT_BYTES: usize = 1024;
+/// How often a request is handed to a lane that is ending, and the pause between.
+const HAND_OVERS: usize = 5;
+const HAND_OVER_PAUSE: Duration = Duration::from_millis(5);
 /// A lane without work for so long ends; the next append starts another.
 const IDLE: Duration = Duration::from_secs(60);
 /// A broken commit is asked about again after so long, until the storage time-out.
@@ -114,23 +117,19 @@ impl Lanes {
         if lines.is_empty() {
             return Ok(Vec::new());
         }
-        let bytes: usize = lines.iter().map(|line| line.event.payload.len() + PERMIT_BYTES).sum();
-        let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX);
-        let _room = self.room.try_acquire_many(permits).map_err(|_| full())?;
+        let bytes: usize = lines.iter().map(queue::bytes_of).sum();
+        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(permits).map_err(|_| full())?;
+        let mut held = Some(room);
         // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
-        for _ in 0..2 {
+        for _ in 0..HAND_OVERS {
             let lane = self.lane(tenant).await?;
-            let events = lines.len();
-            if lane.waiting.fetch_add(events, Ordering::Relaxed) + events > LANE_EVENTS.max(events)
-            {
-                lane.waiting.fetch_sub(events, Ordering::Relaxed);
-                return Err(full());
-            }
-            let asked = lane.actor.call(|reply| LaneMsg::Append(lines.to_vec(), reply), None).await;
-            lane.waiting.fetch_sub(events, Ordering::Relaxed);
-            if let Ok(CallResult::Success(answers)) = asked {
+            let place = Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
+            let request = |reply| LaneMsg::Append(Waiting { lines: lines.to_vec(), reply, place });
+            if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
                 return answers;
             }
+            tokio::time::sleep(HAND_OVER_PAUSE).await;
         }
         Err(StoreError::new(
             Code::Storage,
@@ -161,6 +160,33 @@ fn full() -> StoreError {
     StoreError::new(Code::Storage, "too many appends are waiting; send again in a moment")
 }
 
+/// A request's place among those that wait: given back when the request is gone, whoever drops it.
+#[derive(Debug)]
+struct Place {
+    waiting: Arc<AtomicUsize>,
+    events: usize,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// None when the lane is full; a request alone goes whatever its size.
+    fn take(
+        waiting: &Arc<AtomicUsize>,
+        events: usize,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Option<Place> {
+        let before = waiting.fetch_add(events, Ordering::Relaxed);
+        let place = Place { waiting: waiting.clone(), events, _room: room };
+        (before == 0 || before + events <= LANE_EVENTS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.events, Ordering::Relaxed);
+    }
+}
+
 /// Where the answers of a request go.
 type Reply = RpcReplyPort<Result<Vec<Answer>, StoreError>>;
 
@@ -173,15 +199,15 @@ struct Lane {
 struct LaneState {
     tenant: String,
     lanes: Lanes,
-    queue: Queue<Reply>,
-    in_flight: Option<JoinHandle<()>>,
+    queue: Queue<Reply, Place>,
+    in_flight: Option<InFlight>,
     /// Grows with each batch: tells an idle time from a busy one.
     batches: u64,
 }
 
 #[derive(Debug)]
 enum LaneMsg {
-    Append(Vec<Line>, Reply),
+    Append(Waiting<Reply, Place>),
     /// The wait for company is over.
     Go,
     /// The batch in flight was answered.
@@ -214,7 +240,7 @@ impl Actor for Lane {
         state: &mut LaneState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            LaneMsg::Append(lines, reply) => state.take(&myself, Waiting { lines, reply }),
+            LaneMsg::Append(request) => state.take(&myself, request),
             LaneMsg::Go => state.go(&myself),
             LaneMsg::Done => {
                 state.in_flight = None;
@@ -231,24 +257,22 @@ impl Actor for Lane {
         _: ActorRef<LaneMsg>,
         state: &mut LaneState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some(in_flight) = state.in_flight.take() {
-            let _ = in_flight.await;
+        if let Some(mut in_flight) = state.in_flight.take() {
+            let _ = in_flight.finished().await;
         }
         Ok(())
     }
 }
 
 impl LaneState {
-    fn take(&mut self, myself: &ActorRef<LaneMsg>, request: Waiting<Reply>) {
+    fn take(&mut self, myself: &ActorRef<LaneMsg>, request: Waiting<Reply, Place>) {
         let was_empty = self.queue.is_empty();
         self.queue.push(request);
         let wait = self.lanes.settings.append_batch_max_wait;
-        if self.in_flight.is_some() || (!was_empty && !wait.is_zero()) {
-            return;
-        }
-        if wait.is_zero() || self.queue.events() >= self.lanes.settings.append_batch_max_events {
+        let is_full = self.queue.events() >= self.lanes.settings.append_batch_max_events;
+        if wait.is_zero() || is_full {
             self.go(myself);
-        } else {
+        } else if was_empty {
             myself.send_after(wait, || LaneMsg::Go);
         }
     }
@@ -260,7 +284,7 @@ impl LaneState {
         self.batches += 1;
         let batch = self.queue.take(self.lanes.settings.append_batch_max_events);
         let (tenant, lanes, myself) = (self.tenant.clone(), self.lanes.clone(), myself.clone());
-        self.in_flight = Some(tokio::spawn(async move {
+        self.in_flight = Some(InFlight::begin(async move {
             commit(&tenant, &lanes, batch).await;
             let _ = myself.cast(LaneMsg::Done);
         }));
@@ -276,12 +300,15 @@ impl LaneState {
 }
 
 /// Appends a batch, answers its requests, and wakes the tenant's workers.
-async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply>>) {
+async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply, Place>>) {
     let mut lines = Vec::new();
     let mut replies = Vec::new();
-    for Waiting { lines: own, reply } in batch {
+    // The places are given back with the answers: until then the events are in memory.
+    let mut places = Vec::new();
+    for Waiting { lines: own, reply, place } in batch {
         replies.push((own.len(), reply));
         lines.extend(own);
+        places.push(place);
     }
     let started = Instant::now();
     let outcome = append_surely(tenant, lanes, &lines).await;
@@ -289,7 +316,8 @@ async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply>>) {
         metrics::count_append(&lines, answers, started.elapsed());
         log_append(tenant, answers, started.elapsed());
     }
-    if outcome.as_ref().is_ok_and(|answers| answers.iter().any(is_inserted)) {
+    // After a failure the events may be in all the same.
+    if outcome.as_ref().map_or(true, |answers| answers.iter().any(is_inserted)) {
         lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
     match outcome {

@@ -17,6 +17,7 @@
 mod directory;
 mod failpoint;
 mod gate;
+mod in_flight;
 mod lanes;
 pub mod metrics;
 pub mod registry;

@@ -69,6 +69,7 @@ pub fn describe() {
     describe_histogram!(APPEND_SECONDS, "How long an append transaction took.");
     describe_histogram!(APPEND_BATCH, "Events that shared an append transaction.");
     describe_counter!(APPEND_BYTES, "Payload of inserted events, in bytes.");
+    store_is_down(); // until somebody has looked
     for result in ["inserted", "reused"] {
         counter!(APPENDED, "result" => result).increment(0);
     }
@@ -119,8 +120,15 @@ pub(crate) fn count_append(lines: &[Line], answers: &[Answer], took: Duration) {
     }
 }
 
-/// Sets the gauges of the pool: connections in use, idle, and how many there may be.
-pub(crate) fn publish_pool((open, idle, most): (usize, usize, usize)) {
+/// The daemon has no database yet.
+pub fn store_is_down() {
+    gauge!(STORE_UP).set(0.0);
+}
+
+/// Sets the gauges of the database, and of the pool: connections in use, idle, and how many there
+/// may be.
+pub(crate) fn publish_store(database: &DatabaseState, (open, idle, most): (usize, usize, usize)) {
+    gauge!(STORE_UP).set(if *database == DatabaseState::Up { 1.0 } else { 0.0 });
     for (state, count) in [("used", open.saturating_sub(idle)), ("idle", idle), ("max", most)] {
         gauge!(POOL, "state" => state).set(count as f64);
     }
@@ -128,8 +136,6 @@ pub(crate) fn publish_pool((open, idle, most): (usize, usize, usize)) {
 
 /// Sets the gauges from a fresh picture.
 pub(crate) fn publish(snapshot: &Snapshot, projections: &[&'static str]) {
-    let is_up = snapshot.database == DatabaseState::Up;
-    gauge!(STORE_UP).set(if is_up { 1.0 } else { 0.0 });
     gauge!(PARKED).set(snapshot.parked.len() as f64);
     let mut workers: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
     for projection in projections {

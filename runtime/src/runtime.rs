@@ -93,11 +93,11 @@ impl Runtime {
     /// # Errors
     /// `storage` when an actor does not answer.
     pub async fn publish_gauges(&self) -> Result<(), StoreError> {
+        metrics::publish_store(&self.gate().state(), self.gate().store().pool_status());
         let snapshot = self.snapshot().await?;
         let names: Vec<&'static str> =
             self.settings().projections.iter().map(|one| one.as_str()).collect();
         metrics::publish(&snapshot, &names);
-        metrics::publish_pool(self.gate().store().pool_status());
         if let Ok(children) = self.root.which_children().await {
             metrics::publish_children(Label::Root, &children);
         }
@@ -127,7 +127,7 @@ impl Runtime {
         batch: &[Line],
     ) -> Result<Result<Vec<Admission>, BatchRefusal>, StoreError> {
         let outcome =
-            self.gate().run(|store| async move { store.append_atomic(batch).await }).await?;
+            self.gate().append(|store| async move { store.append_atomic(batch).await }).await?;
         if outcome.is_ok() {
             let mut tenants: Vec<&str> = batch.iter().map(|line| &*line.event.tenant_id).collect();
             tenants.sort_unstable();

@@ -156,7 +156,7 @@ struct KeeperState {
     tenants: Tenants,
     parked: BTreeMap<String, Parked>,
     /// How often in a row each tenant was parked.
-    attempts: BTreeMap<String, u32>,
+    attempts: BTreeMap<String, (u32, OffsetDateTime)>,
     crashes: BTreeMap<String, (WorkerKey, String)>,
     restarts: BTreeMap<WorkerKey, u64>,
 }
@@ -170,7 +170,7 @@ pub(crate) enum KeeperMsg {
     /// A tenant's supervisor has given up.
     TenantEnded(String),
     /// A parked tenant's time has come.
-    Unpark(String),
+    Unpark(String, OffsetDateTime),
     /// An operator asks a worker to try again; answers whether there was one to ask.
     Retry(String, Projection, RpcReplyPort<bool>),
     /// What each worker shows, how often it was started again, and who is parked.
@@ -216,9 +216,11 @@ impl Actor for Keeper {
                 *state.restarts.entry(key.clone()).or_default() += 1;
                 state.crashes.insert(key.tenant_id.clone(), (key, reason));
             }
-            KeeperMsg::TenantEnded(tenant) => state.park(&myself, tenant),
-            KeeperMsg::Unpark(tenant) => {
-                if state.parked.remove(&tenant).is_some() {
+            KeeperMsg::TenantEnded(tenant) => state.park(&myself, tenant).await,
+            KeeperMsg::Unpark(tenant, since) => {
+                // A timer of an earlier parking changes nothing.
+                if state.parked.get(&tenant).is_some_and(|parked| parked.since == since) {
+                    state.parked.remove(&tenant);
                     state.wake(&tenant).await;
                 }
             }
@@ -264,20 +266,30 @@ impl KeeperState {
         }
     }
 
-    fn park(&mut self, myself: &ActorRef<KeeperMsg>, tenant: String) {
+    async fn park(&mut self, myself: &ActorRef<KeeperMsg>, tenant: String) {
+        // A wake-up that came in between may have started it anew.
+        if let Some(supervisor) = self.tenants.supervisor.get() {
+            let _ = SupervisorRef::of(supervisor).terminate_child(tenant.clone()).await;
+        }
         let (worker, reason) = match self.crashes.remove(&tenant) {
             Some((key, reason)) => (Some(key), reason),
             None => (None, "its supervisor ended".to_owned()),
         };
-        let attempt = self.attempts.entry(tenant.clone()).or_default();
-        let wait = PARK_FIRST.saturating_mul(1 << (*attempt).min(10)).min(PARK_LONGEST);
-        *attempt += 1;
         let since = OffsetDateTime::now_utc();
+        let wait = self.next_wait(&tenant, since);
         tracing::error!(%tenant, %reason, next_attempt_seconds = wait.as_secs(), "tenant parked");
         let parked = Parked { since, reason, worker, next_attempt_at: since + wait };
         self.record(&tenant, &parked);
         self.parked.insert(tenant.clone(), parked);
-        myself.send_after(wait, move || KeeperMsg::Unpark(tenant));
+        myself.send_after(wait, move || KeeperMsg::Unpark(tenant, since));
+    }
+
+    /// Doubles with each time in a row; a tenant that held out for long begins anew.
+    fn next_wait(&mut self, tenant: &str, now: OffsetDateTime) -> Duration {
+        let (attempt, last) = self.attempts.get(tenant).copied().unwrap_or((0, now));
+        let attempt = if now - last > 2 * PARK_LONGEST { 0 } else { attempt };
+        self.attempts.insert(tenant.to_owned(), (attempt + 1, now));
+        PARK_FIRST.saturating_mul(1 << attempt.min(10)).min(PARK_LONGEST)
     }
 
     /// Beside the keeper, so that it answers while the database does not.

@@ -20,7 +20,8 @@ use time::OffsetDateTime;
 
 use crate::Snapshot;
 use crate::supervisor::{
-    ChildInfo, ChildSpec, ChildState, ChildType, Flags, Init, Key, Strategy, SupervisorRef,
+    ChildInfo, ChildSpec, ChildState, ChildType, Flags, Init, Key, Shutdown, Strategy,
+    SupervisorRef,
 };
 use crate::tenants::Tenants;
 use crate::worker::WorkerSnapshot;
@@ -67,8 +68,12 @@ pub(crate) fn root(tenants: &Tenants, lanes: &Lanes) -> Init<Part> {
         (ChildSpec::worker(Part::Store), tenants.gate.start_fn()),
         (ChildSpec::supervisor(Part::Lanes), lanes.start_fn()),
         (ChildSpec::supervisor(Part::Tenants), tenants.supervisor_start_fn()),
-        (ChildSpec::worker(Part::Keeper), tenants.keeper_start_fn()),
-        (ChildSpec::worker(Part::Directory), Directory::start_fn(tenants)),
+        // These hold nothing that must be finished, and may be waiting for the database.
+        (ChildSpec::worker(Part::Keeper).shutdown(Shutdown::BrutalKill), tenants.keeper_start_fn()),
+        (
+            ChildSpec::worker(Part::Directory).shutdown(Shutdown::BrutalKill),
+            Directory::start_fn(tenants),
+        ),
     ];
     let observer = metrics::counting(metrics::Label::Root, |_| {});
     Init { observer: Some(observer), ..Init::new("root", ROOT, children) }

@@ -53,7 +53,7 @@ fn a_bad_configuration_is_told_with_all_its_problems_and_stops_every_start() {
             "pol_size",
             "storage_timeout_ms",
             "database_url",
-            "2 to 500",
+            "4 to 500",
             "flag:--database-url",
         ] {
             assert!(answer.stderr.contains(named), "{named}: {answer:?}");

@@ -124,3 +124,48 @@ async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
     assert!(runtime.append("acme", &[start(999_999)]).await.unwrap()[0].is_ok());
     runtime.stop(std::time::Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_were_given_up_leave_no_place_taken() {
+    let (database, store) = Database::with_schema().await;
+    let runtime = Runtime::start(store, settings()).await.unwrap();
+    runtime.append("acme", &[start(0)]).await.unwrap();
+    let mut client = database.connect().await;
+    let holding = client.transaction().await.unwrap();
+    holding
+        .execute("SELECT 1 FROM dg_tenant_heads WHERE tenant_id = 'acme' FOR UPDATE", &[])
+        .await
+        .unwrap();
+    // As many as the lane takes, each from a client that goes away.
+    for number in 0..20 {
+        let batch: Vec<_> = (1..=1000).map(|trace| start(number * 1000 + trace)).collect();
+        let append = runtime.append("acme", &batch);
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(20), append).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+    holding.rollback().await.unwrap();
+    dg_tests::eventually("the lane takes more", || async {
+        runtime.append("acme", &[start(900_000)]).await.ok()
+    })
+    .await;
+    let sql = "SELECT count(*) FROM dg_event_log";
+    dg_tests::eventually("what was handed over is in", || async {
+        let count: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
+        (count == 20_002).then_some(())
+    })
+    .await;
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_kept_number_does_not_mark_its_neighbours() {
+    let (_database, store) = Database::with_schema().await;
+    let mut kept = start(1);
+    kept.log_seq = Some(50);
+    let answers = store.append("acme", &[start(0), kept]).await.unwrap();
+    assert!(matches!(answers[0], Ok(Admission::Insert { log_seq: 1 })), "{answers:?}");
+    assert!(answers[1].is_err(), "{answers:?}");
+    // The tenant gives its own numbers, now and later.
+    let next = store.append("acme", &[start(2)]).await.unwrap().remove(0);
+    assert!(matches!(next, Ok(Admission::Insert { log_seq: 2 })), "{next:?}");
+}

@@ -235,3 +235,27 @@ async fn a_failure_that_another_daemon_has_passed_is_resolved_at_the_tail() {
     until_status(&runtime, "a", Projection::PrecedentIndex, "idle").await;
     runtime.stop(STOP).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_deleted_from_the_log_fails_the_workers_at_the_tail() {
+    let (database, store) = Database::with_schema().await;
+    for trace in ["first", "second"] {
+        append_all(&store, "a", &parsed("a", &events::whole_trace(trace)), 10).await;
+    }
+    // The last of its trace: no later event of it shows that one is missing.
+    let sql = "SET session_replication_role = replica;
+               DELETE FROM dg_event_log WHERE log_seq =
+                   (SELECT max(log_seq) FROM dg_event_log WHERE trace_id =
+                       (SELECT trace_id FROM dg_event_log WHERE log_seq = 1))";
+    database.connect().await.batch_execute(sql).await.unwrap();
+    let runtime = running(database.store()).await;
+    for projection in Projection::ALL {
+        until_status(&runtime, "a", projection, "failed").await;
+        let worker = worker(&runtime, "a", projection).await.unwrap();
+        let error = worker.last_error.unwrap();
+        assert_eq!(error.code, Code::Internal, "{error:?}");
+    }
+    // No worker claims a log that it has not seen as a whole.
+    assert!(store.health(Some("a"), &ALL).await.unwrap()[0].is_stale());
+    runtime.stop(STOP).await;
+}

@@ -8,24 +8,32 @@ use dg_store::Answer;
 
 /// A request that waits for its answers.
 #[derive(Debug)]
-pub(super) struct Waiting<R> {
+pub(super) struct Waiting<R, P> {
     pub(super) lines: Vec<Line>,
     pub(super) reply: R,
+    /// Given back when the request is gone.
+    pub(super) place: P,
+}
+
+/// What an event takes of memory, roughly.
+pub(super) fn bytes_of(line: &Line) -> usize {
+    const FIELDS: usize = 1024;
+    FIELDS + line.event.payload.len() + line.event.tags.iter().map(String::len).sum::<usize>()
 }
 
 /// Requests in the order they came.
 #[derive(Debug)]
-pub(super) struct Queue<R> {
-    requests: VecDeque<Waiting<R>>,
+pub(super) struct Queue<R, P> {
+    requests: VecDeque<Waiting<R, P>>,
     events: usize,
 }
 
-impl<R> Queue<R> {
-    pub(super) fn new() -> Queue<R> {
+impl<R, P> Queue<R, P> {
+    pub(super) fn new() -> Queue<R, P> {
         Queue { requests: VecDeque::new(), events: 0 }
     }
 
-    pub(super) fn push(&mut self, request: Waiting<R>) {
+    pub(super) fn push(&mut self, request: Waiting<R, P>) {
         self.events += request.lines.len();
         self.requests.push_back(request);
     }
@@ -40,8 +48,8 @@ impl<R> Queue<R> {
     }
 
     /// The next batch: whole requests, up to `most` events; one request goes whatever its size.
-    pub(super) fn take(&mut self, most: usize) -> Vec<Waiting<R>> {
-        let mut batch: Vec<Waiting<R>> = Vec::new();
+    pub(super) fn take(&mut self, most: usize) -> Vec<Waiting<R, P>> {
+        let mut batch: Vec<Waiting<R, P>> = Vec::new();
         let mut taken = 0;
         while let Some(next) = self.requests.front() {
             if !batch.is_empty() && taken + next.lines.len() > most {
@@ -75,10 +83,10 @@ mod tests {
 
     use super::*;
 
-    fn request(events: usize, reply: usize) -> Waiting<usize> {
+    fn request(events: usize, reply: usize) -> Waiting<usize, ()> {
         let text = r#"{"event_id":"e","trace_id":"t","trace_seq":0,"event_type":"TraceFinished","occurred_at":"2026-01-01T00:00:00Z","source":{"producer_id":"p","system":"s"},"actor":{"actor_type":"agent","actor_id":"a"},"idempotency_key":"k","payload":{"outcome":"success"}}"#;
         let line = parse_line(text, "t", Keeping::NewNumbers).unwrap();
-        Waiting { lines: vec![line; events], reply }
+        Waiting { lines: vec![line; events], reply, place: () }
     }
 
     #[test]

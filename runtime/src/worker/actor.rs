@@ -11,13 +11,13 @@ use futures_util::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::effects;
 use super::snapshot::{WorkerKey, WorkerSnapshot};
 use super::state::{Effect, Input, Machine, step};
 use crate::Settings;
 use crate::gate::Gate;
+use crate::in_flight::InFlight;
 use crate::registry::{AlreadyOwned, Lease, Registry};
 use crate::supervisor::StartFn;
 
@@ -84,16 +84,6 @@ pub(crate) enum WorkerMsg {
     Crashed(String),
 }
 
-/// The task of an effect. It does not outlive its worker: dropped, it is cut off at its next wait,
-/// and whatever it had begun at the database is rolled back or found by the cursor.
-struct InFlight(JoinHandle<()>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Actor for Worker {
     type Msg = WorkerMsg;
     type State = WorkerState;
@@ -141,7 +131,7 @@ impl Actor for Worker {
         state.take(&myself, &Input::Stop)?;
         if let Some(in_flight) = &mut state.in_flight {
             // A panic in it is its own report.
-            let _ = (&mut in_flight.0).await;
+            let _ = in_flight.finished().await;
         }
         Ok(())
     }
@@ -158,24 +148,34 @@ impl WorkerState {
             step(self.machine.clone(), input.clone(), &self.settings.retry, &self.who)?;
         self.machine = machine;
         let now = OffsetDateTime::now_utc();
+        let had_error = self.publish.borrow().last_error.is_some();
         self.publish.send_modify(|snapshot| snapshot.note(input, &self.machine, now));
-        self.log(before, input);
+        self.log(before, input, had_error);
         self.perform(myself, effects);
         Ok(())
     }
 
     /// One line when trouble begins and one when it ends.
-    fn log(&self, before: &'static str, input: &Input) {
+    fn log(&self, before: &'static str, input: &Input, had_error: bool) {
         let (tenant, projection) = (&self.key.tenant_id, self.key.projection);
         let after = self.machine.state.status();
-        if let Input::Failed(failure) = input
-            && self.machine.attempt <= 1
-        {
-            let event = failure.event.as_ref().map(|(_, _, event)| event.as_str());
-            let log_seq = failure.event.as_ref().map(|(log_seq, ..)| *log_seq);
-            tracing::warn!(%tenant, %projection, code = %failure.code, event, log_seq, reason = %failure.message, "worker {after}");
-        } else if before != after {
-            tracing::debug!(%tenant, %projection, from = before, "worker {after}");
+        let begins = match after {
+            "retrying" => self.machine.attempt <= 1,
+            _ => before != after,
+        };
+        match input {
+            Input::Failed(failure) if begins => {
+                let event = failure.event.as_ref().map(|(_, _, event)| event.as_str());
+                let log_seq = failure.event.as_ref().map(|(log_seq, ..)| *log_seq);
+                tracing::warn!(%tenant, %projection, code = %failure.code, event, log_seq, reason = %failure.message, "worker {after}");
+            }
+            Input::Applied { .. } if had_error => {
+                tracing::info!(%tenant, %projection, "worker recovered");
+            }
+            _ if before != after => {
+                tracing::debug!(%tenant, %projection, from = before, "worker {after}");
+            }
+            _ => {}
         }
     }
 
@@ -209,7 +209,7 @@ impl WorkerState {
         effect: impl Future<Output = Input> + Send + 'static,
     ) {
         let (myself, lease) = (myself.clone(), self.lease.clone());
-        let task = tokio::spawn(async move {
+        self.in_flight = Some(InFlight::begin(async move {
             let outcome = AssertUnwindSafe(effect).catch_unwind().await;
             drop(lease);
             // A worker that is gone has no use for it.
@@ -217,8 +217,7 @@ impl WorkerState {
                 Ok(input) => WorkerMsg::Input(input),
                 Err(panic) => WorkerMsg::Crashed(panic_text(&*panic)),
             });
-        });
-        self.in_flight = Some(InFlight(task));
+        }));
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a worker does at the database: each effect is one awaited call that ends in one input.
 
+use dg_projections::Code;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
-use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError};
+use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError, TenantHead};
 
-use super::policy::Failure;
+use super::policy::{Failure, FailureClass};
 use super::snapshot::WorkerKey;
 use super::state::Input;
 use crate::failpoint::{self, Point};
@@ -30,10 +31,7 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
         Ok(page) => page,
         Err(error) => return Input::Failed(Failure::from(&error)),
     };
-    let at_tail = !page.more;
-    if page.events.is_empty() {
-        return at_the_tail(gate, key, from).await;
-    }
+    let more = page.more;
     let (projected, to) = project_page(key, from, page);
     if projected.applied > 0 {
         match commit(gate, key, from, to, &projected).await {
@@ -43,25 +41,48 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
         }
     }
     match &projected.poison {
+        // What came before it is applied; the next page begins with it.
+        Some(_) if projected.applied > 0 => Input::Applied { to, at_tail: false },
         Some(poison) => Input::Failed(Failure::from(poison)),
-        None => Input::Applied { to, at_tail },
+        None if more => Input::Applied { to, at_tail: false },
+        None => at_the_tail(gate, key, to).await,
     }
 }
 
-/// Nothing to commit, so what the cursor has passed is resolved here: by another daemon's commit,
-/// say, while this one was about to write down what it had seen.
-async fn at_the_tail(gate: &Gate, key: &WorkerKey, from: Cursor) -> Input {
+/// The log has no more: what the cursor has passed is resolved (by another daemon's commit, say,
+/// while this one was about to write it down), and the proof is made that nothing was skipped.
+async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
     let (tenant, projection, partition) = (&*key.tenant_id, key.projection, key.partition);
-    let resolved = gate.work(|store| async move {
-        store.resolve_failures(tenant, projection, partition, from.last_log_seq).await
+    let looked = gate.work(|store| async move {
+        let resolved =
+            store.resolve_failures(tenant, projection, partition, at.last_log_seq).await?;
+        Ok((resolved, store.tenant_head(tenant).await?))
     });
-    match resolved.await {
-        Ok(resolved) => {
+    match looked.await {
+        Ok((resolved, head)) => {
             log_resolved(key, resolved);
-            Input::Applied { to: from, at_tail: true }
+            match skipped(head.as_ref(), at) {
+                Some(failure) => Input::Failed(failure),
+                None => Input::Applied { to: at, at_tail: true },
+            }
         }
         Err(error) => Input::Failed(Failure::from(&error)),
     }
+}
+
+/// At the end of the log as many events are applied as it has, or something was skipped, removed or
+/// added behind our back.
+fn skipped(head: Option<&TenantHead>, at: Cursor) -> Option<Failure> {
+    let head = head.filter(|head| head.last_log_seq == at.last_log_seq)?;
+    (head.event_count != at.applied_events).then(|| Failure {
+        class: FailureClass::Defect,
+        code: Code::Internal,
+        message: format!(
+            "the log has {} events up to log_seq {}, but {} were applied: `verify` names the event",
+            head.event_count, head.last_log_seq, at.applied_events
+        ),
+        event: None,
+    })
 }
 
 /// The changes of a page and the cursor after those that could be applied.

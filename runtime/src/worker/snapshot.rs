@@ -99,6 +99,13 @@ impl WorkerSnapshot {
             Input::Failed(failure) => self.last_error = Some(LastError::from(failure)),
             _ => {}
         }
+        // What stands in the way of a dead letter is not what the worker failed of.
+        if let State::Recording { failure, .. }
+        | State::Unrecorded { failure, .. }
+        | State::Failed { failure } = &machine.state
+        {
+            self.last_error = Some(LastError::from(failure));
+        }
         self.status = machine.state.status();
         self.retry_count = machine.attempt;
         self.next_retry_at = match &machine.state {
