@@ -6,7 +6,7 @@
 //! starting: it goes on trying and says so.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::projection::Projection;
@@ -26,6 +26,11 @@ use crate::server::{Context, RuntimeSlot, bind, serve};
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a database that is away is tried while the daemon starts.
 const START_RETRY: Duration = Duration::from_secs(1);
+
+/// The listeners get this part of the shutdown time, so that the workers have most of it.
+const LISTENERS_SHARE: u32 = 4;
+/// What the embedded Postgres gets to stop in, however long the rest took.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(10);
 
 type FillRuntime = watch::Sender<Result<Runtime, String>>;
 
@@ -116,7 +121,7 @@ impl Daemon {
             owner: owner.clone(),
             started_at: time::OffsetDateTime::now_utc(),
         });
-        let patience = config.shutdown_timeout / 2;
+        let patience = config.shutdown_timeout / LISTENERS_SHARE;
         let server = Part::start(|stopped| serve(listener, context, stopped, patience));
         let watched = runtime.clone();
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
@@ -156,6 +161,7 @@ impl Daemon {
 
     /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
     pub async fn stop(self) {
+        let deadline = Instant::now() + self.config.shutdown_timeout;
         tracing::info!("stopping 1/3: the listeners");
         self.starter.abort();
         // Nobody finds the socket any more; those who are in are answered.
@@ -166,7 +172,9 @@ impl Daemon {
         }
         tracing::info!("stopping 2/3: the runtime");
         match self.runtime.get() {
-            Ok(runtime) => runtime.stop(self.config.shutdown_timeout).await,
+            Ok(runtime) => {
+                runtime.stop(deadline.saturating_duration_since(Instant::now())).await;
+            }
             Err(_) => self.store.close(),
         }
         tracing::info!("stopping 3/3: the database");
@@ -195,12 +203,12 @@ async fn open_database(config: &Config) -> Result<(tokio_postgres::Config, Optio
     }
     let options = EmbeddedOptions { bin_dir: config.postgres_bin_dir.clone() };
     let cluster = Cluster::start(&config.data_dir, &options).await?;
-    let (database, patience) = (cluster.config(), config.shutdown_timeout);
-    Ok((database, Some(Part::start(move |stopped| keep(cluster, stopped, patience)))))
+    let database = cluster.config();
+    Ok((database, Some(Part::start(move |stopped| keep(cluster, stopped)))))
 }
 
 /// Starts the cluster's server again whenever it ends by itself, until told to stop it.
-async fn keep(mut cluster: Cluster, mut stopped: watch::Receiver<bool>, patience: Duration) {
+async fn keep(mut cluster: Cluster, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
@@ -213,7 +221,7 @@ async fn keep(mut cluster: Cluster, mut stopped: watch::Receiver<bool>, patience
             }
         }
     }
-    if let Err(error) = cluster.stop(patience).await {
+    if let Err(error) = cluster.stop(CLUSTER_PATIENCE).await {
         tracing::error!(%error, "the embedded Postgres did not stop");
     }
 }

@@ -92,7 +92,7 @@ mod tests {
         let help = command().render_long_help().to_string();
         for expected in [
             "--pool-size <N>",
-            "the greatest number of database connections [default: 16] [accepted: 2 to 500 connections] [env: DECISIONGRAPH_POOL_SIZE]",
+            "the greatest number of database connections [default: 16] [accepted: 4 to 500 connections] [env: DECISIONGRAPH_POOL_SIZE]",
             "[default: <data_dir>/decisiongraph.sock]",
         ] {
             assert!(help.contains(expected), "{expected} is not in:\n{help}");

@@ -149,7 +149,7 @@ pub const KEYS: &[Key] = &[
     plain("data_dir", PATH, ".decisiongraph", "the embedded Postgres and, by default, the admin socket"),
     POSTGRES_BIN_DIR,
     plain("migrate", Kind::Choice(&["apply", "check"]), "apply", "apply missing migrations at the start, or only check that none is missing"),
-    count("pool_size", (2, 500), ("16", "connections"), "the greatest number of database connections"),
+    count("pool_size", (4, 500), ("16", "connections"), "the greatest number of database connections"),
     count("storage_timeout_ms", (1, HOUR), ("30000", "ms"), "how long one call to the database may take"),
     SOCKET_PATH,
     plain("admin_uids", Kind::Uids, "", "users who may use the admin socket besides root and the daemon's own"),

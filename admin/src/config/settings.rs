@@ -60,7 +60,7 @@ pub struct Config {
     pub postgres_bin_dir: Option<PathBuf>,
     /// What to do about missing migrations.
     pub migrate: Migrate,
-    /// The greatest number of database connections, 2 to 500.
+    /// The greatest number of database connections, 4 to 500.
     pub pool_size: usize,
     /// How long one call to the database may take, 1 ms to 1 h.
     pub storage_timeout: Duration,

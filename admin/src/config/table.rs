@@ -31,7 +31,7 @@ mod tests {
         assert_eq!(table.lines().count(), KEYS.len() + 2);
         assert!(table.lines().all(|line| line.matches('|').count() == 5), "{table}");
         for row in [
-            "| `pool_size` | `16` | 2 to 500 connections | the greatest number of database connections |\n",
+            "| `pool_size` | `16` | 4 to 500 connections | the greatest number of database connections |\n",
             "| `socket_path` | `<data_dir>/decisiongraph.sock` | a path of 1 to 107 bytes | the admin socket |\n",
             "| `admin_uids` | none | ",
         ] {

@@ -13,14 +13,14 @@ fn every_problem_is_told_at_once_lowest_source_first() {
         .flag("pool_size", "501")
         .flag("metrics_listen", "9464");
     let expected = [
-        "pool_size (file:FILE, line 1, column 1): 1 is out of range; accepted: 2 to 500 connections",
+        "pool_size (file:FILE, line 1, column 1): 1 is out of range; accepted: 4 to 500 connections",
         "pool_sze (file:FILE, line 2, column 1): is not a configuration key; did you mean `pool_size`?; accepted: a key of `decisiongraph config`",
         "log_format (file:FILE, line 3, column 1): is of type boolean, a string is wanted; accepted: one of `auto`, `text`, `json`, `journald`",
         "admin_uids (file:FILE, line 4, column 1): is a string, a list of whole numbers is wanted; accepted: a list of user ids, each 0 to 4294967294",
         "poolsize (env:DECISIONGRAPH_POOLSIZE): is not a configuration key; did you mean `DECISIONGRAPH_POOL_SIZE`?; accepted: a key of `decisiongraph config`",
         "database_url (env:DATABASE_URL): does not parse: invalid value for option `port`; accepted: a URL `postgres://user:password@host:5432/database` or a string `host=... user=... dbname=...`",
         "projection_partitions (env:DECISIONGRAPH_PROJECTION_PARTITIONS): 65 is out of range; accepted: 1 to 64 workers",
-        "pool_size (flag:--pool-size): 501 is out of range; accepted: 2 to 500 connections",
+        "pool_size (flag:--pool-size): 501 is out of range; accepted: 4 to 500 connections",
         "metrics_listen (flag:--metrics-listen): \"9464\" is not an address with port; accepted: an address with port such as `127.0.0.1:9464`, or `off`",
     ];
     assert_eq!(setup.problems(), expected);
@@ -31,7 +31,7 @@ fn toml_has_types() {
     let table = [
         ("pool_size = '16'", r#"is the text "16", a whole number is wanted"#),
         ("pool_size = 1.5", "is of type float, a whole number is wanted"),
-        ("pool_size = [2]", "is a list, a whole number is wanted"),
+        ("pool_size = [4]", "is a list, a whole number is wanted"),
         ("pool_size = 99999999999999999999", "99999999999999999999 is out of range"),
         ("pool_size = -2", "-2 is out of range"),
         ("pool_size = 0x1F5", "501 is out of range"),
