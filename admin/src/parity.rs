@@ -13,7 +13,7 @@ use dg_projections::json::{self, Json, canonical};
 use dg_projections::model::Tables;
 use dg_projections::projection::Projection;
 use dg_projections::rows::Row;
-use dg_runtime::Runtime;
+use dg_runtime::{Runtime, Settings};
 use dg_store::{Store, StoredDigest, create_database, drop_database};
 use tokio::time::Instant;
 
@@ -181,7 +181,11 @@ impl Scratch {
     ) -> Result<(Store, Runtime), Failure> {
         let store = Store::new(database, &store_options(config))?;
         store.migrate(env!("CARGO_PKG_VERSION"), PATIENCE).await?;
-        let settings = settings(config, "parity".to_owned());
+        // Whatever the daemon keeps, a bundle tells of all three.
+        let settings = Settings {
+            projections: Projection::ALL.to_vec(),
+            ..settings(config, "parity".to_owned())
+        };
         let runtime = Runtime::start(store.clone(), settings).await;
         Ok((store, runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?))
     }
