@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_postgres
-echo "building ..."
+echo "building (the first time takes some minutes) ..."
 cargo build --release --locked --quiet -p dg-admin
 exec target/release/decisiongraph demo --log-level warn "$@"

@@ -11,6 +11,8 @@ use crate::embedded::EmbeddedError;
 pub mod exit {
     /// Something failed.
     pub const FAILED: u8 = 1;
+    /// The command line does not say what is wanted.
+    pub const USAGE: u8 = 2;
     /// A proof failed.
     pub const PROOF: u8 = 7;
     /// The configuration is bad.

@@ -84,6 +84,18 @@ fn the_first_start_makes_the_cluster_and_the_second_uses_it() {
 }
 
 #[test]
+fn a_proof_is_of_the_daemon_whose_socket_is_named_or_of_none() {
+    let daemon = Daemon::start(Where::Embedded, &[]);
+    daemon.cli_with(&["append", "-"], joined(&whole_trace("a")).as_bytes()).ok();
+    daemon.until_current("default");
+    daemon.cli(&["verify"]).ok();
+    let elsewhere = daemon.directory().path().join("elsewhere").join("decisiongraph.sock");
+    let answer = run(&["verify", "--socket", elsewhere.to_str().unwrap()], b"");
+    assert_eq!((answer.code, &*answer.stdout), (2, ""), "{answer:?}");
+    assert!(answer.stderr.contains("--data-dir"), "{answer:?}");
+}
+
+#[test]
 fn a_second_daemon_on_the_same_directory_is_refused_with_the_pid_of_the_first() {
     let daemon = Daemon::start(Where::Embedded, &[]);
     let answer = Owned::serve(&daemon.data_dir(), &[]).ended();

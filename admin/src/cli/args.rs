@@ -182,7 +182,7 @@ fn operate_commands() -> Vec<Command> {
     vec![
         Command::new("status")
             .about("the daemon at a glance")
-            .arg(switch("tree", "the supervision tree, live")),
+            .arg(switch("tree", "the supervision tree as it stands")),
         Command::new("health").about("how far each projection is").args([
             switch("all-tenants", "of every tenant"),
             switch("digests", "refresh the digests first"),

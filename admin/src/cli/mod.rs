@@ -72,6 +72,11 @@ impl Session {
         self.args.get_one::<String>(name).cloned()
     }
 
+    /// Whether the command line has a value for it.
+    pub(crate) fn has_flag(&self, name: &str) -> bool {
+        flags_from(&self.args).contains_key(name)
+    }
+
     /// An argument that the command line demands.
     pub(crate) fn required(&self, name: &str) -> Result<String, Failure> {
         self.text(name)

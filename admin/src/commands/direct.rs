@@ -1,5 +1,7 @@
 //! Commands that go to the database themselves, so that a proof does not trust the daemon.
 
+use std::path::Path;
+
 use dg_projections::Code;
 use dg_store::Store;
 
@@ -8,18 +10,37 @@ use crate::daemon::{parse_url, store_options};
 use crate::embedded;
 use crate::failure::{Failure, exit};
 
-/// The database of the configuration: the one it names, or the embedded cluster of its data
-/// directory.
+/// The database that the command line names; else the embedded cluster beside `--socket`; else the
+/// database of the configuration.
 pub(crate) fn database(session: &Session) -> Result<tokio_postgres::Config, Failure> {
     let config = session.config()?;
+    let names_database = session.has_flag("database_url") || session.has_flag("data_dir");
+    if let Some(socket) = session.text("socket").filter(|_| !names_database) {
+        return beside(&socket);
+    }
     if let Some(url) = &config.database_url {
         return parse_url(url.expose());
     }
     embedded::config_of(&config.data_dir).ok_or_else(|| {
-        let message = format!("there is no database: no database_url, and no cluster under {}", config.data_dir.display());
-        Failure::new(Code::Storage, message)
-            .exit(exit::UNAVAILABLE)
-            .help("give --database-url or the --data-dir of a daemon, or start one with `decisiongraph serve`")
+        let message = format!(
+            "there is no database: no database_url, and no cluster under {}",
+            config.data_dir.display()
+        );
+        Failure::new(Code::Storage, message).exit(exit::UNAVAILABLE).help(
+            "give --database-url or the --data-dir of a daemon, or start one with `decisiongraph serve`",
+        )
+    })
+}
+
+/// The cluster of the daemon that listens there: never another one's, which would prove nothing.
+fn beside(socket: &str) -> Result<tokio_postgres::Config, Failure> {
+    let data_dir = Path::new(socket).parent().unwrap_or(Path::new(""));
+    embedded::config_of(data_dir).ok_or_else(|| {
+        let message =
+            format!("this command asks the database itself, and there is none beside {socket}");
+        Failure::new(Code::InvalidArgument, message)
+            .exit(exit::USAGE)
+            .help("give --database-url or --data-dir of the daemon that is meant")
     })
 }
 

@@ -99,7 +99,7 @@ fn progress_bar(bytes: Option<u64>) -> ProgressBar {
     let (bar, template) = match bytes {
         Some(bytes) => (
             ProgressBar::new(bytes),
-            "{elapsed_precise} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
+            "{elapsed_precise} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} eta {eta}",
         ),
         None => (ProgressBar::new_spinner(), "{elapsed_precise} {spinner} {bytes} {bytes_per_sec}"),
     };
@@ -188,7 +188,8 @@ pub(crate) async fn trace(session: &Session) -> Result<u8, Failure> {
     let trace = session.required("trace")?;
     let since = session.args.get_one::<u64>("since-trace-seq").map(u64::to_string);
     let path = format!("/v1/traces/{}", crate::server::encode(&trace));
-    let data = session.client()?.get(&path, &[("since_trace_seq", since)]).await?;
+    let asked = session.client()?.get(&path, &[("since_trace_seq", since)]).await;
+    let data = asked.map_err(which_tenant)?;
     session.output.one(&data, |data| {
         let events = data.get("events").and_then(Json::as_array).unwrap_or_default();
         let row = |event: &Json| {

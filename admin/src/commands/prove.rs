@@ -58,7 +58,7 @@ pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
             session.output.one(&shown, |_| format!("different: {difference}"))?;
             if session.output.format == crate::output::Format::Table {
                 note(
-                    "help: a projection is mended by a rebuild; a damaged log by restoring it from a backup",
+                    "help: put back what was changed, or restore from a backup; an export imported with --keep-log-seq into an empty tenant projects it anew",
                 );
             }
             Ok(exit::PROOF)
@@ -71,7 +71,7 @@ fn events_bar() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(
-        "{elapsed_precise} [{bar:40}] {human_pos}/{human_len} events {per_sec} eta {eta}",
+        "{elapsed_precise} [{wide_bar}] {human_pos}/{human_len} events {per_sec} eta {eta}",
     );
     let bar = ProgressBar::new(0);
     match style {

@@ -8,7 +8,8 @@ use crate::output::{field, printable};
 
 pub(crate) async fn summary(session: &Session) -> Result<u8, Failure> {
     let trace = crate::server::encode(&session.required("trace")?);
-    let data = session.client()?.get(&format!("/v1/traces/{trace}/summary"), &[]).await?;
+    let asked = session.client()?.get(&format!("/v1/traces/{trace}/summary"), &[]).await;
+    let data = asked.map_err(super::which_tenant)?;
     session.output.one(&data, summary_card)?;
     Ok(0)
 }

@@ -125,23 +125,15 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
 
 /// Becomes psql.
 pub(crate) fn psql(session: &Session) -> Result<u8, Failure> {
-    let config = session.config()?;
     let mut command = std::process::Command::new("psql");
-    match &config.database_url {
-        // In the environment, since arguments are for everybody to see.
-        Some(url) => {
-            let database = direct::database(session)?;
-            pass_connection(&mut command, &database);
-            tracing::debug!(url = %url.masked(), "psql");
-        }
-        None => pass_connection(&mut command, &direct::database(session)?),
-    }
+    pass_connection(&mut command, &direct::database(session)?);
     let given = session.args.get_many::<String>("args").into_iter().flatten();
     let error = command.args(given).exec();
     Err(Failure::new(Code::NotFound, format!("cannot run psql: {error}"))
         .help("install it: apt-get install postgresql-client"))
 }
 
+/// In the environment, since arguments are for everybody to see.
 fn pass_connection(command: &mut std::process::Command, database: &tokio_postgres::Config) {
     use tokio_postgres::config::Host;
     let hosts: Vec<String> = database
