@@ -108,6 +108,11 @@ impl Lanes {
         Init { observer: Some(observer), ..Init::dynamic("lanes", Flags::default(), template) }
     }
 
+    /// The lanes' supervisor; none while it is starting.
+    pub(crate) fn supervisor(&self) -> Option<SupervisorRef<String>> {
+        self.supervisor.get().map(SupervisorRef::of)
+    }
+
     /// Appends events of one tenant; see [`crate::Runtime::append`].
     pub(crate) async fn append(
         &self,
@@ -144,7 +149,7 @@ impl Lanes {
         }
         let starting_again =
             || StoreError::new(Code::Storage, "the append lanes are starting again; send again");
-        let supervisor = SupervisorRef::of(self.supervisor.get().ok_or_else(starting_again)?);
+        let supervisor = self.supervisor().ok_or_else(starting_again)?;
         match supervisor.start_dynamic(tenant.to_owned()).await {
             Ok(Ok(_) | Err(Refused::AlreadyStarted(_))) => {}
             Ok(Err(refusal)) => {

@@ -137,6 +137,9 @@ pub(crate) fn publish_store(database: &DatabaseState, (open, idle, most): (usize
 /// Sets the gauges from a fresh picture.
 pub(crate) fn publish(snapshot: &Snapshot, projections: &[&'static str]) {
     gauge!(PARKED).set(snapshot.parked.len() as f64);
+    // The registry knows those that run; what restarts is in no table for so short a time.
+    gauge!(CHILDREN, "supervisor" => Label::Tenant.as_str(), "state" => "running")
+        .set(snapshot.workers.len() as f64);
     let mut workers: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
     for projection in projections {
         for status in crate::worker::State::STATUSES {

@@ -84,7 +84,7 @@ impl Runtime {
     /// `storage` when a supervisor does not answer.
     pub async fn tree(&self) -> Result<Tree, StoreError> {
         let snapshot = self.snapshot().await?;
-        let look = Tree::of(&self.root, &self.tenants, &snapshot);
+        let look = Tree::of(&self.root, &self.lanes, &self.tenants, &snapshot);
         tokio::time::timeout(ASK, look).await.ok().flatten().ok_or_else(no_answer)
     }
 
@@ -100,6 +100,11 @@ impl Runtime {
         metrics::publish(&snapshot, &names);
         if let Ok(children) = self.root.which_children().await {
             metrics::publish_children(Label::Root, &children);
+        }
+        if let Some(supervisor) = self.lanes.supervisor()
+            && let Ok(children) = supervisor.which_children().await
+        {
+            metrics::publish_children(Label::Lanes, &children);
         }
         if let Some(supervisor) = self.tenants.supervisor.get()
             && let Ok(children) = SupervisorRef::of(supervisor).which_children().await

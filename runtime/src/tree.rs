@@ -10,6 +10,7 @@
 //! ```
 //! Who owns what is told by the registry, which is a table and outlives every actor.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -97,18 +98,21 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Asks the root and the tenants' supervisor; workers are found in the registry.
+    /// Asks the root and the dynamic supervisors; workers are found in the registry.
     pub(crate) async fn of(
         root: &SupervisorRef<Part>,
+        lanes: &Lanes,
         tenants: &Tenants,
         snapshot: &Snapshot,
     ) -> Option<Tree> {
         let mut children = Vec::new();
         for part in root.which_children().await.ok()? {
             let mut node = Tree::node(&part);
-            if part.id == Part::Tenants {
-                node.children = Tree::tenants(tenants, snapshot).await?;
-            }
+            node.children = match part.id {
+                Part::Lanes => Tree::lanes(lanes).await?,
+                Part::Tenants => Tree::tenants(tenants, snapshot).await?,
+                Part::Store | Part::Keeper | Part::Directory => Vec::new(),
+            };
             children.push(node);
         }
         let age = (OffsetDateTime::now_utc() - snapshot.started_at).try_into().ok();
@@ -120,6 +124,13 @@ impl Tree {
             age,
             children,
         })
+    }
+
+    async fn lanes(lanes: &Lanes) -> Option<Vec<Tree>> {
+        let children = lanes.supervisor()?.which_children().await.ok()?;
+        let mut nodes: Vec<Tree> = children.iter().map(Tree::node).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(nodes)
     }
 
     async fn tenants(tenants: &Tenants, snapshot: &Snapshot) -> Option<Vec<Tree>> {
@@ -135,10 +146,13 @@ impl Tree {
             children: Vec::new(),
         };
         nodes.extend(snapshot.parked.keys().map(parked));
+        let mut workers: HashMap<&str, Vec<Tree>> = HashMap::new();
+        for (worker, restarts) in &snapshot.workers {
+            let own = workers.entry(&worker.key.tenant_id).or_default();
+            own.push(Tree::worker(worker, *restarts));
+        }
         for node in &mut nodes {
-            let own =
-                snapshot.workers.iter().filter(|(worker, _)| worker.key.tenant_id == node.name);
-            node.children = own.map(|(worker, restarts)| Tree::worker(worker, *restarts)).collect();
+            node.children = workers.remove(&*node.name).unwrap_or_default();
         }
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Some(nodes)

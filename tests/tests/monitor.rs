@@ -63,6 +63,8 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
         "decisiongraph_store_pool_connections{state=\"max\"} 16",
         "decisiongraph_projection_workers{projection=\"context_graph\",status=\"idle\"} 1",
         "decisiongraph_supervisor_children{supervisor=\"root\",state=\"running\"} 5",
+        "decisiongraph_supervisor_children{supervisor=\"lanes\",state=\"running\"} 1",
+        "decisiongraph_supervisor_children{supervisor=\"tenant\",state=\"running\"} 3",
         "decisiongraph_supervisor_restarts_total{supervisor=\"tenant\"} 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
@@ -118,6 +120,8 @@ fn the_tree_shows_states_restarts_and_ages() {
             .find(|child| child.get("name").and_then(Json::as_str) == Some(name))
             .unwrap()
     };
+    let lane = find(&find(&tree, "lanes"), "acme");
+    assert_eq!(lane.get("state").and_then(Json::as_str), Some("running"), "{lane:?}");
     let worker = find(&find(&find(&tree, "tenants"), "acme"), "context_graph/0");
     assert_eq!(worker.get("restarts").and_then(Json::as_i64), Some(1), "{worker:?}");
     assert_eq!(worker.get("state").and_then(Json::as_str), Some("idle"));
