@@ -49,18 +49,6 @@ impl Store {
         rows.iter().map(behind).collect()
     }
 
-    /// The end of one tenant's log; none for a tenant without one.
-    ///
-    /// # Errors
-    /// When the database cannot be asked.
-    pub async fn tenant_head(&self, tenant: &str) -> Result<Option<TenantHead>, StoreError> {
-        let client = self.client().await?;
-        let sql =
-            "SELECT tenant_id, last_log_seq, event_count FROM dg_tenant_heads WHERE tenant_id = $1";
-        let statement = client.prepare_cached(sql).await?;
-        client.query_opt(&statement, &[&tenant]).await?.as_ref().map(head_from).transpose()
-    }
-
     /// The heads of all tenants that have events, by name.
     ///
     /// # Errors
@@ -74,7 +62,7 @@ impl Store {
     }
 }
 
-fn head_from(row: &tokio_postgres::Row) -> Result<TenantHead, StoreError> {
+pub(crate) fn head_from(row: &tokio_postgres::Row) -> Result<TenantHead, StoreError> {
     Ok(TenantHead {
         tenant_id: row.try_get(0)?,
         last_log_seq: row.try_get(1)?,

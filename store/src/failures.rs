@@ -4,6 +4,7 @@ use dg_projections::Code;
 use dg_projections::projection::Projection;
 use time::OffsetDateTime;
 
+use crate::directory::{TenantHead, head_from};
 use crate::{Store, StoreError};
 
 /// A failure to record: one open failure a worker; the same one again counts as a retry.
@@ -94,22 +95,33 @@ impl Store {
         Ok(())
     }
 
-    /// Resolves what the cursor of a partition has passed, for one that has nothing to commit: a
-    /// commit resolves by itself. How many there were.
+    /// What a partition does at the end of what it was given, in one round trip: resolves the
+    /// failures that its cursor has passed (a commit does so by itself, but there may be nothing to
+    /// commit), and reads the end of the log. How many there were, and the end.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn resolve_failures(
+    pub async fn reach_tail(
         &self,
         tenant: &str,
         projection: Projection,
         partition: i32,
         last_log_seq: i64,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(u64, Option<TenantHead>), StoreError> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(RESOLVE_FAILURES).await?;
+        let sql = format!(
+            "WITH resolved AS ({RESOLVE_FAILURES} RETURNING 1)
+             SELECT tenant_id, last_log_seq, event_count, (SELECT count(*) FROM resolved)
+             FROM dg_tenant_heads WHERE tenant_id = $1"
+        );
+        let statement = client.prepare_cached(&sql).await?;
         let name = projection.as_str();
-        Ok(client.execute(&statement, &[&tenant, &name, &partition, &last_log_seq]).await?)
+        let row =
+            client.query_opt(&statement, &[&tenant, &name, &partition, &last_log_seq]).await?;
+        Ok(match row {
+            Some(row) => (row.try_get::<_, i64>(3)?.unsigned_abs(), Some(head_from(&row)?)),
+            None => (0, None),
+        })
     }
 
     /// The failures of a tenant, newest first: the open ones, or all.

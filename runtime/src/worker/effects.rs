@@ -54,9 +54,7 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
 async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
     let (tenant, projection, partition) = (&*key.tenant_id, key.projection, key.partition);
     let looked = gate.work(|store| async move {
-        let resolved =
-            store.resolve_failures(tenant, projection, partition, at.last_log_seq).await?;
-        Ok((resolved, store.tenant_head(tenant).await?))
+        store.reach_tail(tenant, projection, partition, at.last_log_seq).await
     });
     match looked.await {
         Ok((resolved, head)) => {
