@@ -58,14 +58,13 @@ impl Store {
         let sql = "SELECT tenant_id, last_log_seq, event_count FROM dg_tenant_heads
                    WHERE event_count > 0 ORDER BY tenant_id";
         let rows = client.query(sql, &[]).await?;
-        rows.iter().map(head_from).collect()
+        let head = |row: &tokio_postgres::Row| {
+            Ok(TenantHead {
+                tenant_id: row.try_get(0)?,
+                last_log_seq: row.try_get(1)?,
+                event_count: row.try_get(2)?,
+            })
+        };
+        rows.iter().map(head).collect()
     }
-}
-
-pub(crate) fn head_from(row: &tokio_postgres::Row) -> Result<TenantHead, StoreError> {
-    Ok(TenantHead {
-        tenant_id: row.try_get(0)?,
-        last_log_seq: row.try_get(1)?,
-        event_count: row.try_get(2)?,
-    })
 }

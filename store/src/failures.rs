@@ -1,11 +1,12 @@
 //! Dead letters: what a projection could not apply, as rows.
 
+use std::sync::LazyLock;
+
 use dg_projections::Code;
 use dg_projections::projection::Projection;
 use time::OffsetDateTime;
 
-use crate::directory::{TenantHead, head_from};
-use crate::{Store, StoreError};
+use crate::{Cursor, Store, StoreError};
 
 /// A failure to record: one open failure a worker; the same one again counts as a retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,32 @@ pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
     WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
         AND (log_seq IS NULL OR log_seq <= $4)";
 
+/// The log may have grown since the cursor's page was read: then there is nothing to compare yet.
+static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "WITH miscounted AS (
+            SELECT event_count FROM dg_tenant_heads
+            WHERE tenant_id = $1 AND last_log_seq = $4 AND event_count <> $5),
+         resolved AS ({RESOLVE_FAILURES} AND NOT EXISTS (SELECT FROM miscounted) RETURNING 1)
+         SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted)"
+    )
+});
+
+/// How a partition's count compares with the log's at the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing was skipped.
+    Sound {
+        /// Failures that the cursor has passed, now resolved.
+        resolved: u64,
+    },
+    /// Events were skipped, removed or added behind the log's back.
+    Miscounted {
+        /// How many events the log says it has.
+        event_count: i64,
+    },
+}
+
 impl Store {
     /// Records the open failure of a worker.
     ///
@@ -95,9 +122,9 @@ impl Store {
         Ok(())
     }
 
-    /// What a partition does at the end of what it was given, in one round trip: resolves the
-    /// failures that its cursor has passed (a commit does so by itself, but there may be nothing to
-    /// commit), and reads the end of the log. How many there were, and the end.
+    /// What a partition does at the end of what it was given, in one round trip: holds its count
+    /// against that of the log, and resolves the failures that its cursor has passed (a commit does
+    /// so by itself, but there may be nothing to commit).
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -106,21 +133,18 @@ impl Store {
         tenant: &str,
         projection: Projection,
         partition: i32,
-        last_log_seq: i64,
-    ) -> Result<(u64, Option<TenantHead>), StoreError> {
+        at: Cursor,
+    ) -> Result<Tail, StoreError> {
         let client = self.client().await?;
-        let sql = format!(
-            "WITH resolved AS ({RESOLVE_FAILURES} RETURNING 1)
-             SELECT tenant_id, last_log_seq, event_count, (SELECT count(*) FROM resolved)
-             FROM dg_tenant_heads WHERE tenant_id = $1"
-        );
-        let statement = client.prepare_cached(&sql).await?;
+        let statement = client.prepare_cached(&REACH_TAIL).await?;
         let name = projection.as_str();
+        let (last, applied) = (at.last_log_seq, at.applied_events);
         let row =
-            client.query_opt(&statement, &[&tenant, &name, &partition, &last_log_seq]).await?;
-        Ok(match row {
-            Some(row) => (row.try_get::<_, i64>(3)?.unsigned_abs(), Some(head_from(&row)?)),
-            None => (0, None),
+            client.query_one(&statement, &[&tenant, &name, &partition, &last, &applied]).await?;
+        let (resolved, event_count): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(match event_count {
+            Some(event_count) => Tail::Miscounted { event_count },
+            None => Tail::Sound { resolved: resolved.unsigned_abs() },
         })
     }
 

@@ -34,7 +34,7 @@ pub use databases::{Reached, create_database, drop_database, ensure_database};
 pub use digests::{DigestName, StoredDigest};
 pub use directory::{Behind, TenantHead};
 pub use error::StoreError;
-pub use failures::{Failure, NewFailure};
+pub use failures::{Failure, NewFailure, Tail};
 pub use health::{Health, PartitionHealth, ProjectionHealth};
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
 pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};

@@ -255,6 +255,16 @@ async fn an_event_deleted_from_the_log_fails_the_workers_at_the_tail() {
         let error = worker.last_error.unwrap();
         assert_eq!(error.code, Code::Internal, "{error:?}");
     }
+    // Asked again, it finds the same: the failure stays one, and open.
+    retry(&runtime).await;
+    until_status(&runtime, "a", Projection::PrecedentIndex, "failed").await;
+    eventually("the second look is written down", || async {
+        let failures = store.failures("a", true).await.unwrap();
+        let own = failures.iter().filter(|one| one.projection_name == "precedent_index");
+        let own: Vec<_> = own.map(|one| (one.retry_count, &*one.status)).collect();
+        matches!(own.as_slice(), [(1.., "open")]).then_some(())
+    })
+    .await;
     // No worker claims a log that it has not seen as a whole.
     assert!(store.health(Some("a"), &ALL).await.unwrap()[0].is_stale());
     runtime.stop(STOP).await;

@@ -3,7 +3,7 @@
 use dg_projections::Code;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
-use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError, TenantHead};
+use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError, Tail};
 
 use super::policy::{Failure, FailureClass};
 use super::snapshot::WorkerKey;
@@ -53,34 +53,28 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
 /// while this one was about to write it down), and the proof is made that nothing was skipped.
 async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
     let (tenant, projection, partition) = (&*key.tenant_id, key.projection, key.partition);
-    let looked = gate.work(|store| async move {
-        store.reach_tail(tenant, projection, partition, at.last_log_seq).await
-    });
+    let looked =
+        gate.work(|store| async move { store.reach_tail(tenant, projection, partition, at).await });
     match looked.await {
-        Ok((resolved, head)) => {
+        Ok(Tail::Sound { resolved }) => {
             log_resolved(key, resolved);
-            match skipped(head.as_ref(), at) {
-                Some(failure) => Input::Failed(failure),
-                None => Input::Applied { to: at, at_tail: true },
-            }
+            Input::Applied { to: at, at_tail: true }
         }
+        Ok(Tail::Miscounted { event_count }) => Input::Failed(miscounted(event_count, at)),
         Err(error) => Input::Failed(Failure::from(&error)),
     }
 }
 
-/// At the end of the log as many events are applied as it has, or something was skipped, removed or
-/// added behind our back.
-fn skipped(head: Option<&TenantHead>, at: Cursor) -> Option<Failure> {
-    let head = head.filter(|head| head.last_log_seq == at.last_log_seq)?;
-    (head.event_count != at.applied_events).then(|| Failure {
+fn miscounted(event_count: i64, at: Cursor) -> Failure {
+    Failure {
         class: FailureClass::Defect,
         code: Code::Internal,
         message: format!(
-            "the log has {} events up to log_seq {}, but {} were applied: `verify` names the event",
-            head.event_count, head.last_log_seq, at.applied_events
+            "the log has {event_count} events up to log_seq {}, but {} were applied: `verify` names the event",
+            at.last_log_seq, at.applied_events
         ),
         event: None,
-    })
+    }
 }
 
 /// The changes of a page and the cursor after those that could be applied.
