@@ -8,6 +8,7 @@ use dg_projections::event::{Keeping, Line, parse_line};
 use dg_runtime::Runtime;
 use dg_tests::Database;
 use dg_tests::log::settings;
+use tokio_postgres::{Client, Transaction};
 
 /// The start of a trace of its own.
 fn start(trace: usize) -> Line {
@@ -15,6 +16,14 @@ fn start(trace: usize) -> Line {
         r#"{{"event_id":"e{trace}","trace_id":"t{trace}","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-01-01T00:00:00Z","source":{{"producer_id":"p","system":"s"}},"actor":{{"actor_type":"agent","actor_id":"a"}},"idempotency_key":"k{trace}","payload":{{"workflow":"w","title":"x","primary_entity":{{"entity_type":"y","entity_id":"z"}}}}}}"#
     );
     parse_line(&text, "acme", Keeping::NewNumbers).unwrap()
+}
+
+/// Nothing of the tenant is committed while this transaction lasts.
+async fn hold_head(client: &mut Client) -> Transaction<'_> {
+    let holding = client.transaction().await.unwrap();
+    let sql = "SELECT 1 FROM dg_tenant_heads WHERE tenant_id = 'acme' FOR UPDATE";
+    holding.execute(sql, &[]).await.unwrap();
+    holding
 }
 
 async fn commits(database: &Database) -> i64 {
@@ -86,13 +95,8 @@ async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
     let (database, store) = Database::with_schema().await;
     let runtime = Runtime::start(store, settings()).await.unwrap();
     runtime.append("acme", &[start(0)]).await.unwrap();
-    // Somebody holds the tenant's head: nothing is committed meanwhile.
     let mut client = database.connect().await;
-    let holding = client.transaction().await.unwrap();
-    holding
-        .execute("SELECT 1 FROM dg_tenant_heads WHERE tenant_id = 'acme' FOR UPDATE", &[])
-        .await
-        .unwrap();
+    let holding = hold_head(&mut client).await;
     let batch = |number: usize| {
         (1..=1000).map(move |trace| start(number * 1000 + trace)).collect::<Vec<_>>()
     };
@@ -131,11 +135,7 @@ async fn appends_that_were_given_up_leave_no_place_taken() {
     let runtime = Runtime::start(store, settings()).await.unwrap();
     runtime.append("acme", &[start(0)]).await.unwrap();
     let mut client = database.connect().await;
-    let holding = client.transaction().await.unwrap();
-    holding
-        .execute("SELECT 1 FROM dg_tenant_heads WHERE tenant_id = 'acme' FOR UPDATE", &[])
-        .await
-        .unwrap();
+    let holding = hold_head(&mut client).await;
     // As many as the lane takes, each from a client that goes away.
     for number in 0..20 {
         let batch: Vec<_> = (1..=1000).map(|trace| start(number * 1000 + trace)).collect();
