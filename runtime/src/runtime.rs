@@ -184,7 +184,8 @@ impl Runtime {
     }
 
     /// Stops in order: 1 the directory, 2 the keeper, 3 the tenants, each worker after the batch it
-    /// has in flight, 4 the gate and its connections. What is not done by `deadline` is rolled back.
+    /// has in flight, 4 the lanes, likewise, 5 the gate and its connections. What is not done by
+    /// `deadline` is rolled back.
     pub async fn stop(&self, deadline: Duration) {
         self.stop.send_replace(Some(deadline));
         self.ended().await;

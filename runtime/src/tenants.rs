@@ -155,7 +155,7 @@ struct Keeper;
 struct KeeperState {
     tenants: Tenants,
     parked: BTreeMap<String, Parked>,
-    /// How often in a row each tenant was parked.
+    /// How often in a row each tenant was parked, and when last.
     attempts: BTreeMap<String, (u32, OffsetDateTime)>,
     crashes: BTreeMap<String, (WorkerKey, String)>,
     restarts: BTreeMap<WorkerKey, u64>,

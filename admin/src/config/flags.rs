@@ -33,7 +33,8 @@ fn flag(key: &'static Key, long: &'static str) -> Arg {
 fn help(key: &Key) -> String {
     let default = key.default_text().map(|text| format!(" [default: {text}]"));
     let default = default.unwrap_or_default();
-    format!("{}{default} [accepted: {}] [env: {}]", key.meaning, key.accepted(), key.env_name())
+    let (meaning, accepted) = (key.meaning_text(), key.accepted());
+    format!("{meaning}{default} [accepted: {accepted}] [env: {}]", key.env_name())
 }
 
 /// The flags that were given, by key, for [`Inputs`](super::Inputs). Another flag for the same key
@@ -94,6 +95,7 @@ mod tests {
             "--pool-size <N>",
             "the greatest number of database connections [default: 16] [accepted: 4 to 500 connections] [env: DECISIONGRAPH_POOL_SIZE]",
             "[default: <data_dir>/decisiongraph.sock]",
+            "workers a tenant's projection is spread over (without effect in this release) [default: 1]",
         ] {
             assert!(help.contains(expected), "{expected} is not in:\n{help}");
         }

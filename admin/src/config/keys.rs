@@ -38,6 +38,16 @@ pub enum Fallback {
     InDataDir(&'static str),
 }
 
+/// Keys of the contract whose feature is not in this release: checked and shown like the others, and
+/// told of by help and at the start.
+const WITHOUT_EFFECT: &[&str] = &[
+    "metrics_max_tenants",
+    "projection_partitions",
+    "projection_job_batch_size",
+    "digest_idle_ms",
+    "tenant_idle_stop_ms",
+];
+
 /// What every environment variable of this program starts with.
 pub(super) const ENV_PREFIX: &str = "DECISIONGRAPH_";
 
@@ -52,6 +62,19 @@ impl Key {
     #[must_use]
     pub fn flag_name(&self) -> String {
         format!("--{}", self.name.replace('_', "-"))
+    }
+
+    /// Whether this release does anything with it.
+    #[must_use]
+    pub fn has_effect(&self) -> bool {
+        !WITHOUT_EFFECT.contains(&self.name)
+    }
+
+    /// Its meaning as people read it.
+    #[must_use]
+    pub fn meaning_text(&self) -> String {
+        let note = if self.has_effect() { "" } else { " (without effect in this release)" };
+        format!("{}{note}", self.meaning)
     }
 
     /// The accepted range as people read it.

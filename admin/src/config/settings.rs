@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::env::Inputs;
+use super::keys::key;
 use super::merge::{Merged, merge};
 use super::problem::{ConfigError, Source};
 use super::secret::Secret;
@@ -125,6 +126,13 @@ impl Config {
     /// Every key with its value and where it came from, sorted by key, secrets masked.
     pub fn effective(&self) -> impl Iterator<Item = &EffectiveValue> {
         self.effective.iter()
+    }
+
+    /// What somebody has set although this release does nothing with it.
+    pub fn without_effect(&self) -> impl Iterator<Item = &EffectiveValue> {
+        self.effective().filter(|one| {
+            one.source != Source::Default && key(one.key).is_some_and(|known| !known.has_effect())
+        })
     }
 
     /// The object `decisiongraph config` prints: key to `{value, source}`.
