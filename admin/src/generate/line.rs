@@ -3,11 +3,12 @@
 
 use std::fmt::Write as _;
 
+use dg_projections::event::EventType;
 use time::UtcDateTime;
 
 use super::Plan;
 use super::ids::{Purpose, uuid};
-use super::kind::{Kind, kind_at};
+use super::pattern::kind_at;
 use super::payload;
 use super::rng::{Rng, key};
 use super::schedule::Place;
@@ -50,7 +51,7 @@ pub(super) fn write(plan: &Plan, place: &Place, millis: i64) -> String {
         put(&mut line, format_args!(r#""tenant_id":"tenant-{:04}","#, place.tenant + 1));
     }
     put_identity(&mut line, plan, place);
-    put(&mut line, format_args!(r#""event_type":"{}","occurred_at":""#, kind.name()));
+    put(&mut line, format_args!(r#""event_type":"{kind}","occurred_at":""#));
     put_time(&mut line, millis);
     line.push_str(r#"","source":{"producer_id":"generate","system":"workload"},"#);
     let agent = 1 + Rng::new(key(plan.seed, ACTOR_PURPOSE) ^ place.trace).below(AGENTS);
@@ -73,9 +74,9 @@ fn put_identity(line: &mut String, plan: &Plan, place: &Place) {
 }
 
 /// A tenant's first trace has nothing to cite and observes one input more instead.
-fn kind_of(plan: &Plan, place: &Place) -> Kind {
+fn kind_of(plan: &Plan, place: &Place) -> EventType {
     match kind_at(place.seq, plan.events_per_trace) {
-        Kind::PrecedentCited if place.trace == place.first_trace => Kind::InputObserved,
+        EventType::PrecedentCited if place.trace == place.first_trace => EventType::InputObserved,
         kind => kind,
     }
 }

@@ -15,8 +15,8 @@
 //! Deliberately absent: reading the clock, writing files, and faults (trials inject those).
 
 mod ids;
-mod kind;
 mod line;
+mod pattern;
 mod payload;
 mod rng;
 mod schedule;

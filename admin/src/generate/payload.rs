@@ -5,10 +5,12 @@
 //! In the standard workload each event makes one new node and one edge on average: things are new
 //! with every event, while policies and agents are few and shared.
 
+use dg_projections::event::EventType;
+
 use super::Plan;
 use super::ids::{Purpose, hex};
-use super::kind::{ACTION_SEQ, EXCEPTION_SEQ, INPUT_SEQ, Kind};
 use super::line::{put, trace_id};
+use super::pattern::{ACTION_SEQ, EXCEPTION_SEQ, INPUT_SEQ};
 use super::rng::{Rng, key};
 use super::schedule::Place;
 
@@ -56,7 +58,7 @@ const WORDS: [&str; 32] = [
 ];
 
 /// Appends the payload of the event at `place`.
-pub(super) fn write(out: &mut String, plan: &Plan, place: &Place, kind: Kind) {
+pub(super) fn write(out: &mut String, plan: &Plan, place: &Place, kind: EventType) {
     let start = out.len();
     let mut event = Event::new(plan, place);
     out.push('{');
@@ -120,18 +122,18 @@ impl<'a> Event<'a> {
     }
 
     /// Appends the payload's keys and values, without the braces and the padding.
-    fn put_body(&mut self, out: &mut String, kind: Kind) {
+    fn put_body(&mut self, out: &mut String, kind: EventType) {
         match kind {
-            Kind::TraceStarted => self.started(out),
-            Kind::InputObserved => self.input(out),
-            Kind::EntityObserved => self.entity(out),
-            Kind::PolicyEvaluated => self.policy(out),
-            Kind::ExceptionRequested => self.exception(out),
-            Kind::ApprovalRecorded => self.approval(out),
-            Kind::PrecedentCited => self.precedent(out),
-            Kind::ActionProposed => self.proposal(out),
-            Kind::ActionCommitted => self.commit(out),
-            Kind::TraceFinished => self.finished(out),
+            EventType::TraceStarted => self.started(out),
+            EventType::InputObserved => self.input(out),
+            EventType::EntityObserved => self.entity(out),
+            EventType::PolicyEvaluated => self.policy(out),
+            EventType::ExceptionRequested => self.exception(out),
+            EventType::ApprovalRecorded => self.approval(out),
+            EventType::PrecedentCited => self.precedent(out),
+            EventType::ActionProposed => self.proposal(out),
+            EventType::ActionCommitted => self.commit(out),
+            EventType::TraceFinished => self.finished(out),
         }
     }
 

@@ -3,34 +3,9 @@
 //! The standard workload is K = 8. A shorter trace leaves out the end of the middle, so what remains
 //! never refers to what is missing; a longer one repeats a cycle before its end.
 
-/// The ten event types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `TraceStarted`
-    TraceStarted,
-    /// `InputObserved`
-    InputObserved,
-    /// `EntityObserved`
-    EntityObserved,
-    /// `PolicyEvaluated`
-    PolicyEvaluated,
-    /// `ExceptionRequested`
-    ExceptionRequested,
-    /// `ApprovalRecorded`
-    ApprovalRecorded,
-    /// `PrecedentCited`
-    PrecedentCited,
-    /// `ActionProposed`
-    ActionProposed,
-    /// `ActionCommitted`
-    ActionCommitted,
-    /// `TraceFinished`
-    TraceFinished,
-}
+use dg_projections::event::EventType::{self, *};
 
-use Kind::*;
-
-const START: [Kind; 7] = [
+const START: [EventType; 7] = [
     TraceStarted,
     EntityObserved,
     InputObserved,
@@ -39,7 +14,7 @@ const START: [Kind; 7] = [
     ApprovalRecorded,
     ActionProposed,
 ];
-const CYCLE: [Kind; 5] =
+const CYCLE: [EventType; 5] =
     [InputObserved, PolicyEvaluated, EntityObserved, PrecedentCited, ActionCommitted];
 
 /// Where in a trace the input stands that policies look at.
@@ -50,7 +25,7 @@ pub(super) const EXCEPTION_SEQ: u32 = 4;
 pub(super) const ACTION_SEQ: u32 = 6;
 
 /// The type of event `seq` in a trace of `events` events.
-pub(super) fn kind_at(seq: u32, events: u32) -> Kind {
+pub(super) fn kind_at(seq: u32, events: u32) -> EventType {
     if seq > 0 && seq + 1 == events {
         return TraceFinished;
     }
@@ -58,29 +33,11 @@ pub(super) fn kind_at(seq: u32, events: u32) -> Kind {
     START.get(seq).copied().unwrap_or_else(|| CYCLE[(seq - START.len()) % CYCLE.len()])
 }
 
-impl Kind {
-    /// The name in the envelope.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            TraceStarted => "TraceStarted",
-            InputObserved => "InputObserved",
-            EntityObserved => "EntityObserved",
-            PolicyEvaluated => "PolicyEvaluated",
-            ExceptionRequested => "ExceptionRequested",
-            ApprovalRecorded => "ApprovalRecorded",
-            PrecedentCited => "PrecedentCited",
-            ActionProposed => "ActionProposed",
-            ActionCommitted => "ActionCommitted",
-            TraceFinished => "TraceFinished",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn kinds(events: u32) -> Vec<Kind> {
+    fn kinds(events: u32) -> Vec<EventType> {
         (0..events).map(|seq| kind_at(seq, events)).collect()
     }
 
