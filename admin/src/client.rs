@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use dg_projections::Code;
 use dg_projections::json::{self, Json};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -23,17 +25,21 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Query parameters; those without a value are left out.
 pub type Parameters<'a> = &'a [(&'a str, Option<String>)];
 
-/// A way to the daemon at a socket, asking for one tenant.
+type Connection = http1::SendRequest<Full<Bytes>>;
+
+/// A way to the daemon at a socket, asking for one tenant. A connection whose answer was read is
+/// used again.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
     tenant: Option<String>,
+    idle: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Client {
     /// Nothing is connected before the first request. Without a tenant the daemon's default counts.
     pub fn new(socket: PathBuf, tenant: Option<String>) -> Client {
-        Client { socket, tenant }
+        Client { socket, tenant, idle: Arc::default() }
     }
 
     /// The `data` of a GET.
@@ -42,7 +48,7 @@ impl Client {
     /// The daemon's refusal, or exit 69 when there is no daemon.
     pub async fn get(&self, path: &str, parameters: Parameters<'_>) -> Result<Json, Failure> {
         let request = self.request(Method::GET, path, parameters, JSON, Bytes::new())?;
-        data(self.send(request).await?).await
+        self.ask(request).await
     }
 
     /// The `data` of a POST.
@@ -57,7 +63,7 @@ impl Client {
         body: Bytes,
     ) -> Result<Json, Failure> {
         let request = self.request(Method::POST, path, parameters, content_type, body)?;
-        data(self.send(request).await?).await
+        self.ask(request).await
     }
 
     /// The lines of a GET, each as it comes.
@@ -72,7 +78,7 @@ impl Client {
     ) -> Result<(), Failure> {
         let mut request = self.request(Method::GET, path, parameters, JSON, Bytes::new())?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(JSON_LINES));
-        let response = self.send(request).await?;
+        let (response, _connection) = self.send(request).await?;
         if !response.status().is_success() {
             return data(response).await.map(drop);
         }
@@ -115,17 +121,52 @@ impl Client {
             .map_err(|error| Failure::new(Code::InvalidArgument, format!("no request: {error}")))
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+    /// The `data` of the answer; its connection is kept for the next request.
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Json, Failure> {
+        let (response, connection) = self.send(request).await?;
+        let answer = data(response).await;
+        *self.idle() = Some(connection);
+        answer
+    }
+
+    async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), Failure> {
+        let idle = self.idle().take();
+        if let Some(mut connection) = idle
+            && connection.ready().await.is_ok()
+        {
+            match tokio::time::timeout(TIMEOUT, connection.try_send_request(request)).await {
+                Ok(Ok(response)) => return Ok((response, connection)),
+                Ok(Err(mut error)) => match error.take_message() {
+                    // The daemon had closed it: nothing was sent.
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.unreachable(&error.into_error())),
+                },
+                Err(_) => return Err(self.unreachable(&no_answer())),
+            }
+        }
+        let mut connection = self.connect().await?;
+        match tokio::time::timeout(TIMEOUT, connection.send_request(request)).await {
+            Ok(Ok(response)) => Ok((response, connection)),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(self.unreachable(&no_answer())),
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
         // Its errors come out of the request as well.
         tokio::spawn(connection);
-        match tokio::time::timeout(TIMEOUT, sender.send_request(request)).await {
-            Ok(answer) => answer.map_err(|error| self.unreachable(&error)),
-            Err(_) => Err(self.unreachable(&format!("no answer in {} s", TIMEOUT.as_secs()))),
-        }
+        Ok(sender)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
@@ -146,6 +187,10 @@ impl Client {
 }
 
 const ADMISSION: &str = "be the daemon's user, root, or one of its admin_uids and in its group";
+
+fn no_answer() -> String {
+    format!("no answer in {} s", TIMEOUT.as_secs())
+}
 
 fn broken_off(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Code::Storage, format!("the answer broke off: {error}"))

@@ -20,5 +20,6 @@ mod logging;
 mod monitor;
 pub mod output;
 pub mod parity;
+mod scratch;
 mod server;
 pub mod wire;

@@ -4,7 +4,6 @@
 //! Both formats are read: a bundle exported by the reference has one object as `trace_summary`,
 //! without `primary_entity_system`; the fields that are there are compared.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dg_projections::Code;
@@ -14,13 +13,13 @@ use dg_projections::model::Tables;
 use dg_projections::projection::Projection;
 use dg_projections::rows::Row;
 use dg_runtime::{Runtime, Settings};
-use dg_store::{Store, StoredDigest, create_database, drop_database};
+use dg_store::{Store, StoredDigest};
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::daemon::{settings, store_options};
-use crate::embedded::{Cluster, Options};
 use crate::failure::Failure;
+use crate::scratch::ScratchServer;
 use crate::wire::object;
 
 /// How long a scenario may take to be projected.
@@ -102,58 +101,8 @@ impl Outcome {
 pub struct Scratch {
     store: Store,
     runtime: Runtime,
-    place: Place,
-}
-
-/// Where the scratch database is, and what is to be cleared in the end.
-#[derive(Debug)]
-enum Place {
-    Beside { server: Box<tokio_postgres::Config>, name: String },
-    Own { cluster: Box<Cluster>, directory: PathBuf },
-}
-
-impl Place {
-    /// Beside the daemon's database if its server answers, else in a cluster of our own.
-    async fn find(
-        server: Option<tokio_postgres::Config>,
-        config: &Config,
-    ) -> Result<(Place, tokio_postgres::Config), Failure> {
-        let name = format!("dg_parity_{}", std::process::id());
-        if let Some(server) = server {
-            match create_database(&server, &name).await {
-                Ok(database) => {
-                    return Ok((Place::Beside { server: Box::new(server), name }, database));
-                }
-                // A database that was asked for must be there; the embedded one need not run.
-                Err(error) if config.database_url.is_some() => return Err(error.into()),
-                Err(_) => {}
-            }
-        }
-        let directory = std::env::temp_dir().join(name);
-        let options = Options { bin_dir: config.postgres_bin_dir.clone() };
-        let cluster = Box::new(Cluster::start(&directory, &options).await?);
-        let database = cluster.config();
-        Ok((Place::Own { cluster, directory }, database))
-    }
-
-    async fn clear(self, patience: Duration) {
-        let cleared = match self {
-            Place::Beside { server, name } => {
-                drop_database(&server, &name).await.map_err(|error| error.message)
-            }
-            Place::Own { mut cluster, directory } => {
-                let stopped = cluster.stop(patience).await.map_err(|error| error.to_string());
-                stopped.and_then(|()| remove(&directory))
-            }
-        };
-        if let Err(reason) = cleared {
-            tracing::warn!(%reason, "the scratch database could not be removed");
-        }
-    }
-}
-
-fn remove(directory: &Path) -> Result<(), String> {
-    std::fs::remove_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))
+    server: ScratchServer,
+    name: String,
 }
 
 impl Scratch {
@@ -165,11 +114,13 @@ impl Scratch {
         server: Option<tokio_postgres::Config>,
         config: &Config,
     ) -> Result<Scratch, Failure> {
-        let (place, database) = Place::find(server, config).await?;
+        let name = format!("dg_parity_{}", std::process::id());
+        let (server, database) = make_database(server, config, &name).await?;
         match Scratch::on(database, config).await {
-            Ok((store, runtime)) => Ok(Scratch { store, runtime, place }),
+            Ok((store, runtime)) => Ok(Scratch { store, runtime, server, name }),
             Err(failure) => {
-                place.clear(PATIENCE).await;
+                server.drop(&name).await;
+                server.close(PATIENCE).await;
                 Err(failure)
             }
         }
@@ -193,7 +144,8 @@ impl Scratch {
     /// Stops the runtime and removes the database.
     pub async fn close(self, patience: Duration) {
         self.runtime.stop(patience).await;
-        self.place.clear(patience).await;
+        self.server.drop(&self.name).await;
+        self.server.close(patience).await;
     }
 
     /// Appends and projects a scenario as a tenant of its own, and compares.
@@ -250,6 +202,25 @@ impl Scratch {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Beside the daemon's database if its server answers, else in a cluster of our own.
+async fn make_database(
+    server: Option<tokio_postgres::Config>,
+    config: &Config,
+    name: &str,
+) -> Result<(ScratchServer, tokio_postgres::Config), Failure> {
+    if let Some(server) = server.map(ScratchServer::beside) {
+        match server.create(name).await {
+            Ok(database) => return Ok((server, database)),
+            // A database that was asked for must be there; the embedded one need not run.
+            Err(failure) if config.database_url.is_some() => return Err(failure),
+            Err(_) => {}
+        }
+    }
+    let server = ScratchServer::own(name, config.postgres_bin_dir.clone()).await?;
+    let database = server.create(name).await?;
+    Ok((server, database))
 }
 
 impl Scenario {

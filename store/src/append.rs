@@ -8,18 +8,20 @@
 //! The lock is a statement of its own: what is read after it sees every append before it. The
 //! decision is [`LogView::admit`]; the trigger of `dg_event_log` advances the head.
 
+mod insert;
+
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 use dg_projections::Rejection;
 use dg_projections::admission::{Admission, Identity, LogView, Stored, TraceEnd};
-use dg_projections::event::{Event, EventType, Line};
-use dg_projections::json::{Json, canonical};
+use dg_projections::event::{EventType, Line};
 use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
+use insert::{Row, insert};
 
 /// What became of one event.
 pub type Answer = Result<Admission, Rejection>;
@@ -133,19 +135,19 @@ async fn append_in(
     let mut view = read_view(transaction, tenant, lines).await?;
     let answers: Vec<Answer> =
         lines.iter().map(|line| view.admit(&line.event, line.log_seq)).collect();
-    let mut admitted = Admitted::default();
+    let mut rows = Vec::new();
     // Only what is written counts: a refused event must not lend its setting to its neighbours.
     let mut keeps = false;
     for (line, answer) in lines.iter().zip(&answers) {
         if let Ok(Admission::Insert { log_seq }) = answer {
-            admitted.push(&line.event, *log_seq);
+            rows.push(Row::new(tenant, *log_seq, &line.event));
             keeps |= line.log_seq.is_some();
         }
     }
     if keeps {
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'on'").await?;
     }
-    admitted.insert(transaction, tenant).await?;
+    insert(transaction, &rows).await?;
     if keeps {
         // The transaction may go on with a tenant that keeps none.
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'off'").await?;
@@ -259,98 +261,4 @@ fn stored_from(row: &tokio_postgres::Row) -> Result<Stored, StoreError> {
             tags: tags_from(row.try_get(14)?)?,
         },
     })
-}
-
-/// The columns of the events to insert, as arrays.
-#[derive(Default)]
-struct Admitted<'a> {
-    log_seq: Vec<i64>,
-    trace_seq: Vec<i64>,
-    occurred_at_utc: Vec<time::OffsetDateTime>,
-    schema_version: Vec<i32>,
-    event_id: Vec<&'a str>,
-    trace_id: Vec<&'a str>,
-    event_type: Vec<&'static str>,
-    occurred_at: Vec<&'a str>,
-    producer_id: Vec<&'a str>,
-    source_system: Vec<&'a str>,
-    source_subsystem: Vec<Option<&'a str>>,
-    actor_type: Vec<&'static str>,
-    actor_id: Vec<&'a str>,
-    idempotency_key: Vec<&'a str>,
-    correlation_id: Vec<Option<&'a str>>,
-    causation_event_id: Vec<Option<&'a str>>,
-    tags: Vec<String>,
-    payload_json: Vec<&'a str>,
-    payload_hash: Vec<&'a [u8]>,
-}
-
-const INSERT: &str = "INSERT INTO dg_event_log (tenant_id, log_seq, trace_seq, occurred_at_utc,
-        schema_version, event_id, trace_id, event_type, occurred_at, producer_id, source_system,
-        source_subsystem, actor_type, actor_id, idempotency_key, correlation_id, causation_event_id,
-        tags, payload_json, payload_hash)
-    SELECT $1::text, log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id, event_type,
-        occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
-        idempotency_key, correlation_id, causation_event_id, tags::jsonb, payload_json, payload_hash
-    FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
-        AS admitted (log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id,
-        event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
-        idempotency_key, correlation_id, causation_event_id, tags, payload_json, payload_hash)";
-
-impl<'a> Admitted<'a> {
-    fn push(&mut self, event: &'a Event, log_seq: i64) {
-        self.log_seq.push(log_seq);
-        self.trace_seq.push(event.trace_seq);
-        self.occurred_at_utc.push(event.occurred_instant);
-        self.schema_version.push(event.schema_version);
-        self.event_id.push(&event.event_id);
-        self.trace_id.push(&event.trace_id);
-        self.event_type.push(event.event_type.as_str());
-        self.occurred_at.push(&event.occurred_at);
-        self.producer_id.push(&event.source.producer_id);
-        self.source_system.push(&event.source.system);
-        self.source_subsystem.push(event.source.subsystem.as_deref());
-        self.actor_type.push(event.actor.actor_type.as_str());
-        self.actor_id.push(&event.actor.actor_id);
-        self.idempotency_key.push(&event.idempotency_key);
-        self.correlation_id.push(event.correlation_id.as_deref());
-        self.causation_event_id.push(event.causation_event_id.as_deref());
-        let tags = event.tags.iter().map(|tag| Json::from(tag.as_str())).collect();
-        self.tags.push(canonical(&Json::Array(tags)));
-        self.payload_json.push(&event.payload);
-        self.payload_hash.push(&event.payload_hash.0);
-    }
-
-    async fn insert(&self, transaction: &Transaction<'_>, tenant: &str) -> Result<(), StoreError> {
-        if self.log_seq.is_empty() {
-            return Ok(());
-        }
-        let insert = transaction.prepare_cached(INSERT).await?;
-        let arguments: [&(dyn ToSql + Sync); 20] = [
-            &tenant,
-            &self.log_seq,
-            &self.trace_seq,
-            &self.occurred_at_utc,
-            &self.schema_version,
-            &self.event_id,
-            &self.trace_id,
-            &self.event_type,
-            &self.occurred_at,
-            &self.producer_id,
-            &self.source_system,
-            &self.source_subsystem,
-            &self.actor_type,
-            &self.actor_id,
-            &self.idempotency_key,
-            &self.correlation_id,
-            &self.causation_event_id,
-            &self.tags,
-            &self.payload_json,
-            &self.payload_hash,
-        ];
-        transaction.execute(&insert, &arguments).await?;
-        Ok(())
-    }
 }

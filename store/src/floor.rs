@@ -1,0 +1,169 @@
+//! What Postgres itself gives for the rows of a log: the floor that a benchmark of ours is held
+//! against, in the same run, on a copy of the same table with all its keys.
+//!
+//! Nothing of ours stands between: no trigger, no head, no checks, no decision. One connection, one
+//! statement a transaction.
+
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Object;
+use dg_projections::event::{Event, Line};
+use tokio_postgres::types::ToSql;
+
+use crate::page::LOG_EVENT_COLUMNS;
+use crate::{Store, StoreError};
+
+/// The copy that is written to.
+const COPY: &str = "dg_floor_log";
+
+const COLUMNS: &str = "tenant_id, log_seq, trace_seq, occurred_at_utc, schema_version, event_id,
+    trace_id, event_type, occurred_at, producer_id, source_system, actor_type, actor_id,
+    idempotency_key, payload_json, payload_hash";
+
+/// A connection, and a log that nothing keeps.
+#[derive(Debug)]
+pub struct Floor {
+    client: Object,
+    last_log_seq: i64,
+}
+
+impl Store {
+    /// Makes the copy of the log anew, empty.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or the role may not make tables.
+    pub async fn floor(&self) -> Result<Floor, StoreError> {
+        let client = self.client().await?;
+        client
+            .batch_execute(&format!(
+                "DROP TABLE IF EXISTS {COPY};
+                 CREATE TABLE {COPY} (LIKE dg_event_log INCLUDING ALL)"
+            ))
+            .await?;
+        Ok(Floor { client, last_log_seq: 0 })
+    }
+
+    /// How the server is set: what a figure depends on.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn server_settings(&self) -> Result<Vec<(String, String)>, StoreError> {
+        const SETTINGS: &str = "SELECT name, current_setting(name) FROM pg_settings
+            WHERE name = ANY(ARRAY['server_version', 'fsync', 'synchronous_commit',
+                'shared_buffers', 'max_wal_size', 'full_page_writes']) ORDER BY name";
+        let rows = self.client().await?.query(SETTINGS, &[]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+}
+
+impl Floor {
+    /// Inserts events, so many a transaction; how long each took.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn insert(
+        &mut self,
+        lines: &[Line],
+        per_transaction: usize,
+    ) -> Result<Vec<Duration>, StoreError> {
+        let mut took = Vec::with_capacity(lines.len().div_ceil(per_transaction));
+        for batch in lines.chunks(per_transaction) {
+            let started = Instant::now();
+            match batch {
+                [line] => self.insert_one(&line.event).await?,
+                lines => self.insert_many(lines).await?,
+            }
+            took.push(started.elapsed());
+            self.last_log_seq += batch.len() as i64;
+        }
+        Ok(took)
+    }
+
+    async fn insert_one(&self, event: &Event) -> Result<(), StoreError> {
+        let places: Vec<String> = (1..=16).map(|at| format!("${at}")).collect();
+        let sql = format!("INSERT INTO {COPY} ({COLUMNS}) VALUES ({})", places.join(", "));
+        let statement = self.client.prepare_cached(&sql).await?;
+        let arguments: [&(dyn ToSql + Sync); 16] = [
+            &event.tenant_id,
+            &(self.last_log_seq + 1),
+            &event.trace_seq,
+            &event.occurred_instant,
+            &event.schema_version,
+            &event.event_id,
+            &event.trace_id,
+            &event.event_type.as_str(),
+            &event.occurred_at,
+            &event.source.producer_id,
+            &event.source.system,
+            &event.actor.actor_type.as_str(),
+            &event.actor.actor_id,
+            &event.idempotency_key,
+            &event.payload,
+            &&event.payload_hash.0[..],
+        ];
+        self.client.execute(&statement, &arguments).await?;
+        Ok(())
+    }
+
+    async fn insert_many(&self, lines: &[Line]) -> Result<(), StoreError> {
+        let sql = format!(
+            "INSERT INTO {COPY} ({COLUMNS}) SELECT * FROM unnest($1::text[], $2::bigint[],
+                $3::bigint[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+                $15::text[], $16::bytea[])"
+        );
+        let statement = self.client.prepare_cached(&sql).await?;
+        let events = || lines.iter().map(|line| &line.event);
+        let numbers: Vec<i64> = (self.last_log_seq + 1..).take(lines.len()).collect();
+        let text = |field: fn(&Event) -> &str| events().map(field).collect::<Vec<_>>();
+        let arguments: [&(dyn ToSql + Sync); 16] = [
+            &text(|event| &event.tenant_id),
+            &numbers,
+            &events().map(|event| event.trace_seq).collect::<Vec<_>>(),
+            &events().map(|event| event.occurred_instant).collect::<Vec<_>>(),
+            &events().map(|event| event.schema_version).collect::<Vec<_>>(),
+            &text(|event| &event.event_id),
+            &text(|event| &event.trace_id),
+            &text(|event| event.event_type.as_str()),
+            &text(|event| &event.occurred_at),
+            &text(|event| &event.source.producer_id),
+            &text(|event| &event.source.system),
+            &text(|event| event.actor.actor_type.as_str()),
+            &text(|event| &event.actor.actor_id),
+            &text(|event| &event.idempotency_key),
+            &text(|event| &event.payload),
+            &events().map(|event| &event.payload_hash.0[..]).collect::<Vec<_>>(),
+        ];
+        self.client.execute(&statement, &arguments).await?;
+        Ok(())
+    }
+
+    /// Reads the real log of a tenant, page by page, the columns that a projector needs; how many
+    /// bytes of payload came with each page, and how long it took.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn read(
+        &self,
+        tenant: &str,
+        page: i64,
+    ) -> Result<Vec<(usize, Duration)>, StoreError> {
+        let sql = format!(
+            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
+             WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
+        );
+        let statement = self.client.prepare_cached(&sql).await?;
+        let (mut cursor, mut pages) = (0_i64, Vec::new());
+        loop {
+            let started = Instant::now();
+            let rows = self.client.query(&statement, &[&tenant, &cursor, &page]).await?;
+            let Some(last) = rows.last() else { return Ok(pages) };
+            cursor = last.try_get(0)?;
+            let mut bytes = 0;
+            for row in &rows {
+                bytes += row.try_get::<_, &str>("payload_json")?.len();
+            }
+            pages.push((bytes, started.elapsed()));
+        }
+    }
+}
