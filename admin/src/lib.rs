@@ -8,6 +8,7 @@
 //! The wire types are [`wire`]'s: what the runtime and the store know becomes the JSON of the
 //! contract there and nowhere else.
 
+mod bench;
 pub mod cli;
 pub mod client;
 mod commands;

@@ -28,7 +28,10 @@ impl ScratchServer {
     ///
     /// # Errors
     /// When there is no Postgres to be started.
-    pub(crate) async fn own(name: &str, bin_dir: Option<PathBuf>) -> Result<ScratchServer, Failure> {
+    pub(crate) async fn own(
+        name: &str,
+        bin_dir: Option<PathBuf>,
+    ) -> Result<ScratchServer, Failure> {
         let disk = Path::new(DISK);
         let parent = if disk.is_dir() { disk.to_owned() } else { std::env::temp_dir() };
         let directory = parent.join(format!("{name}_{}", std::process::id()));

@@ -23,6 +23,11 @@ pub fn seconds(value: f64) -> Json {
     Json::Number(format!("{:.3}", value.max(0.0)).into())
 }
 
+/// A measured number, to the thousandth.
+pub fn decimal(value: f64) -> Json {
+    Json::Number(format!("{value:.3}").into())
+}
+
 fn text(value: &str) -> Json {
     Json::from(value)
 }

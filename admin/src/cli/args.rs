@@ -19,6 +19,7 @@ pub fn command() -> Command {
         .subcommands(read_commands())
         .subcommands(operate_commands())
         .subcommands(prove_commands())
+        .subcommand(bench_command())
 }
 
 fn globals() -> Vec<Arg> {
@@ -216,4 +217,22 @@ fn prove_commands() -> Vec<Command> {
             .arg(Arg::new("files").value_name("FILE").num_args(1..).required(true).help("bundles"))
             .args(direct_flags()),
     ]
+}
+
+fn bench_command() -> Command {
+    Command::new("bench")
+        .about("measure against what Postgres itself gives, in a scratch database")
+        .arg(
+            Arg::new("what")
+                .value_name("WHAT")
+                .value_parser(["append", "read", "all"])
+                .default_value("all")
+                .help("what to measure"),
+        )
+        .args([
+            number("traces", "traces of 8 events in the bulk measurements").default_value("20000"),
+            number("rounds", "measurements of which the median is shown").default_value("3"),
+            switch("json", "the same as -o json"),
+        ])
+        .args(direct_flags())
 }

@@ -1,5 +1,6 @@
 //! The commands, by group: each turns arguments into a request, and an answer into print.
 
+mod bench;
 mod demo;
 mod direct;
 mod feed;
@@ -9,6 +10,9 @@ mod prove;
 mod read;
 mod run;
 mod source;
+
+pub(crate) use feed::{Mode, feed};
+pub(crate) use source::Source;
 
 use dg_projections::Code;
 
@@ -49,6 +53,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "retry" => operate::retry(session).await,
         "digest" => prove::digest(session).await,
         "verify" => prove::verify(session).await,
+        "bench" => bench::run(session).await,
         "parity" => prove::parity(session).await,
         other => Err(Failure::new(Code::Internal, format!("command {other} has no code"))),
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use super::kind::{Kind, MAX_UID};
+use super::kind::{Kind, MAX_UID, NONE};
 use super::postgres;
 use super::problem::quote;
 use super::secret::Secret;
@@ -93,6 +93,10 @@ fn word(words: &[&'static str], text: &str) -> Result<&'static str, String> {
 }
 
 fn choices(words: &[&'static str], items: &[Raw]) -> Result<Value, String> {
+    // Said in so many words: an empty list is more often a mistake.
+    if matches!(items, [Raw::Text(only)] if only == NONE) {
+        return Ok(Value::Choices(Vec::new()));
+    }
     let mut chosen = Vec::new();
     for item in items {
         let Raw::Text(text) = item else {
@@ -169,6 +173,8 @@ mod tests {
             ("log_level", "", Err(r#""" is not a level"#)),
             ("projections", "", Err("is an empty list")),
             ("projections", "trace_summary,trace_summary", Err("names one twice")),
+            ("projections", "none", Ok(Value::Choices(vec![]))),
+            ("projections", "none,trace_summary", Err(r#""none" is not known"#)),
             ("projections", "trace_summary,", Err(r#""" is not known"#)),
             ("projections", " trace_summary ", Ok(Value::Choices(vec!["trace_summary"]))),
             ("admin_uids", "", Ok(Value::Uids(vec![]))),

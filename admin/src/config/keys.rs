@@ -182,7 +182,7 @@ pub const KEYS: &[Key] = &[
     plain("log_level", Kind::Filter, "info", "what is logged"),
     count("append_batch_max_events", (1, 10_000), ("1000", "events"), "the most events of one append transaction"),
     count("append_batch_max_wait_ms", (0, MINUTE), ("0", "ms"), "how long an append waits for company; 0: whatever is waiting goes"),
-    plain("projections", Kind::Choices(PROJECTIONS), ALL_PROJECTIONS, "the projections to keep"),
+    plain("projections", Kind::Choices(PROJECTIONS), ALL_PROJECTIONS, "the projections to keep; none keeps the log alone"),
     count("projection_partitions", (1, 64), ("1", "workers"), "workers a tenant's projection is spread over"),
     count("projection_batch_size", (1, 100_000), ("1000", "events"), "the most events a worker applies in one commit"),
     count("projection_job_batch_size", (1, 100_000), ("5000", "events"), "the most events a replay or rebuild applies in one commit"),

@@ -24,11 +24,14 @@ pub enum Kind {
     Filter,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A list of at least one of these words, each at most once.
+    /// A list of at least one of these words, each at most once, or [`NONE`] alone.
     Choices(&'static [&'static str]),
     /// A list of user ids; may be empty.
     Uids,
 }
+
+/// How a list says that it is empty on purpose.
+pub(super) const NONE: &str = "none";
 
 /// The greatest user id: the one above means "no user" to the kernel.
 pub(super) const MAX_UID: u32 = u32::MAX - 1;
@@ -48,7 +51,7 @@ impl Kind {
                 `target=level` with commas between"
                 .to_owned(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
-            Self::Choices(words) => format!("a list of {}, at least one, each once", quoted(words)),
+            Self::Choices(words) => format!("a list of {}, each once, or `{NONE}`", quoted(words)),
             Self::Uids => format!("a list of user ids, each 0 to {MAX_UID}"),
         }
     }
@@ -100,7 +103,7 @@ mod tests {
         assert_eq!(Kind::Choice(&["apply", "check"]).accepted(""), "one of `apply`, `check`");
         assert_eq!(
             Kind::Choices(&["a", "b"]).accepted(""),
-            "a list of `a`, `b`, at least one, each once"
+            "a list of `a`, `b`, each once, or `none`"
         );
         assert_eq!(Kind::Uids.accepted(""), "a list of user ids, each 0 to 4294967294");
         assert_eq!(Kind::Path { max_bytes: 107 }.accepted(""), "a path of 1 to 107 bytes");

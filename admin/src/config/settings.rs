@@ -81,7 +81,7 @@ pub struct Config {
     pub append_batch_max_events: usize,
     /// How long an append waits for company, 0 to 1 min.
     pub append_batch_max_wait: Duration,
-    /// The projections to keep: at least one, none twice, in the order given.
+    /// The projections to keep: none twice, in the order given; none at all keeps the log alone.
     pub projections: Vec<&'static str>,
     /// Workers a tenant's projection is spread over, 1 to 64.
     pub projection_partitions: u32,

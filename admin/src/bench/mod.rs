@@ -1,0 +1,88 @@
+//! Benchmarks: the product's own path, and in the same run and cluster the floor, which is what
+//! Postgres itself gives for the same rows.
+//!
+//! ```text
+//! round:  floor on a copy of the table ─► warm-up ─► the product ─► one ratio
+//! figure: the round with the median ratio, whole
+//! ```
+//! Machines drift by a fifth from hour to hour: the two halves of a ratio lie seconds apart, and
+//! nothing else is to be compared. Each measurement has a database of its own and a daemon in a
+//! process of its own, which is what its memory is read of; both are gone afterwards.
+//!
+//! Deliberately absent: settings that a user would not run. The daemon has its defaults, but that
+//! figures of the log alone keep no projections.
+
+mod append;
+mod figure;
+mod read;
+mod stage;
+
+pub(crate) use figure::{Figure, HEAD};
+pub(crate) use stage::Stage;
+
+use dg_projections::event::{DEFAULT_TENANT, Keeping, Line, parse_line};
+
+use crate::failure::Failure;
+use crate::generate::Plan;
+use figure::Sample;
+
+/// What to measure, and how much of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// Traces of 8 events in the bulk measurements; the others take a fixed part of them.
+    pub(crate) traces: u64,
+    /// Measurements of which the median is taken.
+    pub(crate) rounds: usize,
+}
+
+/// A group of measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    Append,
+    Read,
+}
+
+/// Measures a group; `say` is told what is being done.
+///
+/// # Errors
+/// When a daemon does not start, or refuses what it should take.
+pub(crate) async fn run(
+    group: Group,
+    stage: &Stage,
+    effort: Effort,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Figure>, Failure> {
+    match group {
+        Group::Append => append::all(stage, effort, say).await,
+        Group::Read => read::all(stage, effort, say).await,
+    }
+}
+
+impl Effort {
+    /// The standard workload, or a part of it.
+    fn plan(&self, part: u64, tenants: u32) -> Plan {
+        let traces = (self.traces / part).max(tenants.into());
+        Plan { traces, tenants, ..Plan::default() }
+    }
+}
+
+/// Repeats a measurement and takes the median.
+async fn median_of<F: Future<Output = Result<Sample, Failure>>>(
+    name: &'static str,
+    effort: Effort,
+    say: &dyn Fn(&str),
+    mut measure: impl FnMut() -> F,
+) -> Result<Figure, Failure> {
+    let mut samples = Vec::with_capacity(effort.rounds);
+    for round in 1..=effort.rounds {
+        say(&format!("{name}: round {round} of {}", effort.rounds));
+        samples.push(measure().await?);
+    }
+    Ok(Figure::median(name, samples))
+}
+
+/// A generated line, which is always valid.
+fn parsed(text: &str) -> Result<Line, Failure> {
+    parse_line(text, DEFAULT_TENANT, Keeping::NewNumbers)
+        .map_err(|rejection| Failure::new(rejection.code, rejection.message))
+}

@@ -1,0 +1,99 @@
+//! `read`: a worker's pages, with all that comes with them; `export`: a tenant's log through the
+//! socket, in the memory of a few pages.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dg_projections::Code;
+use dg_projections::event::{DEFAULT_TENANT, Line};
+use dg_projections::projection::Projection;
+
+use super::stage::{Scene, Stage, peak_rss_kb};
+use super::{Effort, Figure, Sample, median_of, parsed};
+use crate::failure::Failure;
+use crate::generate::{Plan, lines};
+
+const PAGE: i64 = 1_000;
+
+pub(super) async fn all(
+    stage: &Stage,
+    effort: Effort,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Figure>, Failure> {
+    let plan = effort.plan(1, 1);
+    let scene = stage.scene().await?;
+    fill(&scene, plan).await?;
+    let scene_ref = &scene;
+    let figures = vec![
+        median_of("read", effort, say, || read(scene_ref)).await?,
+        median_of("export", effort, say, || export(stage, scene_ref)).await?,
+    ];
+    stage.clear(scene).await;
+    Ok(figures)
+}
+
+async fn fill(scene: &Scene, plan: Plan) -> Result<(), Failure> {
+    let mut texts = lines(plan).peekable();
+    while texts.peek().is_some() {
+        let batch = texts.by_ref().take(PAGE as usize);
+        let batch: Vec<Line> = batch.map(|text| parsed(&text)).collect::<Result<_, _>>()?;
+        for answer in scene.store.append(DEFAULT_TENANT, &batch).await? {
+            answer.map_err(|rejection| Failure::new(rejection.code, rejection.message))?;
+        }
+    }
+    Ok(())
+}
+
+/// The pages of the graph, whose worker needs most of an event.
+async fn read(scene: &Scene) -> Result<Sample, Failure> {
+    let floor = floor(scene).await?;
+    let (mut cursor, mut events, mut each) = (0, 0, Vec::new());
+    let started = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let page =
+            scene.store.read_page(DEFAULT_TENANT, Projection::ContextGraph, cursor, PAGE).await?;
+        let Some(last) = page.events.last() else { break };
+        cursor = last.log_seq;
+        events += page.events.len() as u64;
+        each.push(asked.elapsed());
+    }
+    let took = started.elapsed();
+    let peak_rss_kb = peak_rss_kb(Path::new("/proc/self"));
+    let settings = settings(scene).await?;
+    Ok(Sample { events, took, floor: Some(floor), each, peak_rss_kb, settings })
+}
+
+async fn export(stage: &Stage, scene: &Scene) -> Result<Sample, Failure> {
+    let floor = floor(scene).await?;
+    let daemon = stage.daemon(scene, &["--projections", "none"]).await?;
+    let mut events = 0;
+    let started = Instant::now();
+    let count = |_: &str| {
+        events += 1;
+        Ok(())
+    };
+    daemon.client().lines("/v1/events", &[], count).await?;
+    let took = started.elapsed();
+    let peak_rss_kb = daemon.peak_rss_kb()?;
+    daemon.stop().await?;
+    let settings = settings(scene).await?;
+    Ok(Sample { events, took, floor: Some(floor), each: Vec::new(), peak_rss_kb, settings })
+}
+
+/// How long Postgres alone takes to hand the log out, page by page; once before it counts.
+async fn floor(scene: &Scene) -> Result<Duration, Failure> {
+    let floor = scene.store.floor().await?;
+    floor.read(DEFAULT_TENANT, PAGE).await?;
+    let pages = floor.read(DEFAULT_TENANT, PAGE).await?;
+    if pages.iter().any(|(bytes, _)| *bytes == 0) {
+        return Err(Failure::new(Code::Internal, "a page of the floor had no payload"));
+    }
+    Ok(pages.iter().map(|(_, took)| *took).sum())
+}
+
+async fn settings(scene: &Scene) -> Result<Vec<(String, String)>, Failure> {
+    let mut settings = scene.store.server_settings().await?;
+    settings.push(("page_events".to_owned(), PAGE.to_string()));
+    Ok(settings)
+}
