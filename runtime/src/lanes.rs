@@ -36,6 +36,7 @@ use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Restart, Shutdown, StartFn, StartFuture, SupervisorMsg,
     SupervisorRef, Template,
 };
+use crate::telemetry;
 use crate::tenants::KeeperMsg;
 use queue::{Queue, Waiting};
 
@@ -317,9 +318,9 @@ async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply, Place>>) 
     }
     let started = Instant::now();
     let outcome = append_surely(tenant, lanes, &lines).await;
-    if let Ok(answers) = &outcome {
-        metrics::count_append(&lines, answers, started.elapsed());
-        log_append(tenant, answers, started.elapsed());
+    match &outcome {
+        Ok(answers) => telemetry::appended(tenant, &lines, answers, started.elapsed()),
+        Err(error) => telemetry::append_failed(tenant, lines.len(), error, started.elapsed()),
     }
     // After a failure the events may be in all the same.
     if outcome.as_ref().map_or(true, |answers| answers.iter().any(is_inserted)) {
@@ -339,17 +340,6 @@ async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply, Place>>) 
             }
         }
     }
-}
-
-/// What became of a batch, without its content.
-fn log_append(tenant: &str, answers: &[Answer], took: Duration) {
-    let inserted = answers.iter().filter(|answer| is_inserted(answer)).count();
-    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
-    let (first_code, refused) =
-        (refused.clone().next().map(|refusal| refusal.code.as_str()), refused.count());
-    let reused = answers.len() - inserted - refused;
-    let ms = took.as_millis() as u64;
-    tracing::debug!(tenant, inserted, reused, refused, first_code, ms, "append");
 }
 
 fn is_inserted(answer: &Answer) -> bool {

@@ -25,6 +25,7 @@ mod runtime;
 mod settings;
 mod slot;
 pub mod supervisor;
+pub mod telemetry;
 mod tenants;
 mod tree;
 pub mod worker;

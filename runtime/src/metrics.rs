@@ -8,9 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dg_projections::Code;
-use dg_projections::admission::Admission;
-use dg_projections::event::Line;
-use dg_store::Answer;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::supervisor::{ChildInfo, ChildState, End, Key, Observer, Report};
@@ -28,6 +25,8 @@ const APPENDED: &str = "decisiongraph_store_append_events_total";
 const APPEND_SECONDS: &str = "decisiongraph_store_append_duration_seconds";
 const APPEND_BATCH: &str = "decisiongraph_store_append_batch_events";
 const APPEND_BYTES: &str = "decisiongraph_store_append_bytes_total";
+const READ_SECONDS: &str = "decisiongraph_store_read_batch_duration_seconds";
+const READ_BATCH: &str = "decisiongraph_store_read_batch_events";
 
 /// Which supervisor, as a label: all tenants' are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +68,8 @@ pub fn describe() {
     describe_histogram!(APPEND_SECONDS, "How long an append transaction took.");
     describe_histogram!(APPEND_BATCH, "Events that shared an append transaction.");
     describe_counter!(APPEND_BYTES, "Payload of inserted events, in bytes.");
+    describe_histogram!(READ_SECONDS, "How long a page of the log took to read.");
+    describe_histogram!(READ_BATCH, "Events of a page of the log.");
     store_is_down(); // until somebody has looked
     for result in ["inserted", "reused"] {
         counter!(APPENDED, "result" => result).increment(0);
@@ -104,20 +105,21 @@ pub(crate) fn count_error(code: Code) {
 }
 
 /// An append transaction was answered.
-pub(crate) fn count_append(lines: &[Line], answers: &[Answer], took: Duration) {
+pub(crate) fn count_append_batch(events: usize, bytes: usize, took: Duration) {
     histogram!(APPEND_SECONDS).record(took.as_secs_f64());
-    histogram!(APPEND_BATCH).record(lines.len() as f64);
-    for (line, answer) in lines.iter().zip(answers) {
-        let result = match answer {
-            Ok(Admission::Insert { .. }) => {
-                counter!(APPEND_BYTES).increment(line.event.payload.len() as u64);
-                "inserted"
-            }
-            Ok(Admission::Reused { .. }) => "reused",
-            Err(rejection) => rejection.code.as_str(),
-        };
-        counter!(APPENDED, "result" => result).increment(1);
-    }
+    histogram!(APPEND_BATCH).record(events as f64);
+    counter!(APPEND_BYTES).increment(bytes as u64);
+}
+
+/// One event's append ended so: `inserted`, `reused`, or a code.
+pub(crate) fn count_append(result: &'static str) {
+    counter!(APPENDED, "result" => result).increment(1);
+}
+
+/// A page of the log was read.
+pub(crate) fn count_read(events: usize, took: Duration) {
+    histogram!(READ_SECONDS).record(took.as_secs_f64());
+    histogram!(READ_BATCH).record(events as f64);
 }
 
 /// The daemon has no database yet.

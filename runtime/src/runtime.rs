@@ -1,7 +1,7 @@
 //! The runtime as the daemon and tests see it: start, ask, stop.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::lanes::Lanes;
 use crate::metrics::{self, Label};
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
+use crate::telemetry;
 use crate::tenants::{KeeperMsg, Look, Parked, Tenants};
 use crate::tree::{self, Part, Tree};
 use crate::worker::WorkerSnapshot;
@@ -131,8 +132,11 @@ impl Runtime {
         &self,
         batch: &[Line],
     ) -> Result<Result<Vec<Admission>, BatchRefusal>, StoreError> {
-        let outcome =
-            self.gate().append(|store| async move { store.append_atomic(batch).await }).await?;
+        let started = Instant::now();
+        let append = self.gate().append(|store| async move { store.append_atomic(batch).await });
+        let outcome = append.await;
+        telemetry::appended_atomic(batch, &outcome, started.elapsed());
+        let outcome = outcome?;
         if outcome.is_ok() {
             let mut tenants: Vec<&str> = batch.iter().map(|line| &*line.event.tenant_id).collect();
             tenants.sort_unstable();

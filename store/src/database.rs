@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts, Transaction,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, RecyclingMethod,
+    Runtime, Timeouts, Transaction,
 };
 use tokio_postgres::{Config, IsolationLevel, NoTls};
 
@@ -25,6 +26,9 @@ pub struct Options {
 
 /// How long to wait for a connection to be made or to prove that it lives.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection that has answered is taken to be there.
+const TRUSTED: Duration = Duration::from_millis(500);
 
 /// Our statements look up keys or walk an index in its order to the end of a page. A bitmap has no
 /// order: where statistics are missing, it reads the whole rest of a log to sort a page out of it.
@@ -50,8 +54,7 @@ impl Store {
         config.connect_timeout(CONNECT_TIMEOUT);
         config.tcp_user_timeout(options.timeout);
         config.keepalives_idle(Duration::from_secs(30));
-        // Verified: a connection that was cut while idle must not be handed out.
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config, NoTls, recycling);
         let timeouts = Timeouts {
             wait: Some(options.timeout),
@@ -61,6 +64,7 @@ impl Store {
         let pool = Pool::builder(manager)
             .max_size(options.pool_size)
             .timeouts(timeouts)
+            .pre_recycle(Hook::async_fn(|client, metrics| Box::pin(verify(client, metrics))))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::internal(error.to_string()))?;
@@ -92,6 +96,15 @@ impl Store {
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {
         Ok(self.pool.get().await?)
     }
+}
+
+/// A connection that was cut while idle must not be handed out. One that was at work a moment ago is
+/// not asked: that would be a round trip for each piece of work.
+async fn verify(client: &mut ClientWrapper, metrics: &Metrics) -> Result<(), HookError> {
+    if metrics.last_used() > TRUSTED {
+        client.simple_query("").await.map_err(HookError::Backend)?;
+    }
+    Ok(())
 }
 
 /// A transaction that writes. Each statement sees what was committed before it began, which is what

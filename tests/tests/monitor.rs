@@ -48,6 +48,7 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
     let (_runtime, database) = database();
     let daemon = Daemon::start(Where::Url(database.url()), &FLAGS);
     import(&daemon, "acme");
+    daemon.cli_with(&["append", "-"], b"nonsense");
     daemon.until_current("acme");
     let address = address(&daemon);
     assert_eq!(get(&address, "/healthz"), (200, "ok\n".to_owned()));
@@ -59,6 +60,7 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
         "decisiongraph_store_up 1",
         "decisiongraph_store_append_events_total{result=\"inserted\"} 80",
         "decisiongraph_store_append_events_total{result=\"reused\"} 0",
+        "decisiongraph_store_append_events_total{result=\"invalid_argument\"} 1",
         "decisiongraph_store_append_batch_events_bucket{le=\"100\"} 1",
         "decisiongraph_store_pool_connections{state=\"max\"} 16",
         "decisiongraph_projection_workers{projection=\"context_graph\",status=\"idle\"} 1",
@@ -68,6 +70,12 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
         "decisiongraph_supervisor_restarts_total{supervisor=\"tenant\"} 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    }
+    for name in ["events", "duration_seconds"] {
+        // How often workers look beyond the end is theirs to choose.
+        let name = format!("decisiongraph_store_read_batch_{name}_count ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+        assert!(count.parse::<u64>().unwrap() >= 3, "{name}{count}");
     }
     assert_eq!(get(&address, "/other").0, 404);
     assert_eq!(request(&address, "POST /metrics").0, 405);

@@ -2,12 +2,14 @@
 //! them together.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use dg_projections::Rejection;
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
 use dg_projections::json::{self, Json, Problem};
-use dg_runtime::Runtime;
+use dg_runtime::{Runtime, telemetry};
+use futures_util::{StreamExt as _, stream};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 
@@ -42,6 +44,8 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
         let parse = |(number, text)| (number, parse(text, &asked.tenant, keeping));
         Ok::<_, Rejection>((texts.into_iter().map(parse).collect::<Vec<_>>(), is_single))
     })?;
+    let unread = parsed.iter().filter_map(|(line, one)| Some((*line, one.as_ref().err()?)));
+    telemetry::unread(&asked.tenant, unread);
     let results = match atomic {
         true => all_or_nothing(&runtime, parsed).await?,
         false => {
@@ -138,22 +142,40 @@ fn shares(parsed: Vec<(usize, Parsed)>) -> (BTreeMap<String, Share>, Vec<LineRes
     (shares, unread)
 }
 
-/// Appends tenant by tenant, in batches, each line in its tenant's order.
+/// Tenants of one request whose appends are under way at once.
+const TENANTS_AT_ONCE: usize = 8;
+
+/// Appends each tenant's lines in batches, in order; tenants do not wait for each other.
 async fn each_its_own(
     runtime: &Runtime,
     parsed: Vec<(usize, Parsed)>,
     batch_size: usize,
 ) -> Vec<LineResult> {
-    let (shares, mut results) = shares(parsed);
-    let mut outage = None;
-    for (tenant, (numbers, lines)) in &shares {
-        for (numbers, lines) in numbers.chunks(batch_size).zip(lines.chunks(batch_size)) {
-            let answers = append_batch(runtime, tenant, lines, &mut outage).await;
-            let each = numbers.iter().zip(lines).zip(answers);
-            results.extend(each.map(|((n, line), answer)| LineResult::of(*n, line, answer)));
-        }
-    }
+    let (shares, unread) = shares(parsed);
+    let outage = OnceLock::new();
+    let appends = shares
+        .iter()
+        .map(|(tenant, share)| append_share(runtime, tenant, share, batch_size, &outage))
+        .collect::<Vec<_>>();
+    let appended = stream::iter(appends).buffer_unordered(TENANTS_AT_ONCE).collect::<Vec<_>>();
+    let mut results: Vec<LineResult> = appended.await.into_iter().flatten().chain(unread).collect();
     results.sort_by_key(|result| result.number);
+    results
+}
+
+async fn append_share(
+    runtime: &Runtime,
+    tenant: &str,
+    (numbers, lines): &Share,
+    batch_size: usize,
+    outage: &OnceLock<Rejection>,
+) -> Vec<LineResult> {
+    let mut results = Vec::with_capacity(lines.len());
+    for (numbers, lines) in numbers.chunks(batch_size).zip(lines.chunks(batch_size)) {
+        let answers = append_batch(runtime, tenant, lines, outage).await;
+        let each = numbers.iter().zip(lines).zip(answers);
+        results.extend(each.map(|((n, line), answer)| LineResult::of(*n, line, answer)));
+    }
     results
 }
 
@@ -163,16 +185,18 @@ async fn append_batch(
     runtime: &Runtime,
     tenant: &str,
     lines: &[Line],
-    outage: &mut Option<Rejection>,
+    outage: &OnceLock<Rejection>,
 ) -> Vec<Result<Admission, Rejection>> {
-    if let Some(reason) = outage {
+    if let Some(reason) = outage.get() {
         return vec![Err(reason.clone()); lines.len()];
     }
     match runtime.append(tenant, lines).await {
         Ok(answers) => answers,
         Err(error) => {
             let refusal = unanswered(error.to_rejection());
-            *outage = error.code.is_recoverable().then(|| refusal.clone());
+            if error.code.is_recoverable() {
+                let _first = outage.set(refusal.clone());
+            }
             vec![Err(refusal); lines.len()]
         }
     }

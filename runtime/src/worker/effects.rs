@@ -1,5 +1,7 @@
 //! What a worker does at the database: each effect is one awaited call that ends in one input.
 
+use std::time::Instant;
+
 use dg_projections::Code;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
@@ -10,6 +12,7 @@ use super::snapshot::WorkerKey;
 use super::state::Input;
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
+use crate::telemetry;
 
 pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
     let loaded = gate.work(|store| async move {
@@ -27,10 +30,14 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
     let read = gate.work(|store| async move {
         store.read_page(&key.tenant_id, key.projection, from.last_log_seq, limit).await
     });
+    let started = Instant::now();
     let page = match read.await {
         Ok(page) => page,
         Err(error) => return Input::Failed(Failure::from(&error)),
     };
+    let bytes = page.events.iter().map(|event| event.payload.len()).sum();
+    let size = (page.events.len(), bytes);
+    telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
     let more = page.more;
     let (projected, to) = project_page(key, from, page);
     if projected.applied > 0 {

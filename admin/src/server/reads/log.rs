@@ -1,12 +1,13 @@
 //! Reads of the log. Events are JSON text already: their payloads stay byte for byte.
 
+use std::time::Instant;
 use std::{future, io};
 
 use bytes::Bytes;
 use dg_projections::Rejection;
 use dg_projections::event::EventType;
 use dg_projections::json::canonical;
-use dg_runtime::Runtime;
+use dg_runtime::{Runtime, telemetry};
 use dg_store::{EventFilter, RecordedEvent, Store, StoreError};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use hyper::header::ACCEPT;
@@ -113,7 +114,10 @@ impl Paging {
             let _turn = TURNS.acquire().await;
             store.list_events(tenant, filter, limit).await
         };
+        let started = Instant::now();
         let page = self.runtime.gate().run(list).await?;
+        let bytes = page.iter().map(|event| event.payload.len()).sum();
+        telemetry::read(tenant, "list", (page.len(), bytes), started.elapsed());
         self.left -= page.len() as i64;
         if let Some(last) = page.last() {
             self.filter.since_log_seq = Some(last.log_seq);

@@ -1,0 +1,140 @@
+//! What is told of appends and reads: each outcome once as a metric, once as a log event.
+//!
+//! Log events carry tenant, trace, type, code, durations and sizes, never a payload nor a message
+//! that may quote one. What an operator looks for stands at `info` (refusals, one line a batch) and
+//! `warn` (a transaction that failed); batches are `debug`, single events `trace`.
+
+use std::time::Duration;
+
+use dg_projections::admission::Admission;
+use dg_projections::event::{Event, Line};
+use dg_projections::{Code, Rejection};
+use dg_store::{Answer, BatchRefusal, StoreError};
+
+use crate::metrics;
+
+/// What became of the events of one transaction.
+#[derive(Debug, Default)]
+struct Tally<'a> {
+    inserted: usize,
+    reused: usize,
+    refused: usize,
+    /// Payload of the inserted ones.
+    bytes: usize,
+    first_refused: Option<(&'a Line, Code)>,
+}
+
+impl<'a> Tally<'a> {
+    fn of(lines: &'a [Line], answers: &'a [Answer]) -> Tally<'a> {
+        let mut tally = Tally::default();
+        for (line, answer) in lines.iter().zip(answers) {
+            match answer {
+                Ok(Admission::Insert { .. }) => {
+                    tally.inserted += 1;
+                    tally.bytes += line.event.payload.len();
+                }
+                Ok(Admission::Reused { .. }) => tally.reused += 1,
+                Err(rejection) => {
+                    tally.refused += 1;
+                    tally.first_refused.get_or_insert((line, rejection.code));
+                }
+            }
+        }
+        tally
+    }
+}
+
+/// An append transaction of one tenant was answered.
+pub(crate) fn appended(tenant: &str, lines: &[Line], answers: &[Answer], took: Duration) {
+    let tally = Tally::of(lines, answers);
+    metrics::count_append_batch(lines.len(), tally.bytes, took);
+    for (line, answer) in lines.iter().zip(answers) {
+        one(line, answer);
+    }
+    let Tally { inserted, reused, refused, bytes, first_refused } = tally;
+    let ms = millis(took);
+    tracing::debug!(tenant, events = lines.len(), inserted, reused, refused, bytes, ms, "append");
+    if let Some((line, code)) = first_refused {
+        tell_refusal(line, code, refused, took);
+    }
+}
+
+fn tell_refusal(line: &Line, code: Code, refused: usize, took: Duration) {
+    let Event { tenant_id: tenant, trace_id, event_id, event_type, .. } = &line.event;
+    let (event_type, ms) = (event_type.as_str(), millis(took));
+    tracing::info!(tenant, refused, %code, trace_id, event_type, event_id, ms, "append refused");
+}
+
+/// A batch of all or nothing was answered.
+pub(crate) fn appended_atomic(
+    lines: &[Line],
+    outcome: &Result<Result<Vec<Admission>, BatchRefusal>, StoreError>,
+    took: Duration,
+) {
+    let tenant = lines.first().map_or("", |line| &line.event.tenant_id);
+    match outcome {
+        Ok(Ok(admitted)) => {
+            let answers: Vec<Answer> = admitted.iter().cloned().map(Ok).collect();
+            appended(tenant, lines, &answers, took);
+        }
+        Ok(Err(BatchRefusal { index, reason })) => {
+            // The others were not written because of it: neither inserted nor refused.
+            metrics::count_append(reason.code.as_str());
+            tell_refusal(&lines[*index], reason.code, 1, took);
+        }
+        Err(error) => append_failed(tenant, lines.len(), error, took),
+    }
+}
+
+fn one(line: &Line, answer: &Answer) {
+    let event = &line.event;
+    let (result, log_seq) = match answer {
+        Ok(Admission::Insert { log_seq }) => ("inserted", Some(*log_seq)),
+        Ok(Admission::Reused { log_seq, .. }) => ("reused", Some(*log_seq)),
+        Err(rejection) => (rejection.code.as_str(), None),
+    };
+    metrics::count_append(result);
+    tracing::trace!(
+        tenant = event.tenant_id,
+        result,
+        log_seq,
+        trace_id = event.trace_id,
+        trace_seq = event.trace_seq,
+        event_type = event.event_type.as_str(),
+        event_id = event.event_id,
+        bytes = event.payload.len(),
+        "append of an event"
+    );
+}
+
+/// An append transaction failed: its callers are told, and this is for the operator.
+pub(crate) fn append_failed(tenant: &str, events: usize, error: &StoreError, took: Duration) {
+    // While the database is away every append fails; the gate has told of it.
+    if error.is_outage {
+        return tracing::debug!(tenant, events, code = %error.code, "append failed");
+    }
+    let ms = millis(took);
+    tracing::warn!(tenant, events, code = %error.code, reason = %error, ms, "append failed");
+}
+
+/// Lines that a request brought and that hold no event, with the first one's number.
+pub fn unread<'a>(
+    tenant: &str,
+    mut rejections: impl Iterator<Item = (usize, &'a Rejection)> + Clone,
+) {
+    let refused = rejections.clone().inspect(|(_, one)| metrics::count_append(one.code.as_str()));
+    let refused = refused.count();
+    if let Some((line, Rejection { code, .. })) = rejections.next() {
+        tracing::info!(tenant, refused, %code, line, "append refused");
+    }
+}
+
+/// A page of a tenant's log was read: by a projection, or for a list.
+pub fn read(tenant: &str, by: &str, (events, bytes): (usize, usize), took: Duration) {
+    metrics::count_read(events, took);
+    tracing::debug!(tenant, by, events, bytes, ms = millis(took), "read");
+}
+
+fn millis(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
+}
