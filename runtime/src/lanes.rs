@@ -13,16 +13,17 @@
 //!
 //! Fairness between tenants is the gate's: its permits are given in the order they were asked for.
 
+mod commit;
 mod queue;
+mod trust;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dg_projections::Code;
-use dg_projections::admission::Admission;
 use dg_projections::event::Line;
-use dg_store::{Answer, Appended, StoreError};
+use dg_store::{Answer, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, rpc::CallResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,9 +37,10 @@ use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Restart, Shutdown, StartFn, StartFuture, SupervisorMsg,
     SupervisorRef, Template,
 };
-use crate::telemetry;
 use crate::tenants::KeeperMsg;
+use commit::commit;
 use queue::{Queue, Waiting};
+use trust::Trust;
 
 /// Events that may wait in one lane.
 const LANE_EVENTS: usize = 20_000;
@@ -51,8 +53,6 @@ const HAND_OVERS: usize = 5;
 const HAND_OVER_PAUSE: Duration = Duration::from_millis(5);
 /// A lane without work for so long ends; the next append starts another.
 const IDLE: Duration = Duration::from_secs(60);
-/// A broken commit is asked about again after so long, until the storage time-out.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The lanes of all tenants. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -207,6 +207,7 @@ struct LaneState {
     lanes: Lanes,
     queue: Queue<Reply, Place>,
     in_flight: Option<InFlight>,
+    trust: Trust,
     /// Grows with each batch: tells an idle time from a busy one.
     batches: u64,
 }
@@ -216,8 +217,8 @@ enum LaneMsg {
     Append(Waiting<Reply, Place>),
     /// The wait for company is over.
     Go,
-    /// The batch in flight was answered.
-    Done,
+    /// The batch in flight was answered; what the lane may take the next one for.
+    Done(Trust),
     /// Nothing may have happened since so many batches.
     IdleSince(u64),
 }
@@ -236,7 +237,14 @@ impl Actor for Lane {
         let lease = lanes.owners.register(tenant.clone(), owner);
         let _ = self.lease.set(lease.map_err(|AlreadyOwned(_)| "the tenant has a lane")?);
         myself.send_after(IDLE, || LaneMsg::IdleSince(0));
-        Ok(LaneState { tenant, lanes, queue: Queue::new(), in_flight: None, batches: 0 })
+        Ok(LaneState {
+            tenant,
+            lanes,
+            queue: Queue::new(),
+            in_flight: None,
+            trust: Trust::default(),
+            batches: 0,
+        })
     }
 
     async fn handle(
@@ -248,8 +256,9 @@ impl Actor for Lane {
         match message {
             LaneMsg::Append(request) => state.take(&myself, request),
             LaneMsg::Go => state.go(&myself),
-            LaneMsg::Done => {
+            LaneMsg::Done(trust) => {
                 state.in_flight = None;
+                state.trust = trust;
                 state.go(&myself);
             }
             LaneMsg::IdleSince(batches) => state.end_if_idle(&myself, batches),
@@ -290,9 +299,10 @@ impl LaneState {
         self.batches += 1;
         let batch = self.queue.take(self.lanes.settings.append_batch_max_events);
         let (tenant, lanes, myself) = (self.tenant.clone(), self.lanes.clone(), myself.clone());
+        let mut trust = self.trust;
         self.in_flight = Some(InFlight::begin(async move {
-            commit(&tenant, &lanes, batch).await;
-            let _ = myself.cast(LaneMsg::Done);
+            commit(&tenant, &lanes, &mut trust, batch).await;
+            let _ = myself.cast(LaneMsg::Done(trust));
         }));
     }
 
@@ -302,74 +312,5 @@ impl LaneState {
         }
         let batches = self.batches;
         myself.send_after(IDLE, move || LaneMsg::IdleSince(batches));
-    }
-}
-
-/// Appends a batch, answers its requests, and wakes the tenant's workers.
-async fn commit(tenant: &str, lanes: &Lanes, batch: Vec<Waiting<Reply, Place>>) {
-    let mut lines = Vec::new();
-    let mut replies = Vec::new();
-    // The places are given back with the answers: until then the events are in memory.
-    let mut places = Vec::new();
-    for Waiting { lines: own, reply, place } in batch {
-        replies.push((own.len(), reply));
-        lines.extend(own);
-        places.push(place);
-    }
-    let started = Instant::now();
-    let outcome = append_surely(tenant, lanes, &lines).await;
-    match &outcome {
-        Ok(answers) => telemetry::appended(tenant, &lines, answers, started.elapsed()),
-        Err(error) => telemetry::append_failed(tenant, lines.len(), error, started.elapsed()),
-    }
-    // After a failure the events may be in all the same.
-    if outcome.as_ref().map_or(true, |answers| answers.iter().any(is_inserted)) {
-        lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
-    }
-    match outcome {
-        Ok(answers) => {
-            let mut answers = answers.into_iter();
-            for (count, reply) in replies {
-                // A caller that has gone away has no use for its answers.
-                let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
-            }
-        }
-        Err(error) => {
-            for (_, reply) in replies {
-                let _ = reply.send(Err(error.clone()));
-            }
-        }
-    }
-}
-
-fn is_inserted(answer: &Answer) -> bool {
-    matches!(answer, Ok(Admission::Insert { .. }))
-}
-
-/// One append; if its commit broke off, the same again until the database tells what became of it.
-async fn append_surely(
-    tenant: &str,
-    lanes: &Lanes,
-    lines: &[Line],
-) -> Result<Vec<Answer>, StoreError> {
-    let append =
-        || lanes.gate.append(|store| async move { store.append_once(tenant, lines).await });
-    let (decided, error) = match append().await? {
-        Appended::Done(answers) => return Ok(answers),
-        Appended::Unknown { decided, error } => (decided, error),
-    };
-    lanes.gate.report(&error);
-    tracing::warn!(tenant, events = lines.len(), reason = %error, "a commit broke off; asking what became of it");
-    let ask_again = async {
-        loop {
-            tokio::time::sleep(ASK_AGAIN).await;
-            if let Ok(Appended::Done(answers)) = append().await {
-                return answers;
-            }
-        }
-    };
-    match tokio::time::timeout(lanes.settings.storage_timeout, ask_again).await {
-        Ok(answers) => Ok(queue::truthful(&decided, answers)),
-        Err(_) => Err(error),
     }
 }

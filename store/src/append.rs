@@ -1,5 +1,7 @@
 //! Append: one transaction a batch, a fixed number of round trips whatever its size.
 //!
+//! [`Store::append_new`] takes events to be new and sends one statement, which is refused as a whole
+//! where that is wrong. [`Store::append_once`] looks first:
 //! ```text
 //! BEGIN ─ lock the head ─┬ used keys ─┬─ decide (pure) ─ insert ─ COMMIT
 //!                        ├ trace ends ┤
@@ -13,15 +15,15 @@ mod insert;
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
-use dg_projections::Rejection;
 use dg_projections::admission::{Admission, Identity, LogView, Stored, TraceEnd};
 use dg_projections::event::{EventType, Line};
+use dg_projections::{Code, Rejection};
 use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
-use insert::{Row, insert};
+use insert::Rows;
 
 /// What became of one event.
 pub type Answer = Result<Admission, Rejection>;
@@ -84,6 +86,43 @@ impl Store {
         }
     }
 
+    /// Appends events that are taken to be new, all of them or none, in one statement and no look-up:
+    /// the keys of the log, its checks and its trigger hold the rules. Nothing, if the log does not
+    /// end at `head` or one of the events is not to be inserted; [`Store::append_once`] then tells
+    /// which, and why. Numbers to be kept are not looked at.
+    ///
+    /// # Errors
+    /// When the transaction failed: none of the events is in.
+    pub async fn append_new(
+        &self,
+        tenant: &str,
+        batch: &[Line],
+        head: i64,
+    ) -> Result<Option<Appended>, StoreError> {
+        let mut rows = Rows::default();
+        let decided: Vec<Answer> = (head + 1..)
+            .zip(batch)
+            .map(|(log_seq, line)| {
+                rows.push(&line.event, log_seq);
+                Ok(Admission::Insert { log_seq })
+            })
+            .collect();
+        let client = self.client().await?;
+        match rows.insert_at(&client, tenant, head).await {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(Appended::Done(decided))),
+            Err(error) => {
+                let error = StoreError::from(error);
+                match error.sqlstate {
+                    // Only silence leaves it open what became of the statement.
+                    None if error.is_outage => Ok(Some(Appended::Unknown { decided, error })),
+                    Some(_) if error.code != Code::Storage => Ok(None),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
     /// Appends events of any tenants in one transaction: all or nothing.
     ///
     /// # Errors
@@ -135,19 +174,19 @@ async fn append_in(
     let mut view = read_view(transaction, tenant, lines).await?;
     let answers: Vec<Answer> =
         lines.iter().map(|line| view.admit(&line.event, line.log_seq)).collect();
-    let mut rows = Vec::new();
+    let mut rows = Rows::default();
     // Only what is written counts: a refused event must not lend its setting to its neighbours.
     let mut keeps = false;
     for (line, answer) in lines.iter().zip(&answers) {
         if let Ok(Admission::Insert { log_seq }) = answer {
-            rows.push(Row::new(tenant, *log_seq, &line.event));
+            rows.push(&line.event, *log_seq);
             keeps |= line.log_seq.is_some();
         }
     }
     if keeps {
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'on'").await?;
     }
-    insert(transaction, &rows).await?;
+    rows.insert(transaction, tenant).await?;
     if keeps {
         // The transaction may go on with a tenant that keeps none.
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'off'").await?;

@@ -4,7 +4,7 @@
 
 use dg_projections::Code;
 use dg_projections::event::Line;
-use dg_store::{EventFilter, Store};
+use dg_store::{Appended, EventFilter, Store};
 use dg_tests::log::{generated_lines, parsed};
 use dg_tests::naive::{NaiveLog, Outcome};
 use dg_tests::{Database, Random, events};
@@ -126,6 +126,48 @@ async fn a_batch_behaves_as_its_events_one_after_the_other() {
         let answers = store.append("a", &batch).await.unwrap();
         assert_eq!(answers.iter().map(Outcome::from).collect::<Vec<_>>(), expected);
     }
+    assert_stored(&store, &attempts.expected).await;
+}
+
+#[tokio::test]
+async fn what_is_taken_to_be_new_is_in_as_a_whole_exactly_when_all_of_it_is() {
+    let (_database, store) = Database::with_schema().await;
+    let mut attempts = Attempts::new(Random::seeded(14), &[]);
+    let mut taken = [0, 0];
+    for round in 0..300 {
+        // Traces end, so each tenant is good for a few rounds.
+        let tenant = &format!("tenant-{}", round / 15);
+        if round % 15 == 0 {
+            let first = parsed(tenant, &[events::started("first")]);
+            attempts.tenants = vec![tenant.clone()];
+            attempts.made.clear();
+            attempts.expected.append(&first[0]);
+            // The head is made by the first that are looked at.
+            store.append(tenant, &first).await.unwrap()[0].clone().unwrap();
+        }
+        let size = 1 + attempts.random.below(4);
+        let head = attempts.expected.events(tenant).len() as i64;
+        let (mut batch, mut expected) = (Vec::new(), Vec::new());
+        let before = attempts.expected.clone();
+        for _ in 0..size {
+            batch.push(attempts.draw());
+            expected.push(attempts.expected.append(&batch[batch.len() - 1]));
+        }
+        let all_new = expected.iter().all(|one| matches!(one, Outcome::Inserted(_)));
+        assert!(store.append_new(tenant, &batch, head - 1).await.unwrap().is_none());
+        match store.append_new(tenant, &batch, head).await.unwrap() {
+            Some(Appended::Done(answers)) => {
+                assert_eq!(answers.iter().map(Outcome::from).collect::<Vec<_>>(), expected);
+            }
+            None => {
+                assert!(!all_new, "{batch:?}");
+                attempts.expected = before;
+            }
+            other => panic!("{other:?}"),
+        }
+        taken[usize::from(all_new)] += 1;
+    }
+    assert!(taken.iter().all(|count| *count > 50), "both came up: {taken:?}");
     assert_stored(&store, &attempts.expected).await;
 }
 

@@ -1,134 +1,129 @@
-//! Rows of the log on their way in: one by `VALUES`, many by binary `COPY`.
-//!
-//! Both fire the statement trigger of `dg_event_log` once and are refused by the same rules. `COPY`
-//! spares the server parsing and unnesting: of the ways to insert many rows it costs least.
+//! Rows of the log on their way in: one statement for all of them, a column an array.
 
-use std::error::Error;
-
-use bytes::BytesMut;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Object, Transaction};
 use dg_projections::event::Event;
 use dg_projections::json::{Json, canonical};
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
 
-const COLUMNS: &str = "tenant_id, log_seq, trace_seq, occurred_at_utc, schema_version, event_id,
-    trace_id, event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type,
-    actor_id, idempotency_key, correlation_id, causation_event_id, tags, payload_json, payload_hash";
-
-const TYPES: [Type; 20] = {
-    use Type as T;
-    #[rustfmt::skip]
-    let types = [
-        T::TEXT, T::INT8, T::INT8, T::TIMESTAMPTZ, T::INT4, T::TEXT,
-        T::TEXT, T::TEXT, T::TEXT, T::TEXT, T::TEXT, T::TEXT, T::TEXT,
-        T::TEXT, T::TEXT, T::TEXT, T::TEXT, T::JSONB, T::TEXT, T::BYTEA,
-    ];
-    types
-};
-
-/// An event at its place in the log.
-pub(super) struct Row<'a> {
-    tenant: &'a str,
-    log_seq: i64,
-    event: &'a Event,
-    event_type: &'static str,
-    actor_type: &'static str,
-    tags: Jsonb,
-    payload_hash: &'a [u8],
+/// The columns of a tenant's new events.
+#[derive(Default)]
+pub(super) struct Rows<'a> {
+    log_seq: Vec<i64>,
+    trace_seq: Vec<i64>,
+    occurred_at_utc: Vec<time::OffsetDateTime>,
+    schema_version: Vec<i32>,
+    event_id: Vec<&'a str>,
+    trace_id: Vec<&'a str>,
+    event_type: Vec<&'static str>,
+    occurred_at: Vec<&'a str>,
+    producer_id: Vec<&'a str>,
+    source_system: Vec<&'a str>,
+    source_subsystem: Vec<Option<&'a str>>,
+    actor_type: Vec<&'static str>,
+    actor_id: Vec<&'a str>,
+    idempotency_key: Vec<&'a str>,
+    correlation_id: Vec<Option<&'a str>>,
+    causation_event_id: Vec<Option<&'a str>>,
+    tags: Vec<String>,
+    payload_json: Vec<&'a str>,
+    payload_hash: Vec<&'a [u8]>,
 }
 
-impl<'a> Row<'a> {
-    pub(super) fn new(tenant: &'a str, log_seq: i64, event: &'a Event) -> Row<'a> {
+const INSERT: &str = "INSERT INTO dg_event_log (tenant_id, log_seq, trace_seq, occurred_at_utc,
+        schema_version, event_id, trace_id, event_type, occurred_at, producer_id, source_system,
+        source_subsystem, actor_type, actor_id, idempotency_key, correlation_id, causation_event_id,
+        tags, payload_json, payload_hash)
+    SELECT $1::text, log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id, event_type,
+        occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
+        idempotency_key, correlation_id, causation_event_id, tags::jsonb, payload_json, payload_hash
+    FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
+        AS rows (log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id,
+        event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
+        idempotency_key, correlation_id, causation_event_id, tags, payload_json, payload_hash)";
+
+/// The head as it must be, locked until the statement's transaction ends. One that somebody moves
+/// meanwhile is waited for and looked at again.
+const AT_HEAD: &str = "CROSS JOIN (SELECT FROM dg_tenant_heads
+        WHERE tenant_id = $1 AND last_log_seq = $21 FOR UPDATE) AS head";
+
+impl<'a> Rows<'a> {
+    pub(super) fn push(&mut self, event: &'a Event, log_seq: i64) {
+        self.log_seq.push(log_seq);
+        self.trace_seq.push(event.trace_seq);
+        self.occurred_at_utc.push(event.occurred_instant);
+        self.schema_version.push(event.schema_version);
+        self.event_id.push(&event.event_id);
+        self.trace_id.push(&event.trace_id);
+        self.event_type.push(event.event_type.as_str());
+        self.occurred_at.push(&event.occurred_at);
+        self.producer_id.push(&event.source.producer_id);
+        self.source_system.push(&event.source.system);
+        self.source_subsystem.push(event.source.subsystem.as_deref());
+        self.actor_type.push(event.actor.actor_type.as_str());
+        self.actor_id.push(&event.actor.actor_id);
+        self.idempotency_key.push(&event.idempotency_key);
+        self.correlation_id.push(event.correlation_id.as_deref());
+        self.causation_event_id.push(event.causation_event_id.as_deref());
         let tags = event.tags.iter().map(|tag| Json::from(tag.as_str())).collect();
-        Row {
-            tenant,
-            log_seq,
-            event,
-            event_type: event.event_type.as_str(),
-            actor_type: event.actor.actor_type.as_str(),
-            tags: Jsonb(canonical(&Json::Array(tags))),
-            payload_hash: &event.payload_hash.0,
-        }
+        self.tags.push(canonical(&Json::Array(tags)));
+        self.payload_json.push(&event.payload);
+        self.payload_hash.push(&event.payload_hash.0);
     }
 
-    /// In the order of [`COLUMNS`].
-    fn values(&self) -> [&(dyn ToSql + Sync); 20] {
-        let event = self.event;
+    /// Inserts them in a transaction that holds the tenant's head.
+    pub(super) async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        tenant: &str,
+    ) -> Result<(), StoreError> {
+        if self.log_seq.is_empty() {
+            return Ok(());
+        }
+        let insert = transaction.prepare_cached(INSERT).await?;
+        transaction.execute(&insert, &self.columns(&tenant)).await?;
+        Ok(())
+    }
+
+    /// Inserts them as a transaction of their own if the tenant's log ends at `head`; how many rows
+    /// went in.
+    pub(super) async fn insert_at(
+        &self,
+        client: &Object,
+        tenant: &str,
+        head: i64,
+    ) -> Result<u64, tokio_postgres::Error> {
+        let insert = client.prepare_cached(&format!("{INSERT} {AT_HEAD}")).await?;
+        let mut arguments = self.columns(&tenant).to_vec();
+        arguments.push(&head);
+        client.execute(&insert, &arguments).await
+    }
+
+    fn columns<'b>(&'b self, tenant: &'b &str) -> [&'b (dyn ToSql + Sync); 20] {
         [
-            &self.tenant,
+            tenant,
             &self.log_seq,
-            &event.trace_seq,
-            &event.occurred_instant,
-            &event.schema_version,
-            &event.event_id,
-            &event.trace_id,
+            &self.trace_seq,
+            &self.occurred_at_utc,
+            &self.schema_version,
+            &self.event_id,
+            &self.trace_id,
             &self.event_type,
-            &event.occurred_at,
-            &event.source.producer_id,
-            &event.source.system,
-            &event.source.subsystem,
+            &self.occurred_at,
+            &self.producer_id,
+            &self.source_system,
+            &self.source_subsystem,
             &self.actor_type,
-            &event.actor.actor_id,
-            &event.idempotency_key,
-            &event.correlation_id,
-            &event.causation_event_id,
+            &self.actor_id,
+            &self.idempotency_key,
+            &self.correlation_id,
+            &self.causation_event_id,
             &self.tags,
-            &event.payload,
+            &self.payload_json,
             &self.payload_hash,
         ]
     }
-}
-
-/// Inserts rows of one tenant, in order.
-pub(super) async fn insert(
-    transaction: &Transaction<'_>,
-    rows: &[Row<'_>],
-) -> Result<(), StoreError> {
-    match rows {
-        [] => Ok(()),
-        [row] => {
-            let places: Vec<String> = (1..=TYPES.len()).map(|at| format!("${at}")).collect();
-            let sql =
-                format!("INSERT INTO dg_event_log ({COLUMNS}) VALUES ({})", places.join(", "));
-            let statement = transaction.prepare_cached(&sql).await?;
-            transaction.execute(&statement, &row.values()).await?;
-            Ok(())
-        }
-        rows => copy(transaction, rows).await,
-    }
-}
-
-async fn copy(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<(), StoreError> {
-    let sql = format!("COPY dg_event_log ({COLUMNS}) FROM STDIN (FORMAT binary)");
-    let statement = transaction.prepare_cached(&sql).await?;
-    let sink = transaction.copy_in(&statement).await?;
-    let mut writer = std::pin::pin!(BinaryCopyInWriter::new(sink, &TYPES));
-    for row in rows {
-        writer.as_mut().write(&row.values()).await?;
-    }
-    writer.finish().await?;
-    Ok(())
-}
-
-/// JSON text on its way into a `jsonb` column.
-#[derive(Debug)]
-struct Jsonb(String);
-
-impl ToSql for Jsonb {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        const VERSION: u8 = 1; // of the binary format: text follows
-        out.extend_from_slice(&[VERSION]);
-        out.extend_from_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(wanted: &Type) -> bool {
-        *wanted == Type::JSONB
-    }
-
-    to_sql_checked!();
 }

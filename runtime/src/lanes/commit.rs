@@ -1,0 +1,133 @@
+//! A lane's batch at the database: one transaction, sent again when its commit broke off.
+
+use std::time::{Duration, Instant};
+
+use dg_projections::admission::Admission;
+use dg_projections::event::Line;
+use dg_store::{Answer, Appended, Store, StoreError};
+
+use super::queue::{Waiting, truthful};
+use super::trust::Trust;
+use super::{Lanes, Place, Reply};
+use crate::telemetry;
+use crate::tenants::KeeperMsg;
+
+/// A broken commit is asked about again after so long, until the storage time-out.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Appends a batch, answers its requests, and wakes the tenant's workers.
+pub(super) async fn commit(
+    tenant: &str,
+    lanes: &Lanes,
+    trust: &mut Trust,
+    batch: Vec<Waiting<Reply, Place>>,
+) {
+    let mut lines = Vec::new();
+    let mut replies = Vec::new();
+    // The places are given back with the answers: until then the events are in memory.
+    let mut places = Vec::new();
+    for Waiting { lines: own, reply, place } in batch {
+        replies.push((own.len(), reply));
+        lines.extend(own);
+        places.push(place);
+    }
+    let started = Instant::now();
+    let outcome = append_surely(tenant, lanes, trust, &lines).await;
+    match &outcome {
+        Ok(answers) => telemetry::appended(tenant, &lines, answers, started.elapsed()),
+        Err(error) => telemetry::append_failed(tenant, lines.len(), error, started.elapsed()),
+    }
+    // After a failure the events may be in all the same.
+    if outcome.as_ref().map_or(true, |answers| answers.iter().any(is_inserted)) {
+        lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
+    }
+    match outcome {
+        Ok(answers) => {
+            let mut answers = answers.into_iter();
+            for (count, reply) in replies {
+                // A caller that has gone away has no use for its answers.
+                let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
+            }
+        }
+        Err(error) => {
+            for (_, reply) in replies {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn is_inserted(answer: &Answer) -> bool {
+    matches!(answer, Ok(Admission::Insert { .. }))
+}
+
+/// One append; if its commit broke off, the same again until the database tells what became of it.
+async fn append_surely(
+    tenant: &str,
+    lanes: &Lanes,
+    trust: &mut Trust,
+    lines: &[Line],
+) -> Result<Vec<Answer>, StoreError> {
+    let (appended, looked) = match append_trusting(tenant, lanes, trust, lines).await {
+        Ok(Some(appended)) => (Ok(appended), false),
+        Ok(None) => (append_once(tenant, lanes, lines).await, true),
+        Err(error) => (Err(error), false),
+    };
+    let answers = match appended {
+        Ok(Appended::Done(answers)) => Ok(answers),
+        Ok(Appended::Unknown { decided, error }) => {
+            ask_again(tenant, lanes, lines, &decided, error).await
+        }
+        Err(error) => Err(error),
+    };
+    match &answers {
+        Ok(answers) => trust.answered(answers, looked),
+        Err(_) => trust.failed(),
+    }
+    answers
+}
+
+/// Takes the batch to be new if the lane may; nothing when it has to be looked at.
+async fn append_trusting(
+    tenant: &str,
+    lanes: &Lanes,
+    trust: &mut Trust,
+    lines: &[Line],
+) -> Result<Option<Appended>, StoreError> {
+    let keeps = lines.iter().any(|line| line.log_seq.is_some());
+    let Some(head) = trust.head().filter(|_| !keeps) else { return Ok(None) };
+    let append = |store: Store| async move { store.append_new(tenant, lines, head).await };
+    let appended = lanes.gate.append(append).await?;
+    if appended.is_none() {
+        trust.disappointed();
+    }
+    Ok(appended)
+}
+
+async fn append_once(tenant: &str, lanes: &Lanes, lines: &[Line]) -> Result<Appended, StoreError> {
+    lanes.gate.append(|store| async move { store.append_once(tenant, lines).await }).await
+}
+
+/// Asks what became of a batch by sending its keys again.
+async fn ask_again(
+    tenant: &str,
+    lanes: &Lanes,
+    lines: &[Line],
+    decided: &[Answer],
+    error: StoreError,
+) -> Result<Vec<Answer>, StoreError> {
+    lanes.gate.report(&error);
+    tracing::warn!(tenant, events = lines.len(), reason = %error, "a commit broke off; asking what became of it");
+    let ask = async {
+        loop {
+            tokio::time::sleep(ASK_AGAIN).await;
+            if let Ok(Appended::Done(answers)) = append_once(tenant, lanes, lines).await {
+                return answers;
+            }
+        }
+    };
+    match tokio::time::timeout(lanes.settings.storage_timeout, ask).await {
+        Ok(answers) => Ok(truthful(decided, answers)),
+        Err(_) => Err(error),
+    }
+}
