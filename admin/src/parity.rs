@@ -167,7 +167,7 @@ impl Scratch {
             Ok(lines) => lines,
             Err(refusal) => return Ok(outcome(0, 0, Some(refusal))),
         };
-        for answer in self.runtime.append(&tenant, &lines).await? {
+        for answer in self.runtime.append(&tenant, &lines[..]).await? {
             if let Err(rejection) = answer {
                 return Ok(outcome(lines.len(), 0, Some(rejection.to_string())));
             }

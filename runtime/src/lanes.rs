@@ -118,7 +118,7 @@ impl Lanes {
     pub(crate) async fn append(
         &self,
         tenant: &str,
-        lines: &[Line],
+        lines: Arc<[Line]>,
     ) -> Result<Vec<Answer>, StoreError> {
         if lines.is_empty() {
             return Ok(Vec::new());
@@ -131,7 +131,7 @@ impl Lanes {
         for _ in 0..HAND_OVERS {
             let lane = self.lane(tenant).await?;
             let place = Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
-            let request = |reply| LaneMsg::Append(Waiting { lines: lines.to_vec(), reply, place });
+            let request = |reply| LaneMsg::Append(Waiting { lines: lines.clone(), reply, place });
             if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
                 return answers;
             }

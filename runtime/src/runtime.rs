@@ -1,6 +1,7 @@
 //! The runtime as the daemon and tests see it: start, ask, stop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dg_projections::event::Line;
@@ -120,8 +121,12 @@ impl Runtime {
     /// # Errors
     /// `storage` when too many appends wait, or the database did not tell in time what became of
     /// them; sending the same events again is always safe and tells.
-    pub async fn append(&self, tenant: &str, batch: &[Line]) -> Result<Vec<Answer>, StoreError> {
-        self.lanes.append(tenant, batch).await
+    pub async fn append(
+        &self,
+        tenant: &str,
+        batch: impl Into<Arc<[Line]>>,
+    ) -> Result<Vec<Answer>, StoreError> {
+        self.lanes.append(tenant, batch.into()).await
     }
 
     /// Appends all events or none and wakes their tenants' workers; see [`Store::append_atomic`].

@@ -25,7 +25,7 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn of(lines: &'a [Line], answers: &'a [Answer]) -> Tally<'a> {
+    fn of(lines: &[&'a Line], answers: &[Answer]) -> Tally<'a> {
         let mut tally = Tally::default();
         for (line, answer) in lines.iter().zip(answers) {
             match answer {
@@ -45,7 +45,7 @@ impl<'a> Tally<'a> {
 }
 
 /// An append transaction of one tenant was answered.
-pub(crate) fn appended(tenant: &str, lines: &[Line], answers: &[Answer], took: Duration) {
+pub(crate) fn appended(tenant: &str, lines: &[&Line], answers: &[Answer], took: Duration) {
     let tally = Tally::of(lines, answers);
     metrics::count_append_batch(lines.len(), tally.bytes, took);
     for (line, answer) in lines.iter().zip(answers) {
@@ -75,7 +75,7 @@ pub(crate) fn appended_atomic(
     match outcome {
         Ok(Ok(admitted)) => {
             let answers: Vec<Answer> = admitted.iter().cloned().map(Ok).collect();
-            appended(tenant, lines, &answers, took);
+            appended(tenant, &lines.iter().collect::<Vec<_>>(), &answers, took);
         }
         Ok(Err(BatchRefusal { index, reason })) => {
             // The others were not written because of it: neither inserted nor refused.

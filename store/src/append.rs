@@ -60,7 +60,8 @@ impl Store {
     /// When the transaction failed: none of the events is in, unless the connection broke around
     /// the commit; sending the same events again is always safe and tells.
     pub async fn append(&self, tenant: &str, batch: &[Line]) -> Result<Vec<Answer>, StoreError> {
-        match self.append_once(tenant, batch).await? {
+        let batch: Vec<&Line> = batch.iter().collect();
+        match self.append_once(tenant, &batch).await? {
             Appended::Done(answers) => Ok(answers),
             Appended::Unknown { error, .. } => Err(error),
         }
@@ -70,11 +71,10 @@ impl Store {
     ///
     /// # Errors
     /// When none of the events is in.
-    pub async fn append_once(&self, tenant: &str, batch: &[Line]) -> Result<Appended, StoreError> {
+    pub async fn append_once(&self, tenant: &str, batch: &[&Line]) -> Result<Appended, StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        let lines: Vec<&Line> = batch.iter().collect();
-        let answers = append_in(&transaction, tenant, &lines).await?;
+        let answers = append_in(&transaction, tenant, batch).await?;
         let adds = answers.iter().any(|answer| matches!(answer, Ok(Admission::Insert { .. })));
         match end(transaction, adds).await {
             Ok(()) => Ok(Appended::Done(answers)),
@@ -96,7 +96,7 @@ impl Store {
     pub async fn append_new(
         &self,
         tenant: &str,
-        batch: &[Line],
+        batch: &[&Line],
         head: i64,
     ) -> Result<Option<Appended>, StoreError> {
         let mut rows = Rows::default();

@@ -91,7 +91,7 @@ async fn events_whose_commit_was_never_answered_count_as_inserted_once() {
 
     for (round, trace) in (0..).zip(["looked-at", "taken-to-be-new", "undisturbed"]) {
         let lines = parsed("acme", &whole_trace(trace));
-        let answers = runtime.append("acme", &lines).await.unwrap();
+        let answers = runtime.append("acme", &lines[..]).await.unwrap();
         assert_eq!(cut.lock().unwrap().len(), COMMITTED.len().min(round + 1), "{trace}");
         for (number, answer) in answers.iter().enumerate() {
             let log_seq = (round * lines.len() + number) as i64 + 1;
@@ -101,7 +101,7 @@ async fn events_whose_commit_was_never_answered_count_as_inserted_once() {
     }
     // Sent once more, they are what they are.
     let lines = parsed("acme", &whole_trace("taken-to-be-new"));
-    let again = runtime.append("acme", &lines).await.unwrap();
+    let again = runtime.append("acme", &lines[..]).await.unwrap();
     assert!(again.iter().all(|one| matches!(one, Ok(Admission::Reused { .. }))), "{again:?}");
     let sql = "SELECT count(*) FROM dg_event_log";
     let count: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);

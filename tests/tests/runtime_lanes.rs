@@ -39,7 +39,7 @@ async fn what_waits_while_a_transaction_runs_shares_the_next_one() {
     let appends: Vec<_> = (0..400)
         .map(|trace| {
             let runtime = runtime.clone();
-            tokio::spawn(async move { runtime.append("acme", &[start(trace)]).await })
+            tokio::spawn(async move { runtime.append("acme", [start(trace)]).await })
         })
         .collect();
     let mut numbers = Vec::new();
@@ -66,7 +66,7 @@ async fn a_refused_request_leaves_those_that_share_its_commit_unharmed() {
         line.event.idempotency_key = format!("other{trace}");
         line
     };
-    runtime.append("acme", &[start(0)]).await.unwrap();
+    runtime.append("acme", [start(0)]).await.unwrap();
     let appends: Vec<_> = (0..60)
         .map(|number| {
             let runtime = runtime.clone();
@@ -76,7 +76,7 @@ async fn a_refused_request_leaves_those_that_share_its_commit_unharmed() {
                 1 => start(0),
                 _ => start(number),
             };
-            tokio::spawn(async move { runtime.append("acme", &[line]).await.unwrap().remove(0) })
+            tokio::spawn(async move { runtime.append("acme", [line]).await.unwrap().remove(0) })
         })
         .collect();
     for (number, append) in appends.into_iter().enumerate() {
@@ -94,7 +94,7 @@ async fn a_refused_request_leaves_those_that_share_its_commit_unharmed() {
 async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
     let (database, store) = Database::with_schema().await;
     let runtime = Runtime::start(store, settings()).await.unwrap();
-    runtime.append("acme", &[start(0)]).await.unwrap();
+    runtime.append("acme", [start(0)]).await.unwrap();
     let mut client = database.connect().await;
     let holding = hold_head(&mut client).await;
     let batch = |number: usize| {
@@ -103,7 +103,7 @@ async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
     let appends: Vec<_> = (0..40)
         .map(|number| {
             let runtime = runtime.clone();
-            tokio::spawn(async move { runtime.append("acme", &batch(number)).await })
+            tokio::spawn(async move { runtime.append("acme", batch(number)).await })
         })
         .collect();
     let refused = dg_tests::eventually("some are refused", || async {
@@ -125,7 +125,7 @@ async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
         }
     }
     assert!(full > 0 && inserted == (40 - full) * 1000, "{inserted} inserted, {full} refused");
-    assert!(runtime.append("acme", &[start(999_999)]).await.unwrap()[0].is_ok());
+    assert!(runtime.append("acme", [start(999_999)]).await.unwrap()[0].is_ok());
     runtime.stop(std::time::Duration::from_secs(5)).await;
 }
 
@@ -133,19 +133,19 @@ async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
 async fn appends_that_were_given_up_leave_no_place_taken() {
     let (database, store) = Database::with_schema().await;
     let runtime = Runtime::start(store, settings()).await.unwrap();
-    runtime.append("acme", &[start(0)]).await.unwrap();
+    runtime.append("acme", [start(0)]).await.unwrap();
     let mut client = database.connect().await;
     let holding = hold_head(&mut client).await;
     // As many as the lane takes, each from a client that goes away.
     for number in 0..20 {
         let batch: Vec<_> = (1..=1000).map(|trace| start(number * 1000 + trace)).collect();
-        let append = runtime.append("acme", &batch);
+        let append = runtime.append("acme", &batch[..]);
         let waited = tokio::time::timeout(std::time::Duration::from_millis(20), append).await;
         assert!(waited.is_err(), "{waited:?}");
     }
     holding.rollback().await.unwrap();
     dg_tests::eventually("the lane takes more", || async {
-        runtime.append("acme", &[start(900_000)]).await.ok()
+        runtime.append("acme", [start(900_000)]).await.ok()
     })
     .await;
     let sql = "SELECT count(*) FROM dg_event_log";

@@ -102,7 +102,7 @@ async fn poisoned(database: &Database, store: &Store) -> (Runtime, String) {
     let others = Settings { projections: others, ..settings() };
     let runtime = Runtime::start(database.store(), others).await.unwrap();
     let lines: Vec<Line> = parsed("a", &events::whole_trace("t"));
-    for answer in runtime.append("a", &lines).await.unwrap() {
+    for answer in runtime.append("a", &lines[..]).await.unwrap() {
         answer.unwrap();
     }
     eventually("the other two are current", || async {
@@ -142,8 +142,8 @@ async fn a_poison_event_stops_its_projection_at_it_and_nothing_else() {
 
     // The rest of the world goes on.
     let more = parsed("a", &events::whole_trace("u"));
-    runtime.append("a", &more).await.unwrap();
-    runtime.append("b", &parsed("b", &events::whole_trace("t"))).await.unwrap();
+    runtime.append("a", &more[..]).await.unwrap();
+    runtime.append("b", parsed("b", &events::whole_trace("t"))).await.unwrap();
     until_applied(&store, "b").await;
     eventually("the other two go on", || async {
         (cursors(&store, "a").await == [12, 12, 3]).then_some(())
@@ -193,7 +193,7 @@ async fn damage_behind_the_cursor_stops_only_what_needs_it_again() {
     // In one page: another trace, then the end of the damaged one, then more of the other.
     let mut page = parsed("a", &events::whole_trace("u"));
     page.insert(2, lines[5].clone());
-    runtime.append("a", &page).await.unwrap();
+    runtime.append("a", &page[..]).await.unwrap();
     until_status(&runtime, "a", Projection::PrecedentIndex, "failed").await;
     let letter = until_letter(&store).await;
     assert_eq!((letter.log_seq, letter.event_id.as_deref()), (Some(3), Some("t.2")));

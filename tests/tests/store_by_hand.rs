@@ -140,7 +140,7 @@ async fn a_correct_row_advances_the_head_and_is_projected_by_a_running_runtime()
     until_applied(&store, "new").await;
     // The daemon goes on from there.
     let next = parsed("a", &[events::started("u")]);
-    assert_eq!(inserted(&runtime.append("a", &next).await.unwrap()[0]), 7);
+    assert_eq!(inserted(&runtime.append("a", &next[..]).await.unwrap()[0]), 7);
     until_applied(&store, "a").await;
     for tenant in ["a", "new"] {
         assert_proven(&store, tenant).await;

@@ -78,7 +78,7 @@ async fn a_runtime_does_all_its_work_as_the_daemon_role() {
             .unwrap()
     };
     let lines: Vec<_> = text.lines().map(line).collect();
-    assert!(runtime.append("a", &lines).await.unwrap().iter().all(Result::is_ok));
+    assert!(runtime.append("a", &lines[..]).await.unwrap().iter().all(Result::is_ok));
     let names = Projection::ALL.map(Projection::as_str);
     eventually("everything is projected", || async {
         let health = store.health(Some("a"), &names).await.unwrap();

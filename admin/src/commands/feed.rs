@@ -11,8 +11,9 @@ use crate::client::Client;
 use crate::failure::{Failure, exit_code};
 use crate::wire::append_result;
 
-/// Lines and bytes of a request: enough to share a commit, little enough to answer soon.
-const BATCH_LINES: usize = 1_000;
+/// Lines and bytes of a request: enough for several commits, so that the daemon can parse the lines
+/// of one while another is under way; little enough to answer soon.
+const BATCH_LINES: usize = 8_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long the next line may take before those that are there go without it.
 const PAUSE: Duration = Duration::from_millis(25);

@@ -1,17 +1,18 @@
 //! `POST /v1/events`: JSON (one event or a list) or JSON Lines; each line its own answer, or all of
 //! them together.
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
-use dg_projections::Rejection;
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
 use dg_projections::json::{self, Json, Problem};
+use dg_projections::{Code, Rejection};
 use dg_runtime::{Runtime, telemetry};
 use futures_util::{StreamExt as _, stream};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::asked::{Asked, Handled, invalid};
 use super::body;
@@ -38,22 +39,25 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     };
     let runtime = asked.runtime()?;
     let body = body::read(body, crowd).await?;
-    // Parsing and hashing are work for the processor: other tasks of this thread move elsewhere.
-    let (parsed, is_single) = tokio::task::block_in_place(|| {
-        let (texts, is_single) = split(&body.text, asked.headers)?;
-        let parse = |(number, text)| (number, parse(text, &asked.tenant, keeping));
-        Ok::<_, Rejection>((texts.into_iter().map(parse).collect::<Vec<_>>(), is_single))
-    })?;
-    let unread = parsed.iter().filter_map(|(line, one)| Some((*line, one.as_ref().err()?)));
-    telemetry::unread(&asked.tenant, unread);
+    let (texts, is_single) = tokio::task::block_in_place(|| split(&body.text, asked.headers))?;
+    let parse = |texts: &[(usize, &str)]| parse_all(texts, &asked.tenant, keeping);
     let results = match atomic {
-        true => all_or_nothing(&runtime, parsed).await?,
+        true => all_or_nothing(&runtime, parse(&texts)).await?,
         false => {
             let batch_size = asked.context.config.append_batch_max_events;
-            each_its_own(&runtime, parsed, batch_size).await
+            each_its_own(&runtime, &texts, batch_size, parse).await?
         }
     };
     answer(results, is_single)
+}
+
+/// Parsing and hashing are work for the processor: other tasks of this thread move elsewhere.
+fn parse_all(texts: &[(usize, &str)], tenant: &str, keeping: Keeping) -> Vec<(usize, Parsed)> {
+    let parse = |(number, text): &(usize, &str)| (*number, parse(text, tenant, keeping));
+    let parsed: Vec<_> = tokio::task::block_in_place(|| texts.iter().map(parse).collect());
+    let unread = parsed.iter().filter_map(|(line, one)| Some((*line, one.as_ref().err()?)));
+    telemetry::unread(tenant, unread);
+    parsed
 }
 
 /// The texts of the events, and whether the body is a single one.
@@ -145,61 +149,82 @@ fn shares(parsed: Vec<(usize, Parsed)>) -> (BTreeMap<String, Share>, Vec<LineRes
 /// Tenants of one request whose appends are under way at once.
 const TENANTS_AT_ONCE: usize = 8;
 
-/// Appends each tenant's lines in batches, in order; tenants do not wait for each other.
+/// Appends batch by batch, in order; while one is at the database the next is parsed. A batch whose
+/// lines went to many tenants is followed by a larger one: each tenant's share is a transaction.
 async fn each_its_own(
     runtime: &Runtime,
-    parsed: Vec<(usize, Parsed)>,
+    texts: &[(usize, &str)],
     batch_size: usize,
+    parse: impl Fn(&[(usize, &str)]) -> Vec<(usize, Parsed)>,
+) -> Result<Vec<LineResult>, Rejection> {
+    let mut results = Vec::with_capacity(texts.len());
+    let outage = Arc::new(OnceLock::new());
+    let mut under_way: Option<JoinHandle<Vec<LineResult>>> = None;
+    let (mut rest, mut size) = (texts, batch_size);
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at(size.min(rest.len()));
+        let parsed = parse(batch);
+        (rest, size) = (after, batch_size * tenants_of(&parsed).clamp(1, TENANTS_AT_ONCE));
+        if let Some(before) = under_way.take() {
+            results.extend(before.await.map_err(|panic| crashed(&panic))?);
+        }
+        let append = append_all(runtime.clone(), parsed, outage.clone());
+        under_way = Some(tokio::spawn(append));
+    }
+    if let Some(last) = under_way {
+        results.extend(last.await.map_err(|panic| crashed(&panic))?);
+    }
+    Ok(results)
+}
+
+fn tenants_of(parsed: &[(usize, Parsed)]) -> usize {
+    let read = parsed.iter().filter_map(|(_, line)| line.as_ref().ok());
+    read.map(|line| &line.event.tenant_id).collect::<BTreeSet<_>>().len()
+}
+
+fn crashed(panic: &JoinError) -> Rejection {
+    Rejection::new(Code::Internal, format!("an append ended abnormally: {panic}"))
+}
+
+/// Appends each tenant's lines, in order; tenants do not wait for each other.
+async fn append_all(
+    runtime: Runtime,
+    parsed: Vec<(usize, Parsed)>,
+    outage: Arc<OnceLock<Rejection>>,
 ) -> Vec<LineResult> {
     let (shares, unread) = shares(parsed);
-    let outage = OnceLock::new();
-    let appends = shares
-        .iter()
-        .map(|(tenant, share)| append_share(runtime, tenant, share, batch_size, &outage))
-        .collect::<Vec<_>>();
-    let appended = stream::iter(appends).buffer_unordered(TENANTS_AT_ONCE).collect::<Vec<_>>();
-    let mut results: Vec<LineResult> = appended.await.into_iter().flatten().chain(unread).collect();
+    let append = |(tenant, share)| append_share(&runtime, tenant, share, &outage);
+    let appended = stream::iter(shares).map(append).buffer_unordered(TENANTS_AT_ONCE);
+    let mut results: Vec<LineResult> = appended.flat_map(stream::iter).collect().await;
+    results.extend(unread);
     results.sort_by_key(|result| result.number);
     results
 }
 
+/// The answers of one tenant's lines. After an outage the rest is not tried: it would wait as long,
+/// and what continues a trace would be blamed for the gap.
 async fn append_share(
     runtime: &Runtime,
-    tenant: &str,
-    (numbers, lines): &Share,
-    batch_size: usize,
+    tenant: String,
+    (numbers, lines): Share,
     outage: &OnceLock<Rejection>,
 ) -> Vec<LineResult> {
-    let mut results = Vec::with_capacity(lines.len());
-    for (numbers, lines) in numbers.chunks(batch_size).zip(lines.chunks(batch_size)) {
-        let answers = append_batch(runtime, tenant, lines, outage).await;
-        let each = numbers.iter().zip(lines).zip(answers);
-        results.extend(each.map(|((n, line), answer)| LineResult::of(*n, line, answer)));
-    }
-    results
-}
-
-/// The answers of one batch. After an outage the rest is not tried: it would wait as long, and what
-/// continues a trace would be blamed for the gap.
-async fn append_batch(
-    runtime: &Runtime,
-    tenant: &str,
-    lines: &[Line],
-    outage: &OnceLock<Rejection>,
-) -> Vec<Result<Admission, Rejection>> {
-    if let Some(reason) = outage.get() {
-        return vec![Err(reason.clone()); lines.len()];
-    }
-    match runtime.append(tenant, lines).await {
-        Ok(answers) => answers,
-        Err(error) => {
-            let refusal = unanswered(error.to_rejection());
-            if error.code.is_recoverable() {
-                let _first = outage.set(refusal.clone());
+    let lines: Arc<[Line]> = lines.into();
+    let answers = match outage.get() {
+        Some(reason) => vec![Err(reason.clone()); lines.len()],
+        None => match runtime.append(&tenant, lines.clone()).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let refusal = unanswered(error.to_rejection());
+                if error.code.is_recoverable() {
+                    let _first = outage.set(refusal.clone());
+                }
+                vec![Err(refusal); lines.len()]
             }
-            vec![Err(refusal); lines.len()]
-        }
-    }
+        },
+    };
+    let each = numbers.into_iter().zip(lines.iter()).zip(answers);
+    each.map(|((number, line), answer)| LineResult::of(number, line, answer)).collect()
 }
 
 /// A batch whose transaction failed may have been committed all the same.

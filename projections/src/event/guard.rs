@@ -4,6 +4,9 @@
 //! the value.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 
 use crate::error::{Code, Rejection};
 use crate::json::{Json, member_path};
@@ -67,23 +70,13 @@ fn locate(value: &Json) -> Option<(String, &'static str)> {
 
 /// The first forbidden string in the text.
 fn find(text: &str) -> Option<&'static str> {
+    static FORBIDDEN: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let builder = AhoCorasick::builder().ascii_case_insensitive(true).build(PATTERNS);
+        builder.expect("a few short patterns fit any automaton")
+    });
     // Letters outside ASCII may lower into it (the Kelvin sign is a k), so they take the full rule.
     let text = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) };
-    let bytes = text.as_bytes();
-    (0..bytes.len()).find_map(|at| match_at(&bytes[at..]))
-}
-
-fn match_at(bytes: &[u8]) -> Option<&'static str> {
-    // Every pattern begins with one of these: most positions end here.
-    if !matches!(
-        bytes[0].to_ascii_lowercase(),
-        b'b' | b'x' | b's' | b'g' | b'-' | b'a' | b'p' | b't'
-    ) {
-        return None;
-    }
-    PATTERNS.into_iter().find(|pattern| {
-        bytes.get(..pattern.len()).is_some_and(|head| head.eq_ignore_ascii_case(pattern.as_bytes()))
-    })
+    FORBIDDEN.find(&*text).map(|hit| PATTERNS[hit.pattern().as_usize()])
 }
 
 #[cfg(test)]

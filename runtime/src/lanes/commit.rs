@@ -22,15 +22,14 @@ pub(super) async fn commit(
     trust: &mut Trust,
     batch: Vec<Waiting<Reply, Place>>,
 ) {
-    let mut lines = Vec::new();
     let mut replies = Vec::new();
-    // The places are given back with the answers: until then the events are in memory.
-    let mut places = Vec::new();
-    for Waiting { lines: own, reply, place } in batch {
-        replies.push((own.len(), reply));
-        lines.extend(own);
-        places.push(place);
+    // Held until the answers are sent: until then the events are in memory, and have their places.
+    let mut held = Vec::new();
+    for Waiting { lines, reply, place } in batch {
+        replies.push((lines.len(), reply));
+        held.push((lines, place));
     }
+    let lines: Vec<&Line> = held.iter().flat_map(|(lines, _)| lines.iter()).collect();
     let started = Instant::now();
     let outcome = append_surely(tenant, lanes, trust, &lines).await;
     match &outcome {
@@ -66,7 +65,7 @@ async fn append_surely(
     tenant: &str,
     lanes: &Lanes,
     trust: &mut Trust,
-    lines: &[Line],
+    lines: &[&Line],
 ) -> Result<Vec<Answer>, StoreError> {
     let (appended, looked) = match append_trusting(tenant, lanes, trust, lines).await {
         Ok(Some(appended)) => (Ok(appended), false),
@@ -92,7 +91,7 @@ async fn append_trusting(
     tenant: &str,
     lanes: &Lanes,
     trust: &mut Trust,
-    lines: &[Line],
+    lines: &[&Line],
 ) -> Result<Option<Appended>, StoreError> {
     let keeps = lines.iter().any(|line| line.log_seq.is_some());
     let Some(head) = trust.head().filter(|_| !keeps) else { return Ok(None) };
@@ -104,7 +103,7 @@ async fn append_trusting(
     Ok(appended)
 }
 
-async fn append_once(tenant: &str, lanes: &Lanes, lines: &[Line]) -> Result<Appended, StoreError> {
+async fn append_once(tenant: &str, lanes: &Lanes, lines: &[&Line]) -> Result<Appended, StoreError> {
     lanes.gate.append(|store| async move { store.append_once(tenant, lines).await }).await
 }
 
@@ -112,7 +111,7 @@ async fn append_once(tenant: &str, lanes: &Lanes, lines: &[Line]) -> Result<Appe
 async fn ask_again(
     tenant: &str,
     lanes: &Lanes,
-    lines: &[Line],
+    lines: &[&Line],
     decided: &[Answer],
     error: StoreError,
 ) -> Result<Vec<Answer>, StoreError> {

@@ -1,6 +1,7 @@
 //! What waits in a lane, and what the answers of a repeated batch mean: pure.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use dg_projections::admission::Admission;
 use dg_projections::event::Line;
@@ -9,7 +10,7 @@ use dg_store::Answer;
 /// A request that waits for its answers.
 #[derive(Debug)]
 pub(super) struct Waiting<R, P> {
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Arc<[Line]>,
     pub(super) reply: R,
     /// Given back when the request is gone.
     pub(super) place: P,
@@ -86,7 +87,7 @@ mod tests {
     fn request(events: usize, reply: usize) -> Waiting<usize, ()> {
         let text = r#"{"event_id":"e","trace_id":"t","trace_seq":0,"event_type":"TraceFinished","occurred_at":"2026-01-01T00:00:00Z","source":{"producer_id":"p","system":"s"},"actor":{"actor_type":"agent","actor_id":"a"},"idempotency_key":"k","payload":{"outcome":"success"}}"#;
         let line = parse_line(text, "t", Keeping::NewNumbers).unwrap();
-        Waiting { lines: vec![line; events], reply, place: () }
+        Waiting { lines: vec![line; events].into(), reply, place: () }
     }
 
     #[test]
