@@ -30,7 +30,7 @@ const CONCURRENT_PART: u64 = 10;
 const LOG_ALONE: [&str; 2] = ["--projections", "none"];
 /// Warm-up has ids of its own.
 const WARM_UP: Plan =
-    Plan { traces: 100, events_per_trace: 8, payload_bytes: 510, tenants: 1, seed: u64::MAX };
+    Plan { traces: 20, events_per_trace: 8, payload_bytes: 510, tenants: 1, seed: u64::MAX };
 
 pub(super) async fn all(
     stage: &Stage,
