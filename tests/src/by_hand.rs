@@ -61,11 +61,11 @@ pub async fn insert(client: &Client, rows: &[HandMade]) -> Result<u64, StoreErro
     Ok(client.execute(sql, &[&canonical(&Json::from(rows))]).await?)
 }
 
-/// Appends an event with `dg_append`. Its identifier tells an inserted event from a reused one.
+/// Appends an event with `dg_append`; its number.
 ///
 /// # Errors
 /// As the store would report them.
-pub async fn call_append(client: &Client, line: &Line) -> Result<Admission, StoreError> {
+pub async fn dg_append(client: &Client, line: &Line) -> Result<i64, StoreError> {
     let (event, source, actor) = (&line.event, &line.event.source, &line.event.actor);
     let sql = "SELECT dg_append(tenant_id => $1, trace_id => $2, trace_seq => $3, event_type => $4,
         occurred_at => $5, producer_id => $6, source_system => $7, source_subsystem => $8,
@@ -90,11 +90,19 @@ pub async fn call_append(client: &Client, line: &Line) -> Result<Admission, Stor
         &event.payload,
         &event.event_id,
     ];
-    let log_seq: i64 = client.query_one(sql, &arguments).await?.try_get(0)?;
+    Ok(client.query_one(sql, &arguments).await?.try_get(0)?)
+}
+
+/// The same; the identifier of the event that has the number tells an inserted one from a reused one.
+///
+/// # Errors
+/// As the store would report them.
+pub async fn call_append(client: &Client, line: &Line) -> Result<Admission, StoreError> {
+    let log_seq = dg_append(client, line).await?;
     let sql = "SELECT event_id FROM dg_event_log WHERE tenant_id = $1 AND log_seq = $2";
-    let event_id: String =
-        client.query_one(sql, &[&event.tenant_id, &log_seq]).await?.try_get(0)?;
-    Ok(if event_id == event.event_id {
+    let row = client.query_one(sql, &[&line.event.tenant_id, &log_seq]).await?;
+    let event_id: String = row.try_get(0)?;
+    Ok(if event_id == line.event.event_id {
         Admission::Insert { log_seq }
     } else {
         Admission::Reused { log_seq, event_id }

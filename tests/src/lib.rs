@@ -17,6 +17,7 @@ pub mod naive;
 mod random;
 mod stage;
 mod wait;
+pub mod ways;
 
 pub use cli::{Answer, run, spawn};
 pub use daemon::{Daemon, Where};
