@@ -11,6 +11,7 @@ mod cli;
 mod daemon;
 mod database;
 mod directory;
+pub mod dump;
 pub mod events;
 pub mod log;
 pub mod naive;
