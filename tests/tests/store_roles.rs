@@ -69,6 +69,9 @@ async fn each_role_may_do_its_own_part_only() {
     ] {
         assert_eq!(may(&database, role, head).await, appends, "{role}");
         assert_eq!(may(&database, role, function).await, appends, "{role}");
+        let sql = "SELECT has_function_privilege($1, oid, 'EXECUTE') FROM pg_proc WHERE proname = 'dg_append'";
+        let row = database.connect().await.query_one(sql, &[&role]).await.unwrap();
+        assert_eq!(row.get::<_, bool>(0), appends, "{role}");
         assert_eq!(may(&database, role, projected).await, projects, "{role}");
     }
 }
