@@ -221,6 +221,8 @@ async fn the_settings_of_the_session_do_not_matter() {
         assert_eq!(by_function(&client, line).await, Outcome::Inserted(at));
     }
     // The tenant gives its own numbers, and what is stored is what the daemon stores.
+    let keeping = "SELECT bool_or(kept_numbers) FROM dg_tenant_heads";
+    assert!(!client.query_one(keeping, &[]).await.unwrap().get::<_, bool>(0));
     assert_eq!(inserted(&store.append("a", &lines[3..4]).await.unwrap()[0]), 4);
     store.append("b", &parsed("b", &events::whole_trace("t"))).await.unwrap();
     let differing = "SELECT count(*) FROM dg_event_log AS a JOIN dg_event_log AS b USING (log_seq)
