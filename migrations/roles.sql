@@ -37,6 +37,9 @@ REVOKE ALL ON dg_event_log, dg_tenant_heads FROM PUBLIC, dg_writer, dg_projector
 -- UPDATE on the heads is what locking and moving them takes; the trigger keeps them true.
 GRANT SELECT, INSERT ON dg_event_log TO dg_writer;
 GRANT SELECT, INSERT, UPDATE ON dg_tenant_heads TO dg_writer;
+-- It runs with the rights of whoever calls it.
+REVOKE ALL ON FUNCTION dg_append FROM PUBLIC, dg_writer, dg_projector, dg_daemon, dg_reader;
+GRANT EXECUTE ON FUNCTION dg_append TO dg_writer;
 
 GRANT SELECT ON dg_event_log, dg_tenant_heads TO dg_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON

@@ -117,8 +117,9 @@ pub(crate) fn code_of_sqlstate(state: &SqlState) -> Code {
     match state.code() {
         "DG001" => return Code::EventSequenceInvalid, // ours: see V0001
         "DG002" => return Code::Conflict,
-        "23505" => return Code::Conflict,        // unique_violation
-        "23514" => return Code::SchemaViolation, // check_violation
+        "DG003" => return Code::IdempotencyConflict, // see V0003
+        "23505" => return Code::Conflict,            // unique_violation
+        "23514" => return Code::SchemaViolation,     // check_violation
         "25006" => return Code::Storage, // read_only_sql_transaction: a standby; the primary is elsewhere
         "3D000" => return Code::Storage, // invalid_catalog_name: the database is not there (yet)
         "55P03" => return Code::Storage, // lock_not_available
@@ -146,6 +147,7 @@ mod tests {
         for (state, code) in [
             ("DG001", Code::EventSequenceInvalid),
             ("DG002", Code::Conflict),
+            ("DG003", Code::IdempotencyConflict),
             ("23505", Code::Conflict),
             ("23514", Code::SchemaViolation),
             ("23502", Code::Internal),

@@ -45,6 +45,7 @@ macro_rules! migration {
 const MIGRATIONS: &[Migration] = &[
     migration!(1, "event_log", "V0001__event_log.sql"),
     migration!(2, "projections", "V0002__projections.sql"),
+    migration!(3, "append_function", "V0003__append_function.sql"),
 ];
 
 /// Every step this binary knows, in order.

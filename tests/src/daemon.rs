@@ -36,16 +36,7 @@ impl Daemon {
     /// # Panics
     /// When it does not become ready.
     pub fn start(place: Where, flags: &[&str]) -> Daemon {
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut daemon = Daemon {
-            directory: Directory::new(),
-            place,
-            flags,
-            process: None,
-            fail_points: String::new(),
-        };
-        daemon.restart();
-        daemon
+        Daemon::start_failing(place, flags, "")
     }
 
     /// Starts one in which something goes wrong; the format is told by `runtime/src/failpoint.rs`.
@@ -53,12 +44,16 @@ impl Daemon {
     /// # Panics
     /// When it does not become ready.
     pub fn start_failing(place: Where, flags: &[&str], fail_points: &str) -> Daemon {
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let fail_points = fail_points.to_owned();
-        let mut daemon =
-            Daemon { directory: Directory::new(), place, flags, process: None, fail_points };
+        let mut daemon = Daemon::new(place, flags, fail_points);
         daemon.restart();
         daemon
+    }
+
+    /// One that is not started yet; see [`Daemon::spawn`].
+    pub fn new(place: Where, flags: &[&str], fail_points: &str) -> Daemon {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let fail_points = fail_points.to_owned();
+        Daemon { directory: Directory::new(), place, flags, process: None, fail_points }
     }
 
     /// Starts it again after [`Daemon::kill`] or [`Daemon::stop`], and waits until it is ready.
@@ -67,6 +62,14 @@ impl Daemon {
     /// When it does not become ready.
     pub fn restart(&mut self) {
         self.spawn();
+        self.until_ready();
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn until_ready(&mut self) {
         until("the daemon is ready", || {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use dg_store::{Options, Store, create_database, drop_database};
 
+use crate::eventually;
+
 const SERVER: &str = "DECISIONGRAPH_TEST_DATABASE_URL";
 
 /// A server that ends when its standard input does: with this process, however that ends.
@@ -108,6 +110,31 @@ impl Database {
         let (client, connection) = self.config.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client
+    }
+
+    /// A connection when nobody else has one: a backend reports what it counted when it ends at the
+    /// latest.
+    ///
+    /// # Panics
+    /// When somebody stays.
+    pub async fn connect_alone(&self) -> tokio_postgres::Client {
+        let client = self.connect().await;
+        eventually("the other connections have ended", || async {
+            let sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+                AND backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1";
+            client.query_opt(sql, &[]).await.ok()?.is_none().then_some(())
+        })
+        .await;
+        client
+    }
+
+    /// Deadlocks that its writers have run into; asked when they have ended.
+    ///
+    /// # Panics
+    /// As [`Database::connect_alone`].
+    pub async fn deadlocks(&self) -> i64 {
+        let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        self.connect_alone().await.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     /// Its URL, for a daemon.

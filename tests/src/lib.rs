@@ -11,12 +11,14 @@ mod cli;
 mod daemon;
 mod database;
 mod directory;
+pub mod dump;
 pub mod events;
 pub mod log;
 pub mod naive;
 mod random;
 mod stage;
 mod wait;
+pub mod ways;
 
 pub use cli::{Answer, run, spawn};
 pub use daemon::{Daemon, Where};

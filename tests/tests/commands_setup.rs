@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use dg_projections::json::Json;
-use dg_tests::{Directory, Stage, run};
+use dg_tests::{Daemon, Directory, Sql, Stage, Where, new_database, run};
 
 #[test]
 fn a_log_is_generated_the_same_each_time() {
@@ -113,7 +113,7 @@ fn migrations_are_shown_and_drift_and_newer_schemas_refuse_the_start() {
     stage.daemon.restart();
     assert_eq!(stage.daemon.stop(), 0);
     // `check` applies nothing.
-    let empty = dg_tests::new_database();
+    let empty = new_database();
     let url = ["--database-url", &empty.url()];
     let directory = Directory::new();
     let data = ["--data-dir", directory.path().to_str().unwrap()];
@@ -129,4 +129,28 @@ fn migrations_are_shown_and_drift_and_newer_schemas_refuse_the_start() {
     let status =
         run(&[&["migrate"][..], &url, &["status", "-o", "json"]].concat(), b"").ok().json();
     assert_eq!(status.get("version"), Some(&Json::from(steps as i64)));
+}
+
+#[test]
+fn two_daemons_that_start_at_once_on_an_empty_database_apply_each_step_once() {
+    let database = new_database();
+    let mut daemons =
+        [(), ()].map(|()| Daemon::new(Where::Url(database.url()), &["--log-format", "text"], ""));
+    daemons.iter_mut().for_each(Daemon::spawn);
+    daemons.iter_mut().for_each(Daemon::until_ready);
+    let steps = dg_store::migrations().len();
+    let sql = Sql::connect(&database.url().parse().unwrap());
+    assert_eq!(sql.one("SELECT count(*) FROM dg_schema_migrations"), steps.to_string());
+    let line = dg_tests::events::started("t");
+    daemons[0].cli_with(&["append", "-"], line.as_bytes()).ok();
+    for daemon in &mut daemons {
+        daemon.until_current("default");
+        assert_eq!(daemon.stop(), 0);
+    }
+    let logs = daemons.each_ref().map(Daemon::log);
+    assert_eq!(logs.concat().matches("schema step applied").count(), steps, "{logs:?}");
+    for log in &logs {
+        let bad = ["WARN", "ERROR", "panicked"].iter().find(|word| log.contains(**word));
+        assert_eq!(bad, None, "{log}");
+    }
 }

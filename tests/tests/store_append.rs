@@ -6,78 +6,8 @@ use dg_projections::Code;
 use dg_projections::event::Line;
 use dg_store::{Appended, EventFilter, Store};
 use dg_tests::log::{generated_lines, parsed};
-use dg_tests::naive::{NaiveLog, Outcome};
+use dg_tests::naive::{Attempts, NaiveLog, Outcome};
 use dg_tests::{Database, Random, events};
-
-/// A stream of attempts: mostly the next event of some trace, often something that is wrong with it.
-struct Attempts {
-    random: Random,
-    tenants: Vec<String>,
-    made: Vec<Line>,
-    /// What the attempts so far make, if each is appended as it is drawn.
-    expected: NaiveLog,
-}
-
-impl Attempts {
-    fn new(random: Random, tenants: &[&str]) -> Attempts {
-        let tenants = tenants.iter().map(|tenant| (*tenant).to_owned()).collect();
-        Attempts { random, tenants, made: Vec::new(), expected: NaiveLog::default() }
-    }
-
-    fn draw(&mut self) -> Line {
-        let line = match self.random.below(10) {
-            0 if !self.made.is_empty() => self.random.pick(&self.made).clone(),
-            1 if !self.made.is_empty() => self.altered(),
-            _ => self.fresh(),
-        };
-        self.made.push(line.clone());
-        line
-    }
-
-    /// Something that was attempted before, with one difference.
-    fn altered(&mut self) -> Line {
-        let mut line = self.random.pick(&self.made).clone();
-        let event = &mut line.event;
-        match self.random.below(8) {
-            0 => event.tags.push("other".to_owned()),
-            1 => event.correlation_id = Some("other".to_owned()),
-            2 => event.causation_event_id = Some("other".to_owned()),
-            3 => event.schema_version += 1,
-            4 => event.actor.actor_id.push('x'),
-            5 => event.source.subsystem = Some("other".to_owned()),
-            6 => event.source.producer_id.push('x'),
-            _ => event.trace_seq += 1,
-        }
-        line
-    }
-
-    fn fresh(&mut self) -> Line {
-        let tenant = self.random.pick(&self.tenants).clone();
-        let trace = format!("t{}", self.random.below(6));
-        let next = self.expected.next_seq(&tenant, &trace) as usize;
-        let seq = match self.random.below(8) {
-            0 => next + 1,
-            1 => next.saturating_sub(1),
-            _ => next,
-        };
-        let text = match (self.random.below(10), seq) {
-            (0, 0) | (1..=2, 1..) => events::finished(&trace, seq),
-            (_, 0) | (3, _) => {
-                events::started(&trace).replace("_seq\":0", &format!("_seq\":{seq}"))
-            }
-            _ => events::observed(&trace, seq),
-        };
-        let mut line = parsed(&tenant, &[text]).remove(0);
-        // Unlike those of an earlier attempt at the same place, but for one in ten.
-        if !self.random.once_in(10) {
-            line.event.event_id.push_str(&format!(".{}", self.made.len()));
-        }
-        if !self.random.once_in(10) {
-            line.event.idempotency_key.push_str(&format!(".{}", self.made.len()));
-        }
-        line
-    }
-}
 
 /// The log as (event, trace, place) in order.
 async fn stored(store: &Store, tenant: &str) -> Vec<(i64, String, String, i64)> {

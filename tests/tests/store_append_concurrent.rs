@@ -1,18 +1,25 @@
-//! Many writers at once, and readers beside them: two stores stand for two daemons.
+//! Many writers at once, by every way into the log, and readers beside them: two stores stand for two
+//! daemons.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dg_projections::event::{Event, Line};
 use dg_projections::projection::Projection;
 use dg_store::{EventFilter, Store};
 use dg_tests::by_hand::{HandMade, insert};
-use dg_tests::log::{generated_lines, inserted, parsed, until_blocked};
+use dg_tests::log::{
+    assert_proven, generated_lines, inserted, parsed, until_applied, until_blocked,
+};
 use dg_tests::naive::{Outcome, admit};
+use dg_tests::ways::ways;
 use dg_tests::{Database, Random, events};
 use tokio::task::JoinSet;
+
+const STOP: Duration = Duration::from_secs(10);
 
 /// The tenant's log, which is numbered without gaps and whose traces have no gap.
 async fn whole_log(store: &Store, tenant: &str, lines: &[Line]) -> Vec<Event> {
@@ -42,14 +49,14 @@ fn assert_explained(log: &[Event], answers: &[(Line, Outcome)]) {
     }
 }
 
-/// Eight writers, four a store, that race through the same traces with events of their own.
+/// Ten writers, two a way, that race through the same traces with events of their own.
 async fn race(tenants: &'static [&'static str], seed: u64) {
     let (database, store) = Database::with_schema().await;
     let mut random = Random::seeded(seed);
-    let stores = [store.clone(), database.store()];
+    let (ways, runtime) = ways(&database).await;
     let mut writers = JoinSet::new();
-    for writer in 0..8 {
-        let (store, mut random) = (stores[writer % 2].clone(), random.fork());
+    for writer in 0..10 {
+        let (way, mut random) = (ways[writer % ways.len()].clone(), random.fork());
         writers.spawn(async move {
             let mut answers = Vec::new();
             for round in 0..10 {
@@ -57,7 +64,7 @@ async fn race(tenants: &'static [&'static str], seed: u64) {
                 let batch: Vec<Line> = (0..1 + random.below(4))
                     .map(|place| attempt(&mut random, tenant, &format!("{writer}.{round}.{place}")))
                     .collect();
-                let given = store.append(tenant, &batch).await.unwrap();
+                let given = way.append(tenant, &batch).await;
                 answers.extend(batch.into_iter().zip(given.iter().map(Outcome::from)));
             }
             answers
@@ -73,8 +80,13 @@ async fn race(tenants: &'static [&'static str], seed: u64) {
             assert_explained(&log, &own.cloned().collect::<Vec<_>>());
         }
         total += log.len();
+        until_applied(&store, tenant).await;
+        assert_proven(&store, tenant).await;
     }
     assert!(total > 20, "the race got somewhere: {total}");
+    runtime.stop(STOP).await;
+    drop((ways, store));
+    assert_eq!(database.deadlocks().await, 0);
 }
 
 /// Some place of a trace that all writers share; keys sometimes meet.
@@ -105,22 +117,23 @@ async fn writers_on_many_tenants_get_answers_that_some_order_explains() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_32_writers_on_one_trace_exactly_one_wins_each_place() {
-    let (database, store) = Database::with_schema().await;
-    let stores = [store.clone(), database.store()];
+    let (database, _store) = Database::with_schema().await;
+    let (ways, runtime) = ways(&database).await;
     for (seq, text) in events::whole_trace("t").into_iter().enumerate() {
         let mut writers = JoinSet::new();
         for writer in 0..32 {
             let mut line = parsed("a", std::slice::from_ref(&text)).remove(0);
             line.event.event_id.push_str(&format!(".{writer}"));
             line.event.idempotency_key.push_str(&format!(".{writer}"));
-            let store = stores[writer % 2].clone();
-            writers.spawn(async move { store.append("a", &[line]).await.unwrap().remove(0) });
+            let way = ways[writer % ways.len()].clone();
+            writers.spawn(async move { way.append("a", &[line]).await.remove(0) });
         }
         let answers = writers.join_all().await;
         let won = answers.iter().filter(|answer| answer.is_ok()).collect::<Vec<_>>();
         assert_eq!(won.len(), 1, "place {seq}");
         assert_eq!(inserted(won[0]), seq as i64 + 1);
     }
+    runtime.stop(STOP).await;
 }
 
 /// Reads the log from both ends of the pipe until `done`, and sees only prefixes of it.

@@ -8,19 +8,13 @@ use std::collections::BTreeSet;
 use dg_projections::event::Line;
 use dg_projections::subgraph::Bounds;
 use dg_store::{Direction, EdgesQuery, EventFilter, Store};
+use dg_tests::by_hand::dg_append;
 use dg_tests::log::{append_all, catch_up, generated_lines, parsed};
-use dg_tests::{Database, events, eventually};
+use dg_tests::{Database, events};
 
 /// Tuples that scans of our tables and indexes gave so far, by relation.
 async fn counted(database: &Database) -> Vec<(String, i64)> {
-    let client = database.connect().await;
-    // A backend reports when it ends at the latest.
-    eventually("the stores' connections have ended", || async {
-        let sql = "SELECT 1 FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name = 'decisiongraph-test'";
-        client.query_opt(sql, &[]).await.ok()?.is_none().then_some(())
-    })
-    .await;
+    let client = database.connect_alone().await;
     let sql = "SELECT relname::text, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
             FROM pg_stat_user_tables WHERE relname LIKE 'dg\\_%'
         UNION ALL SELECT indexrelname::text, idx_tup_read
@@ -137,6 +131,28 @@ async fn single_events_cost_the_same_in_a_long_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_trace_costs_no_more_than_many_short_ones() {
     assert_constant(one_trace, [400, 2_400], 100, [12.0, 20.0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_by_sql_costs_the_same_in_a_long_log() {
+    for make in [one_trace, |events| generated_lines("a", events as u64 / 8, 8, 3)] {
+        let mut found = Vec::new();
+        for events in [80, 640] {
+            let (database, lines) = (fresh().await, make(events));
+            let appended = cost(&database, events, async |_| {
+                // A session plans once: as operators do, many short ones.
+                for lines in lines.chunks(8) {
+                    let client = database.connect().await;
+                    for line in lines {
+                        dg_append(&client, line).await.unwrap();
+                    }
+                }
+            });
+            found.push(appended.await);
+        }
+        println!("by SQL: {:.2} and {:.2} tuples an event", found[0].0, found[1].0);
+        assert!(found.iter().all(|(tuples, _)| *tuples <= 20.0), "{found:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

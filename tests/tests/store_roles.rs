@@ -57,6 +57,10 @@ async fn each_role_may_do_its_own_part_only() {
         "INSERT INTO dg_tenant_heads (tenant_id, last_log_seq, event_count) VALUES ('a', 0, 0)";
     let projected =
         "INSERT INTO dg_projections (tenant_id, projection_name) VALUES ('a', 'context_graph')";
+    let function = "SELECT dg_append(tenant_id => 'b', trace_id => 't', trace_seq => 0,
+        event_type => 'TraceStarted', occurred_at => '2026-05-05T10:00:00Z', producer_id => 'psql',
+        source_system => 'ops', actor_type => 'person', actor_id => 'ann', idempotency_key => 'k',
+        payload => '{}')";
     for (role, appends, projects) in [
         ("dg_writer", true, false),
         ("dg_projector", false, true),
@@ -64,6 +68,10 @@ async fn each_role_may_do_its_own_part_only() {
         ("dg_reader", false, false),
     ] {
         assert_eq!(may(&database, role, head).await, appends, "{role}");
+        assert_eq!(may(&database, role, function).await, appends, "{role}");
+        let sql = "SELECT has_function_privilege($1, oid, 'EXECUTE') FROM pg_proc WHERE proname = 'dg_append'";
+        let row = database.connect().await.query_one(sql, &[&role]).await.unwrap();
+        assert_eq!(row.get::<_, bool>(0), appends, "{role}");
         assert_eq!(may(&database, role, projected).await, projects, "{role}");
     }
 }
