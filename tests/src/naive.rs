@@ -126,6 +126,12 @@ impl Attempts {
         Attempts { random, tenants, made: Vec::new(), expected: NaiveLog::default() }
     }
 
+    /// From now on attempts are on this tenant alone.
+    pub fn move_to(&mut self, tenant: &str) {
+        self.tenants = vec![tenant.to_owned()];
+        self.made.clear();
+    }
+
     /// The next attempt.
     pub fn draw(&mut self) -> Line {
         let line = match self.random.below(10) {

@@ -25,7 +25,7 @@ async fn assert_all_goes_on(store: &Store, runtime: &Runtime) {
     let before = cursors(store, "a").await[0];
     for tenant in ["a", "new"] {
         for line in parsed(tenant, &events::whole_trace("beside")) {
-            runtime.append(tenant, &[line]).await.unwrap()[0].clone().unwrap();
+            runtime.append(tenant, [line]).await.unwrap()[0].clone().unwrap();
             until_applied(store, tenant).await;
         }
         assert_proven(store, tenant).await;

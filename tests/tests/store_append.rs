@@ -69,8 +69,7 @@ async fn what_is_taken_to_be_new_is_in_as_a_whole_exactly_when_all_of_it_is() {
         let tenant = &format!("tenant-{}", round / 15);
         if round % 15 == 0 {
             let first = parsed(tenant, &[events::started("first")]);
-            attempts.tenants = vec![tenant.clone()];
-            attempts.made.clear();
+            attempts.move_to(tenant);
             attempts.expected.append(&first[0]);
             // The head is made by the first that are looked at.
             store.append(tenant, &first).await.unwrap()[0].clone().unwrap();
