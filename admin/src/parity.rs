@@ -14,7 +14,7 @@ use dg_projections::model::Tables;
 use dg_projections::projection::Projection;
 use dg_projections::rows::Row;
 use dg_runtime::{Runtime, Settings};
-use dg_store::{Store, StoredDigest, create_database, drop_database};
+use dg_store::{Store, StoredDigest, Target, create_database, drop_database};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -108,16 +108,13 @@ pub struct Scratch {
 /// Where the scratch database is, and what is to be cleared in the end.
 #[derive(Debug)]
 enum Place {
-    Beside { server: Box<tokio_postgres::Config>, name: String },
+    Beside { server: Box<Target>, name: String },
     Own { cluster: Box<Cluster>, directory: PathBuf },
 }
 
 impl Place {
     /// Beside the daemon's database if its server answers, else in a cluster of our own.
-    async fn find(
-        server: Option<tokio_postgres::Config>,
-        config: &Config,
-    ) -> Result<(Place, tokio_postgres::Config), Failure> {
+    async fn find(server: Option<Target>, config: &Config) -> Result<(Place, Target), Failure> {
         let name = format!("dg_parity_{}", std::process::id());
         if let Some(server) = server {
             match create_database(&server, &name).await {
@@ -132,7 +129,7 @@ impl Place {
         let directory = std::env::temp_dir().join(name);
         let options = Options { bin_dir: config.postgres_bin_dir.clone() };
         let cluster = Box::new(Cluster::start(&directory, &options).await?);
-        let database = cluster.config();
+        let database = cluster.config().into();
         Ok((Place::Own { cluster, directory }, database))
     }
 
@@ -161,10 +158,7 @@ impl Scratch {
     ///
     /// # Errors
     /// When no database can be had.
-    pub async fn open(
-        server: Option<tokio_postgres::Config>,
-        config: &Config,
-    ) -> Result<Scratch, Failure> {
+    pub async fn open(server: Option<Target>, config: &Config) -> Result<Scratch, Failure> {
         let (place, database) = Place::find(server, config).await?;
         match Scratch::on(database, config).await {
             Ok((store, runtime)) => Ok(Scratch { store, runtime, place }),
@@ -175,10 +169,7 @@ impl Scratch {
         }
     }
 
-    async fn on(
-        database: tokio_postgres::Config,
-        config: &Config,
-    ) -> Result<(Store, Runtime), Failure> {
+    async fn on(database: Target, config: &Config) -> Result<(Store, Runtime), Failure> {
         let store = Store::new(database, &store_options(config))?;
         store.migrate(env!("CARGO_PKG_VERSION"), PATIENCE).await?;
         // Whatever the daemon keeps, a bundle tells of all three.
