@@ -61,6 +61,22 @@ impl Daemon {
         daemon
     }
 
+    /// Starts one whose database cannot be had, without waiting.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_on_nothing(url: &str) -> Daemon {
+        let mut daemon = Daemon {
+            directory: Directory::new(),
+            place: Where::Url(url.to_owned()),
+            flags: Vec::new(),
+            process: None,
+            fail_points: String::new(),
+        };
+        daemon.spawn();
+        daemon
+    }
+
     /// Starts it again after [`Daemon::kill`] or [`Daemon::stop`], and waits until it is ready.
     ///
     /// # Panics

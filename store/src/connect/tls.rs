@@ -164,7 +164,8 @@ pub(crate) fn explain(error: &rustls::Error) -> String {
     use CertificateError as Bad;
     let reason = match error {
         rustls::Error::InvalidCertificate(bad) => match bad {
-            Bad::UnknownIssuer => {
+            // The second: from a root of the same name with another key.
+            Bad::UnknownIssuer | Bad::BadSignature => {
                 "is not from a root that is trusted here: sslrootcert names the file of its root"
             }
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
