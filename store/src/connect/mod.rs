@@ -32,6 +32,8 @@ pub(crate) use tls::explain as explain_tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// When an idle connection is asked whether it lives, unless the string says.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+/// When it is asked again; the system's default of over a minute would let a proof wait for long.
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A database and the ways to it.
 #[derive(Debug, Clone)]
@@ -99,13 +101,7 @@ fn read(text: &str) -> Result<Target, String> {
     }
     let words = Words::of(text);
     let mut config = words.config()?;
-    if words.get("keepalives_idle").is_none() {
-        config.keepalives_idle(KEEPALIVES_IDLE);
-    }
-    words.number("keepalives_count")?.map(|count| config.keepalives_retries(count));
-    // Milliseconds, as libpq has it; to the driver they would be seconds. 0 leaves it open.
-    let patience = words.number("tcp_user_timeout")?.filter(|millis| *millis > 0);
-    patience.map(|millis| config.tcp_user_timeout(Duration::from_millis(millis.into())));
+    set_times(&words, &mut config)?;
     let mut hosts = hosts::split(&config)?;
     let is_left_open = words.get("target_session_attrs").is_none();
     if hosts.len() > 1 && is_left_open {
@@ -117,4 +113,68 @@ fn read(text: &str) -> Result<Target, String> {
     hosts.iter_mut().for_each(|host| hosts::encrypt(host, tls.is_some()));
     let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
     Ok(Target { hosts, tls, patience })
+}
+
+/// The times that the driver leaves to the system, or counts otherwise than libpq.
+fn set_times(words: &Words, config: &mut Config) -> Result<(), String> {
+    if words.get("keepalives_idle").is_none() {
+        config.keepalives_idle(KEEPALIVES_IDLE);
+    }
+    if words.get("keepalives_interval").is_none() {
+        config.keepalives_interval(KEEPALIVES_INTERVAL);
+    }
+    if let Some(count) = words.number("keepalives_count")? {
+        config.keepalives_retries(count);
+    }
+    // Milliseconds, as libpq has it; to the driver they would be seconds. 0 leaves it open.
+    if let Some(millis) = words.number("tcp_user_timeout")?.filter(|millis| *millis > 0) {
+        config.tcp_user_timeout(Duration::from_millis(millis.into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_string_or_ours() {
+        let times = |text: &str| {
+            let target = Target::parse(text).unwrap();
+            let host = &target.hosts[0];
+            let interval = host.get_keepalives_interval().unwrap();
+            let silence = host.get_tcp_user_timeout().map(Duration::as_millis);
+            let seconds = |time: Duration| time.as_secs();
+            (
+                seconds(target.patience),
+                seconds(host.get_keepalives_idle()),
+                seconds(interval),
+                silence,
+            )
+        };
+        assert_eq!(times("host=/s"), (5, 30, 10, None));
+        let given = "host=/s connect_timeout=60 keepalives_idle=7200 keepalives_interval=75 \
+            tcp_user_timeout=1500";
+        assert_eq!(times(given), (60, 7200, 75, Some(1500)));
+    }
+
+    #[test]
+    fn of_several_hosts_only_one_that_takes_writes_will_do() {
+        let table = [
+            ("host=/a", false),
+            ("host=/a,/b", true),
+            ("host=/a,/b target_session_attrs=any", false),
+            ("postgres://localhost,127.0.0.1/d", true),
+            ("host=/a target_session_attrs=read-write", true),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Target::parse(text).unwrap().must_write(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_target_has_no_password() {
+        let shown = format!("{:?}", Target::parse("host=/a,/b password=s3cret").unwrap());
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }
