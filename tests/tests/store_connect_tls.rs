@@ -12,6 +12,8 @@ use dg_tests::{Authority, Daemon, EXPIRED, Postgres, Where, run, until};
 /// The daemon's databases are for TLS only; an operator's for who comes without.
 const ACCESS: &str = "hostssl dg all 127.0.0.1/32 trust\n\
     hostssl certified all 127.0.0.1/32 cert\n\
+    hostssl bound all 127.0.0.1/32 scram-sha-256\n\
+    hostnossl bound all 127.0.0.1/32 scram-sha-256\n\
     hostnossl postgres all 127.0.0.1/32 trust\n";
 const LAST_YEAR: i32 = 2120;
 
@@ -26,8 +28,9 @@ struct Encrypted {
 impl Encrypted {
     fn start() -> Encrypted {
         let mut server = Postgres::start();
-        server.sql().rows("CREATE DATABASE dg");
-        server.sql().rows("CREATE DATABASE certified");
+        for database in ["dg", "certified", "bound"] {
+            server.sql().rows(&format!("CREATE DATABASE {database}"));
+        }
         let authority = Authority::new();
         server.encrypt(&authority.issue("localhost", LAST_YEAR), &authority.root(), ACCESS);
         let root = server.file("root.pem", &authority.root());
@@ -168,6 +171,18 @@ fn a_client_proves_itself_with_its_own_certificate() {
     assert_eq!(told, format!("sslkey {chain}: holds no private key in PEM without a passphrase"));
     let told = problem(&encrypted.url("h", "dg", &format!("{full}&sslcert={chain}")));
     assert_eq!(told, "has sslcert without sslkey");
+}
+
+#[test]
+fn a_password_can_be_bound_to_the_encryption() {
+    let encrypted = Encrypted::start();
+    encrypted.server.sql().rows("ALTER ROLE decisiongraph PASSWORD 's3cret'");
+    let bound = "password=s3cret&channel_binding=require";
+    let url = |parameters: &str| encrypted.url("localhost", "bound", parameters);
+    let tls = format!("{bound}&sslmode=verify-full&sslrootcert={}", encrypted.root);
+    encrypted.try_in(&url(&tls)).unwrap();
+    let error = encrypted.try_in(&url(&format!("{bound}&sslmode=disable"))).unwrap_err();
+    assert!(error.message.ends_with("server did not use channel binding"), "{error}");
 }
 
 #[test]
