@@ -12,13 +12,13 @@ use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
-use dg_store::{DAEMON_ROLE, Options, Store, StoreError};
+use dg_store::{DAEMON_ROLE, Options, Store, StoreError, Target};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Migrate};
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use crate::monitor::Monitor;
 use crate::server::{Context, RuntimeSlot, bind, serve};
 
@@ -98,10 +98,7 @@ impl Daemon {
         }
     }
 
-    async fn start_on(
-        config: &Config,
-        database: tokio_postgres::Config,
-    ) -> Result<Served, Failure> {
+    async fn start_on(config: &Config, database: Target) -> Result<Served, Failure> {
         let owner = owner();
         // A database that was made for us has our roles: the schema is its owner's, the work is not.
         let is_ours = config.database_url.is_none();
@@ -197,13 +194,13 @@ struct Served {
 }
 
 /// The database that the configuration names, or a cluster of our own and its keeper.
-async fn open_database(config: &Config) -> Result<(tokio_postgres::Config, Option<Part>), Failure> {
+async fn open_database(config: &Config) -> Result<(Target, Option<Part>), Failure> {
     if let Some(url) = &config.database_url {
         return Ok((parse_url(url.expose())?, None));
     }
     let options = EmbeddedOptions { bin_dir: config.postgres_bin_dir.clone() };
     let cluster = Cluster::start(&config.data_dir, &options).await?;
-    let database = cluster.config();
+    let database = cluster.config().into();
     Ok((database, Some(Part::start(move |stopped| keep(cluster, stopped)))))
 }
 
@@ -291,10 +288,12 @@ impl Schema {
     }
 }
 
-/// A database URL that parses.
-pub(crate) fn parse_url(url: &str) -> Result<tokio_postgres::Config, Failure> {
-    // Loading has parsed it before; its text may hold a password and is not repeated.
-    url.parse().map_err(|_| Failure::new(Code::InvalidArgument, "database_url does not parse"))
+/// The way to a database URL. Loading has read it before, so only its files can have changed.
+pub(crate) fn parse_url(url: &str) -> Result<Target, Failure> {
+    Target::parse(url).map_err(|problem| {
+        let message = format!("configuration: database_url: {problem}");
+        Failure::new(Code::InvalidArgument, message).exit(exit::CONFIG)
+    })
 }
 
 pub(crate) fn store_options(config: &Config) -> Options {

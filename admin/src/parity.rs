@@ -13,7 +13,7 @@ use dg_projections::model::Tables;
 use dg_projections::projection::Projection;
 use dg_projections::rows::Row;
 use dg_runtime::{Runtime, Settings};
-use dg_store::{Store, StoredDigest};
+use dg_store::{Store, StoredDigest, Target};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -110,10 +110,7 @@ impl Scratch {
     ///
     /// # Errors
     /// When no database can be had.
-    pub async fn open(
-        server: Option<tokio_postgres::Config>,
-        config: &Config,
-    ) -> Result<Scratch, Failure> {
+    pub async fn open(server: Option<Target>, config: &Config) -> Result<Scratch, Failure> {
         let name = format!("dg_parity_{}", std::process::id());
         let (server, database) = make_database(server, config, &name).await?;
         match Scratch::on(database, config).await {
@@ -126,10 +123,7 @@ impl Scratch {
         }
     }
 
-    async fn on(
-        database: tokio_postgres::Config,
-        config: &Config,
-    ) -> Result<(Store, Runtime), Failure> {
+    async fn on(database: Target, config: &Config) -> Result<(Store, Runtime), Failure> {
         let store = Store::new(database, &store_options(config))?;
         store.migrate(env!("CARGO_PKG_VERSION"), PATIENCE).await?;
         // Whatever the daemon keeps, a bundle tells of all three.
@@ -206,10 +200,10 @@ impl Scratch {
 
 /// Beside the daemon's database if its server answers, else in a cluster of our own.
 async fn make_database(
-    server: Option<tokio_postgres::Config>,
+    server: Option<Target>,
     config: &Config,
     name: &str,
-) -> Result<(ScratchServer, tokio_postgres::Config), Failure> {
+) -> Result<(ScratchServer, Target), Failure> {
     if let Some(server) = server.map(ScratchServer::beside) {
         match server.create(name).await {
             Ok(database) => return Ok((server, database)),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dg_store::{create_database, drop_database};
+use dg_store::{Target, create_database, drop_database};
 
 use crate::embedded::{Cluster, Options};
 use crate::failure::Failure;
@@ -14,13 +14,13 @@ const DISK: &str = "/var/tmp";
 /// A server that takes scratch databases.
 #[derive(Debug)]
 pub(crate) struct ScratchServer {
-    server: tokio_postgres::Config,
+    server: Target,
     own: Option<(Box<Cluster>, PathBuf)>,
 }
 
 impl ScratchServer {
     /// The server of a database that is there.
-    pub(crate) fn beside(server: tokio_postgres::Config) -> ScratchServer {
+    pub(crate) fn beside(server: Target) -> ScratchServer {
         ScratchServer { server, own: None }
     }
 
@@ -36,14 +36,14 @@ impl ScratchServer {
         let parent = if disk.is_dir() { disk.to_owned() } else { std::env::temp_dir() };
         let directory = parent.join(format!("{name}_{}", std::process::id()));
         let cluster = Box::new(Cluster::start(&directory, &Options { bin_dir }).await?);
-        Ok(ScratchServer { server: cluster.config(), own: Some((cluster, directory)) })
+        Ok(ScratchServer { server: cluster.config().into(), own: Some((cluster, directory)) })
     }
 
     /// Makes an empty database of this name, which [`ScratchServer::drop`] drops.
     ///
     /// # Errors
     /// When the server cannot be reached, or the role may not make databases.
-    pub(crate) async fn create(&self, name: &str) -> Result<tokio_postgres::Config, Failure> {
+    pub(crate) async fn create(&self, name: &str) -> Result<Target, Failure> {
         Ok(create_database(&self.server, name).await?)
     }
 

@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{
-    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, RecyclingMethod,
-    Runtime, Timeouts, Transaction,
-};
-use tokio_postgres::{Config, IsolationLevel, NoTls};
+use deadpool::managed::{Manager, Metrics, Pool, RecycleError, RecycleResult, Timeouts};
+use deadpool_postgres::{ClientWrapper, Transaction};
+use tokio_postgres::{Config, IsolationLevel, SimpleQueryMessage};
 
-use crate::StoreError;
+use crate::{StoreError, Target};
 
 /// How to use the database.
 #[derive(Debug, Clone)]
@@ -24,8 +22,8 @@ pub struct Options {
     pub role: Option<&'static str>,
 }
 
-/// How long to wait for a connection to be made or to prove that it lives.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for a connection to prove that it lives.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// How long a connection that has answered is taken to be there.
 const TRUSTED: Duration = Duration::from_millis(500);
@@ -37,35 +35,31 @@ const WALKS: &str = "-c enable_bitmapscan=off";
 /// The store of one database. Cheap to clone: clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: Pool,
+    pool: Pool<Connections>,
 }
+
+/// A connection of the pool.
+pub(crate) type Object = deadpool::managed::Object<Connections>;
 
 impl Store {
     /// A store that connects when it is first used, so the database may be away now.
     ///
     /// # Errors
     /// If the options make no pool.
-    pub fn new(mut config: Config, options: &Options) -> Result<Store, StoreError> {
-        let ours = format!("-c statement_timeout={} {WALKS}", options.timeout.as_millis());
-        let ours = options.role.map_or(ours.clone(), |role| format!("{ours} -c role={role}"));
-        let given = config.get_options().map(str::to_owned);
-        config.options(given.map_or(ours.clone(), |given| format!("{given} {ours}")));
-        config.application_name(&options.application_name);
-        config.connect_timeout(CONNECT_TIMEOUT);
-        config.tcp_user_timeout(options.timeout);
-        config.keepalives_idle(Duration::from_secs(30));
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config, NoTls, recycling);
+    pub fn new(target: impl Into<Target>, options: &Options) -> Result<Store, StoreError> {
+        let mut target = target.into();
+        target.configure(|config| configure(config, options));
+        target.within(options.timeout);
         let timeouts = Timeouts {
             wait: Some(options.timeout),
-            create: Some(CONNECT_TIMEOUT),
-            recycle: Some(CONNECT_TIMEOUT),
+            // Each host has its own time-out; one for all would end before the last is tried.
+            create: None,
+            recycle: Some(SIGN_OF_LIFE),
         };
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Connections { target })
             .max_size(options.pool_size)
             .timeouts(timeouts)
-            .pre_recycle(Hook::async_fn(|client, metrics| Box::pin(verify(client, metrics))))
-            .runtime(Runtime::Tokio1)
+            .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::internal(error.to_string()))?;
         Ok(Store { pool })
@@ -77,8 +71,8 @@ impl Store {
     /// `storage` when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let client = self.client().await?;
-        let answer = tokio::time::timeout(CONNECT_TIMEOUT, client.simple_query("SELECT 1"));
-        answer.await.map_err(|_| StoreError::timed_out("a ping", CONNECT_TIMEOUT))??;
+        let answer = tokio::time::timeout(SIGN_OF_LIFE, client.simple_query("SELECT 1"));
+        answer.await.map_err(|_| StoreError::timed_out("a ping", SIGN_OF_LIFE))??;
         Ok(())
     }
 
@@ -98,13 +92,54 @@ impl Store {
     }
 }
 
-/// A connection that was cut while idle must not be handed out. One that was at work a moment ago is
-/// not asked: that would be a round trip for each piece of work.
-async fn verify(client: &mut ClientWrapper, metrics: &Metrics) -> Result<(), HookError> {
-    if metrics.last_used() > TRUSTED {
-        client.simple_query("").await.map_err(HookError::Backend)?;
+/// What every session of the store has.
+fn configure(config: &mut Config, options: &Options) {
+    let ours = format!("-c statement_timeout={} {WALKS}", options.timeout.as_millis());
+    let ours = options.role.map_or(ours.clone(), |role| format!("{ours} -c role={role}"));
+    let given = config.get_options().map(str::to_owned);
+    config.options(given.map_or(ours.clone(), |given| format!("{given} {ours}")));
+    config.application_name(&options.application_name);
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(options.timeout);
     }
-    Ok(())
+}
+
+/// Makes the pool's connections, and looks at one before it is used again.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    target: Target,
+}
+
+impl Manager for Connections {
+    type Type = ClientWrapper;
+    type Error = StoreError;
+
+    async fn create(&self) -> Result<ClientWrapper, StoreError> {
+        let (client, driver) = self.target.connect().await?;
+        Ok(ClientWrapper::new(client, driver))
+    }
+
+    /// A connection that was cut while idle must not be handed out; nor one to a server that has
+    /// become read-only, when another host may have taken its place. Where there is one host only, a
+    /// connection that was at work a moment ago is not asked: that would be a round trip for each
+    /// piece of work.
+    async fn recycle(
+        &self,
+        client: &mut ClientWrapper,
+        metrics: &Metrics,
+    ) -> RecycleResult<StoreError> {
+        let must_write = self.target.must_write();
+        if !must_write && metrics.last_used() < TRUSTED {
+            return Ok(());
+        }
+        let question = if must_write { "SHOW transaction_read_only" } else { "" };
+        let answer = client.simple_query(question).await.map_err(StoreError::from)?;
+        let is_on = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"));
+        if must_write && answer.iter().any(is_on) {
+            return Err(RecycleError::message("the server no longer takes writes"));
+        }
+        Ok(())
+    }
 }
 
 /// A transaction that writes. Each statement sees what was committed before it began, which is what

@@ -1,17 +1,10 @@
 //! Databases as a whole: the one of an embedded cluster, and scratch ones that come and go.
 
-use std::time::Duration;
-
-use dg_projections::Code;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
 
-use crate::StoreError;
-
-/// For one attempt to connect: a local server answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::{StoreError, Target};
 
 /// What came of an attempt to use a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +22,13 @@ pub enum Reached {
 ///
 /// # Errors
 /// When the server refuses to make it.
-pub async fn ensure_database(server: &Config, name: &str) -> Result<Reached, StoreError> {
-    let (client, driver) = match timeout(PATIENCE, server.connect(NoTls)).await {
-        Ok(Ok((client, connection))) => (client, tokio::spawn(connection)),
-        Ok(Err(error)) if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) => {
+pub async fn ensure_database(server: &Target, name: &str) -> Result<Reached, StoreError> {
+    let (client, driver) = match server.connect().await {
+        Ok(connected) => connected,
+        Err(error) if error.sqlstate.as_deref() == Some(SqlState::CANNOT_CONNECT_NOW.code()) => {
             return Ok(Reached::Starting);
         }
-        Ok(Err(error)) => return Ok(Reached::Unreachable(StoreError::from(error).message)),
-        Err(_) => return Ok(Reached::Unreachable("no answer to a connection".to_owned())),
+        Err(error) => return Ok(Reached::Unreachable(error.message)),
     };
     let made = make_if_missing(&client, name).await;
     end(client, driver).await;
@@ -51,39 +43,33 @@ async fn make_if_missing(client: &Client, name: &str) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Makes an empty database beside that of `server`; its connection settings.
+/// Makes an empty database beside that of `server`; the way to it.
 ///
 /// # Errors
 /// When the server cannot be reached, or the role may not make databases.
-pub async fn create_database(server: &Config, name: &str) -> Result<Config, StoreError> {
+pub async fn create_database(server: &Target, name: &str) -> Result<Target, StoreError> {
     // From template0: nobody can be connected to it, so it can always be copied.
     execute(server, &format!("CREATE DATABASE {} TEMPLATE template0", quoted(name))).await?;
-    let mut config = server.clone();
-    config.dbname(name);
-    Ok(config)
+    Ok(server.database(name))
 }
 
 /// Drops a database, whoever is still connected to it.
 ///
 /// # Errors
 /// When the server cannot be reached.
-pub async fn drop_database(server: &Config, name: &str) -> Result<(), StoreError> {
+pub async fn drop_database(server: &Target, name: &str) -> Result<(), StoreError> {
     execute(server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name))).await
 }
 
-async fn execute(server: &Config, sql: &str) -> Result<(), StoreError> {
-    let connected = timeout(PATIENCE, server.connect(NoTls)).await;
-    let connected =
-        connected.map_err(|_| StoreError::new(Code::Storage, "no answer to a connection"))?;
-    let (client, connection) = connected?;
-    let driver = tokio::spawn(connection);
+async fn execute(server: &Target, sql: &str) -> Result<(), StoreError> {
+    let (client, driver) = server.connect().await?;
     let done = client.batch_execute(sql).await;
     end(client, driver).await;
     Ok(done?)
 }
 
 /// The connection ends with its client; what it reports was reported by the query as well.
-async fn end(client: Client, driver: JoinHandle<Result<(), tokio_postgres::Error>>) {
+async fn end(client: Client, driver: JoinHandle<()>) {
     drop(client);
     let _ended = driver.await;
 }

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{PoolError, TimeoutType};
+use deadpool::managed::{PoolError, TimeoutType};
 use dg_projections::{Code, Rejection};
 use tokio_postgres::error::SqlState;
+
+use crate::connect::explain_tls;
 
 /// A failure of the store, with its stable code.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -61,16 +63,17 @@ impl From<tokio_postgres::Error> for StoreError {
                     is_outage: is_outage(state),
                 }
             }
+            None if let Some(error) = tls_failure(&error) => StoreError::outage(explain_tls(error)),
             None if is_ours(&error) => StoreError::internal(with_causes(&error)),
             None => StoreError::outage(with_causes(&error)),
         }
     }
 }
 
-impl From<PoolError> for StoreError {
-    fn from(error: PoolError) -> StoreError {
+impl From<PoolError<StoreError>> for StoreError {
+    fn from(error: PoolError<StoreError>) -> StoreError {
         match error {
-            PoolError::Backend(error) => error.into(),
+            PoolError::Backend(error) => error,
             PoolError::Timeout(TimeoutType::Wait) => {
                 StoreError::new(Code::Storage, "no connection of the pool became free")
             }
@@ -81,6 +84,20 @@ impl From<PoolError> for StoreError {
             other => StoreError::internal(other.to_string()),
         }
     }
+}
+
+/// What TLS has against the connection, wherever in the chain of causes it stands.
+fn tls_failure(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        // An I/O error hides the error that it carries from the chain.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(found) = carried.and_then(|error| error.downcast_ref::<rustls::Error>()) {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Object;
+use crate::database::Object;
 use dg_projections::event::{Event, Line};
 use tokio_postgres::types::ToSql;
 

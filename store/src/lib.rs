@@ -12,6 +12,7 @@
 
 mod append;
 mod commit;
+mod connect;
 mod database;
 mod databases;
 mod digests;
@@ -30,6 +31,7 @@ mod verify;
 
 pub use append::{Answer, Appended, BatchRefusal};
 pub use commit::{Commit, Committed, Cursor};
+pub use connect::Target;
 pub use database::{Options, Store};
 pub use databases::{Reached, create_database, drop_database, ensure_database};
 pub use digests::{DigestName, StoredDigest};

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object};
+use deadpool_postgres::ClientWrapper;
 use dg_projections::Code;
 use dg_projections::hash::Hash;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::database::Object;
 use crate::{Store, StoreError};
 
 /// A step of the schema.

@@ -56,6 +56,16 @@ impl Daemon {
         Daemon { directory: Directory::new(), place, flags, process: None, fail_points }
     }
 
+    /// Starts one whose database cannot be had, without waiting.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_on_nothing(url: &str) -> Daemon {
+        let mut daemon = Daemon::new(Where::Url(url.to_owned()), &[], "");
+        daemon.spawn();
+        daemon
+    }
+
     /// Starts it again after [`Daemon::kill`] or [`Daemon::stop`], and waits until it is ready.
     ///
     /// # Panics

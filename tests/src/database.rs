@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dg_store::{Options, Store, create_database, drop_database};
+use dg_store::{Options, Store, Target, create_database, drop_database};
 
 use crate::eventually;
 
@@ -48,7 +48,7 @@ fn start_private() -> Private {
 #[derive(Debug)]
 pub struct Database {
     name: String,
-    server: tokio_postgres::Config,
+    server: Target,
     config: tokio_postgres::Config,
 }
 
@@ -60,8 +60,9 @@ impl Database {
     pub async fn empty() -> Database {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let server: tokio_postgres::Config = server().parse().unwrap();
-        let config = create_database(&server, &name).await.unwrap();
+        let server = Target::parse(&server()).unwrap();
+        create_database(&server, &name).await.unwrap();
+        let config = url_of(&name).parse().unwrap();
         Database { name, server, config }
     }
 
@@ -139,12 +140,16 @@ impl Database {
 
     /// Its URL, for a daemon.
     pub fn url(&self) -> String {
-        let server = server();
-        // `postgres://user@/name?host=...`: the name stands between the last slash before `?` and it.
-        let (before, parameters) = server.split_once('?').unwrap_or((&server, ""));
-        let base = before.rsplit_once('/').map_or(before, |(base, _)| base);
-        format!("{base}/{}?{parameters}", self.name)
+        url_of(&self.name)
     }
+}
+
+fn url_of(name: &str) -> String {
+    let server = server();
+    // `postgres://user@/name?host=...`: the name stands between the last slash before `?` and it.
+    let (before, parameters) = server.split_once('?').unwrap_or((&server, ""));
+    let base = before.rsplit_once('/').map_or(before, |(base, _)| base);
+    format!("{base}/{name}?{parameters}")
 }
 
 impl Drop for Database {

@@ -1,11 +1,13 @@
 //! What whole-daemon tests stand on: a Postgres server, a database a test, a daemon process, waits
 //! on conditions.
 //!
-//! Invariants: everything listens on Unix sockets below a directory of its own and is stopped by
-//! whoever started it, also when the test panics or is killed; every wait has a deadline.
+//! Invariants: everything listens on Unix sockets below a directory of its own, or on a port of the
+//! loopback address, and is stopped by whoever started it, also when the test panics or is killed;
+//! every wait has a deadline.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+mod authority;
 pub mod by_hand;
 mod cli;
 mod daemon;
@@ -15,15 +17,18 @@ pub mod dump;
 pub mod events;
 pub mod log;
 pub mod naive;
+mod postgres;
 mod random;
 mod stage;
 mod wait;
 pub mod ways;
 
+pub use authority::{Authority, EXPIRED, Identity};
 pub use cli::{Answer, run, spawn};
 pub use daemon::{Daemon, Where};
 pub use database::{Database, server};
 pub use directory::Directory;
+pub use postgres::Postgres;
 pub use random::Random;
 pub use stage::{Sql, Stage, new_database};
 pub use wait::{eventually, until};

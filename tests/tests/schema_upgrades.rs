@@ -123,7 +123,7 @@ async fn every_earlier_schema_with_data_in_it_becomes_the_newest_and_loses_nothi
             assert_digests(&store, tenant, lines).await;
         }
         let next = parsed("whole", &[events::started("next")]);
-        let answers = runtime.append("whole", &next).await.unwrap();
+        let answers = runtime.append("whole", &next[..]).await.unwrap();
         assert_eq!(inserted(&answers[0]), logs["whole"].len() as i64 + 1);
         let whole = [&logs["whole"][..], &next].concat();
         assert_digests(&store, "whole", &whole).await;

@@ -245,7 +245,7 @@ async fn no_reader_passes_a_caller_that_stays_open_and_its_event_is_projected() 
 
         let (writing, next) = (runtime.clone(), parsed("a", &[events::started("u")]));
         let append =
-            tokio::spawn(async move { writing.append("a", &next).await.unwrap().remove(0) });
+            tokio::spawn(async move { writing.append("a", next).await.unwrap().remove(0) });
         until_blocked(&database).await;
         until_applied(&store, "a").await;
         let health = store.health(Some("a"), &ALL).await.unwrap().remove(0);
@@ -274,7 +274,7 @@ async fn a_whole_log_appended_so_gives_the_same_digests() {
     for line in generated_lines("sql", 20, 8, 5) {
         call_append(&client, &line).await.unwrap();
     }
-    runtime.append("api", &generated_lines("api", 20, 8, 5)).await.unwrap();
+    runtime.append("api", generated_lines("api", 20, 8, 5)).await.unwrap();
     let mut digests = Vec::new();
     for tenant in ["api", "sql"] {
         until_applied(&store, tenant).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dg_projections::Code;
-use dg_store::{Options, Store};
+use dg_store::{Options, Store, Target};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -30,7 +30,7 @@ pub(crate) struct Stage {
 #[derive(Debug)]
 pub(super) struct Scene {
     name: String,
-    database: tokio_postgres::Config,
+    database: Target,
     pub(super) store: Store,
 }
 
@@ -95,11 +95,7 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    fn spawn(
-        directory: PathBuf,
-        database: &tokio_postgres::Config,
-        flags: &[&str],
-    ) -> Result<Daemon, Failure> {
+    fn spawn(directory: PathBuf, database: &Target, flags: &[&str]) -> Result<Daemon, Failure> {
         std::fs::create_dir_all(&directory)?;
         let log = std::fs::File::create(directory.join("log"))?;
         let process = Command::new(std::env::current_exe()?)
@@ -108,7 +104,7 @@ impl Daemon {
             .arg(&directory)
             .args(flags)
             // Not on the command line, which everybody may read.
-            .env("DECISIONGRAPH_DATABASE_URL", conninfo(database))
+            .env("DECISIONGRAPH_DATABASE_URL", database.conninfo())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -166,29 +162,4 @@ pub(super) fn peak_rss_kb(process: &Path) -> u64 {
     let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
-}
-
-/// A connection string for these settings.
-fn conninfo(database: &tokio_postgres::Config) -> String {
-    use tokio_postgres::config::Host;
-    let hosts: Vec<String> = database
-        .get_hosts()
-        .iter()
-        .map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(path) => path.display().to_string(),
-        })
-        .collect();
-    let ports: Vec<String> = database.get_ports().iter().map(u16::to_string).collect();
-    let password = database.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let settings = [
-        ("host", Some(hosts.join(","))),
-        ("port", (!ports.is_empty()).then(|| ports.join(","))),
-        ("user", database.get_user().map(str::to_owned)),
-        ("password", password),
-        ("dbname", database.get_dbname().map(str::to_owned)),
-    ];
-    let quoted = |value: String| value.replace('\\', "\\\\").replace('\'', "\\'");
-    let given = settings.into_iter().filter_map(|(name, value)| Some((name, quoted(value?))));
-    given.map(|(name, value)| format!("{name}='{value}' ")).collect()
 }

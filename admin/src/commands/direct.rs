@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dg_projections::Code;
-use dg_store::Store;
+use dg_store::{Store, Target};
 
 use crate::cli::Session;
 use crate::daemon::{parse_url, store_options};
@@ -12,7 +12,7 @@ use crate::failure::{Failure, exit};
 
 /// The database that the command line names; else the embedded cluster beside `--socket`; else the
 /// database of the configuration.
-pub(crate) fn database(session: &Session) -> Result<tokio_postgres::Config, Failure> {
+pub(crate) fn database(session: &Session) -> Result<Target, Failure> {
     let config = session.config()?;
     let names_database = session.has_flag("database_url") || session.has_flag("data_dir");
     if let Some(socket) = session.text("socket").filter(|_| !names_database) {
@@ -21,7 +21,7 @@ pub(crate) fn database(session: &Session) -> Result<tokio_postgres::Config, Fail
     if let Some(url) = &config.database_url {
         return parse_url(url.expose());
     }
-    embedded::config_of(&config.data_dir).ok_or_else(|| {
+    embedded::config_of(&config.data_dir).map(Target::from).ok_or_else(|| {
         let message = format!(
             "there is no database: no database_url, and no cluster under {}",
             config.data_dir.display()
@@ -33,9 +33,9 @@ pub(crate) fn database(session: &Session) -> Result<tokio_postgres::Config, Fail
 }
 
 /// The cluster of the daemon that listens there: never another one's, which would prove nothing.
-fn beside(socket: &str) -> Result<tokio_postgres::Config, Failure> {
+fn beside(socket: &str) -> Result<Target, Failure> {
     let data_dir = Path::new(socket).parent().unwrap_or(Path::new(""));
-    embedded::config_of(data_dir).ok_or_else(|| {
+    embedded::config_of(data_dir).map(Target::from).ok_or_else(|| {
         let message =
             format!("this command asks the database itself, and there is none beside {socket}");
         Failure::new(Code::InvalidArgument, message)

@@ -129,38 +129,11 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
 /// Becomes psql.
 pub(crate) fn psql(session: &Session) -> Result<u8, Failure> {
     let mut command = std::process::Command::new("psql");
-    pass_connection(&mut command, &direct::database(session)?);
+    command.envs(direct::database(session)?.libpq_environment());
     let given = session.args.get_many::<String>("args").into_iter().flatten();
     let error = command.args(given).exec();
     Err(Failure::new(Code::NotFound, format!("cannot run psql: {error}"))
         .help("install it: apt-get install postgresql-client"))
-}
-
-/// In the environment, since arguments are for everybody to see.
-fn pass_connection(command: &mut std::process::Command, database: &tokio_postgres::Config) {
-    use tokio_postgres::config::Host;
-    let hosts: Vec<String> = database
-        .get_hosts()
-        .iter()
-        .map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(path) => path.display().to_string(),
-        })
-        .collect();
-    let ports: Vec<String> = database.get_ports().iter().map(u16::to_string).collect();
-    let password = database.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let settings = [
-        ("PGHOST", Some(hosts.join(","))),
-        ("PGPORT", Some(ports.join(","))),
-        ("PGUSER", database.get_user().map(str::to_owned)),
-        ("PGDATABASE", database.get_dbname().map(str::to_owned)),
-        ("PGPASSWORD", password),
-    ];
-    for (name, value) in settings {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            command.env(name, value);
-        }
-    }
 }
 
 pub(crate) fn config(session: &Session) -> Result<u8, Failure> {

@@ -7,7 +7,8 @@
 //! `$DECISIONGRAPH_CONFIG`, else the first of [`CANDIDATES`] that exists.
 //!
 //! Invariants:
-//! - Loading is a pure function of [`Inputs`] and the one file they lead to; the process
+//! - Loading is a pure function of [`Inputs`], the one file they lead to and the certificates that
+//!   a database URL names; the process
 //!   environment is read in [`Inputs::from_process`] alone.
 //! - A [`Config`] exists only when nothing at all was wrong; [`ConfigError`] has every problem.
 //! - A value given anywhere is checked, also one that a higher source replaces. `DATABASE_URL` is

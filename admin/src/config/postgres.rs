@@ -1,51 +1,10 @@
-//! Checks a connection string without ever repeating what is in it.
-//!
-//! The driver's messages quote what they do not understand, which may be half a password or, for
-//! the URL of another database, all of it. Only what cannot hold one is passed on.
+//! Checks a connection string and the files that it names, without repeating what is in it.
 
-use std::error::Error as _;
-
-/// Options whose name may be repeated: those of libpq.
-#[rustfmt::skip]
-const OPTIONS: &[&str] = &[
-    "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
-    "fallback_application_name", "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr",
-    "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
-    "keepalives_retries", "krbsrvname", "load_balance_hosts", "options", "passfile", "password",
-    "port", "replication", "require_auth", "requirepeer", "requiressl", "service",
-    "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcertmode",
-    "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation",
-    "sslpassword", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout", "user",
-];
+use dg_store::Target;
 
 /// Says what is wrong with a connection string; the message holds nothing that could be secret.
 pub(super) fn check(text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        return Err("is empty".to_owned());
-    }
-    let config = text
-        .parse::<tokio_postgres::Config>()
-        .map_err(|error| format!("does not parse: {}", explain(&error)))?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err("names no host".to_owned());
-    }
-    Ok(())
-}
-
-fn explain(error: &tokio_postgres::Error) -> String {
-    let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    if cause.starts_with("unknown option") {
-        let name = cause.split('`').nth(1).unwrap_or_default();
-        return match OPTIONS.contains(&name) {
-            true => format!("the option `{name}` is not supported"),
-            false => "an option is not known".to_owned(),
-        };
-    }
-    match cause.split_once(':') {
-        _ if cause.is_empty() => "not a connection string".to_owned(),
-        Some((place, _)) if cause.starts_with("unexpected character") => place.to_owned(),
-        _ => cause,
-    }
+    Target::parse(text).map(drop).map_err(|problem| problem.message)
 }
 
 #[cfg(test)]
@@ -55,9 +14,11 @@ mod tests {
     #[test]
     fn accepts_both_forms_and_refuses_without_quoting() {
         let table = [
-            ("postgres://u:s3cret@h/db", Ok(())),
+            ("postgres://u:s3cret@h/db?sslmode=disable", Ok(())),
+            ("postgres://u:s3cret@localhost,127.0.0.1/db", Ok(())),
             ("postgresql:///db?host=/run/postgresql", Ok(())),
-            ("host=h user=u password='s3cret'", Ok(())),
+            ("host=h user=u password='s3cret' sslmode='disable'", Ok(())),
+            ("host=/run/postgresql tcp_user_timeout=5000 keepalives_count=3", Ok(())),
             ("hostaddr=127.0.0.1 user=u", Ok(())),
             ("", Err("is empty")),
             ("postgres:///db", Err("names no host")),
@@ -66,9 +27,14 @@ mod tests {
             ("host=h password=s3 s3cret=x", Err("does not parse: an option is not known")),
             ("mysql://u:s3cret@h/db?a=b", Err("does not parse: an option is not known")),
             (
-                "postgres://h/db?sslrootcert=x",
-                Err("does not parse: the option `sslrootcert` is not supported"),
+                "postgres://h/db?sslcrl=x",
+                Err("does not parse: the option `sslcrl` is not supported"),
             ),
+            (
+                "host=localhost tcp_user_timeout=5s",
+                Err("does not parse: invalid value for option `tcp_user_timeout`"),
+            ),
+            ("host=h,i,j hostaddr=127.0.0.1,127.0.0.2", Err("has not as many hostaddr as hosts")),
             ("host=h password=s3 s3cret x", Err("does not parse: unexpected character at byte 26")),
             ("h/db", Err("does not parse: unexpected EOF")),
             (
@@ -79,5 +45,58 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(check(text), expected.map_err(str::to_owned), "{text}");
         }
+    }
+
+    #[test]
+    fn how_to_encrypt_is_said_and_never_falls_back() {
+        let silent = "names another machine without sslmode: write sslmode=verify-full, or \
+            sslmode=disable where nobody else can read the network";
+        let weak = "has an sslmode that may fall back to plain text: write sslmode=verify-full, or \
+            sslmode=disable";
+        let table = [
+            ("postgres://u:s3cret@h/db", silent),
+            ("postgres://localhost,h/db", silent),
+            ("host=localhost hostaddr=192.0.2.1", silent),
+            ("postgres://h/db?sslmode=prefer", weak),
+            ("host=localhost sslmode=allow", weak),
+            ("host=h sslmode=s3cret", "does not parse: invalid value for option `sslmode`"),
+            (
+                "host=localhost sslrootcert=/r.pem",
+                "has sslrootcert, but no TLS: write sslmode=verify-full",
+            ),
+            (
+                "host=h sslmode=verify-ca",
+                "sslmode=verify-ca needs sslrootcert, the file of a root certificate of your own",
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(check(text), Err(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_used_is_told_by_its_name() {
+        let broken = std::env::temp_dir().join(format!("dg-broken-{}.pem", std::process::id()));
+        let broken_name = broken.display();
+        let table = [
+            ("", format!("sslrootcert {broken_name}: holds no certificate in PEM")),
+            (
+                "-----BEGIN CERTIFICATE-----\ns3cret?\n-----END CERTIFICATE-----\n",
+                format!("sslrootcert {broken_name}: is not well-formed PEM"),
+            ),
+            (
+                "-----BEGIN CERTIFICATE-----\nczNjcmV0\n-----END CERTIFICATE-----\n",
+                format!("sslrootcert {broken_name}: invalid peer certificate: BadEncoding"),
+            ),
+        ];
+        for (content, expected) in table {
+            std::fs::write(&broken, content).unwrap();
+            let text = format!("host=h sslmode=verify-full sslrootcert={broken_name}");
+            assert_eq!(check(&text), Err(expected));
+        }
+        std::fs::remove_file(&broken).unwrap();
+        let missing = "sslrootcert /nowhere/r.pem: No such file or directory (os error 2)";
+        let text = "host=h sslmode=verify-full sslrootcert=/nowhere/r.pem";
+        assert_eq!(check(text), Err(missing.to_owned()));
     }
 }

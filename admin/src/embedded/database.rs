@@ -18,7 +18,7 @@ pub(super) fn config(layout: &Layout, database: &str) -> Config {
 
 /// Tries to connect, and makes the database if it is missing.
 pub(super) async fn ensure(layout: &Layout) -> Result<Reached, EmbeddedError> {
-    ensure_database(&config(layout, "postgres"), DATABASE).await.map_err(|error| {
+    ensure_database(&config(layout, "postgres").into(), DATABASE).await.map_err(|error| {
         EmbeddedError::Database { path: layout.cluster.clone(), message: error.message }
     })
 }

@@ -1,6 +1,6 @@
 //! Rows of the log on their way in: one statement for all of them, a column an array.
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::{ClientWrapper, Transaction};
 use dg_projections::event::Event;
 use dg_projections::json::{Json, canonical};
 use tokio_postgres::types::ToSql;
@@ -92,7 +92,7 @@ impl<'a> Rows<'a> {
     /// went in.
     pub(super) async fn insert_at(
         &self,
-        client: &Object,
+        client: &ClientWrapper,
         tenant: &str,
         head: i64,
     ) -> Result<u64, tokio_postgres::Error> {

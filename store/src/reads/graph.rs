@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Transaction;
 use dg_projections::projection::Projection;
 use dg_projections::rows::{EdgeRow, NodeRow};
 use dg_projections::subgraph::{Bounds, Walk};
@@ -10,7 +10,7 @@ use dg_projections::{Code, Rejection};
 use tokio_postgres::types::ToSql;
 
 use super::current_generation;
-use crate::database::{LOOKUPS, snapshot};
+use crate::database::{LOOKUPS, Object, snapshot};
 use crate::rows::StoredRow;
 use crate::{Store, StoreError};
 

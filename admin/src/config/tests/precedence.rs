@@ -22,17 +22,17 @@ fn a_higher_source_wins_and_is_named() {
 
 #[test]
 fn the_shared_variable_ranks_between_the_file_and_our_own() {
-    let file = || setup().file(r#"database_url = "host=file""#);
-    let shared = || file().env("DATABASE_URL", "host=shared");
-    let own = || shared().env("DECISIONGRAPH_DATABASE_URL", "host=own");
+    let file = || setup().file(r#"database_url = "host=/file""#);
+    let shared = || file().env("DATABASE_URL", "host=/shared");
+    let own = || shared().env("DECISIONGRAPH_DATABASE_URL", "host=/own");
     let table = [
-        (file(), "host=file", "file:FILE"),
-        (shared(), "host=shared", "env:DATABASE_URL"),
-        (own(), "host=own", "env:DECISIONGRAPH_DATABASE_URL"),
-        (own().flag("database_url", "host=flag"), "host=flag", "flag:--database-url"),
+        (file(), "host=/file", "file:FILE"),
+        (shared(), "host=/shared", "env:DATABASE_URL"),
+        (own(), "host=/own", "env:DECISIONGRAPH_DATABASE_URL"),
+        (own().flag("database_url", "host=/flag"), "host=/flag", "flag:--database-url"),
         // It belongs to everybody: what it says is no problem when it is not in effect.
-        (own().env("DATABASE_URL", "mysql://h/db"), "host=own", "env:DECISIONGRAPH_DATABASE_URL"),
-        (file().env("DATABASE_URL", ""), "host=file", "file:FILE"),
+        (own().env("DATABASE_URL", "mysql://h/db"), "host=/own", "env:DECISIONGRAPH_DATABASE_URL"),
+        (file().env("DATABASE_URL", ""), "host=/file", "file:FILE"),
     ];
     for (setup, value, source) in table {
         let (shown, from) = setup.effective("database_url");

@@ -1,0 +1,210 @@
+//! A Postgres server of one test's own, on a port of the loopback address: for what the shared one
+//! cannot be, such as encrypted, a standby, or gone.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::unistd::{User, geteuid};
+
+use crate::{Directory, Sql, server, until};
+
+/// Lets everybody in, for a server that nobody else knows.
+const TRUST: &str = "host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n";
+const SETTINGS: &str = "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\n\
+    fsync = off\nshared_buffers = 16MB\nmax_connections = 50\nlog_connections = on\n";
+
+/// The server ends when its standard input does: with the test, however that ends.
+const LIFELINE: &str = r#""$@" & server=$!; read -r _; kill -QUIT $server; wait $server"#;
+
+/// A server, stopped in the end.
+#[derive(Debug)]
+pub struct Postgres {
+    port: u16,
+    programs: PathBuf,
+    process: Option<Child>,
+    directory: Directory,
+}
+
+impl Postgres {
+    /// Starts an empty one with the superuser `decisiongraph`, who needs no password.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start() -> Postgres {
+        let mut postgres = Postgres::prepare();
+        let data = postgres.data().display().to_string();
+        let user = "--username=decisiongraph";
+        let flags = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        postgres.run("initdb", &[&["-D", &data, user], &flags[..]].concat());
+        postgres.settings(SETTINGS);
+        postgres.write("pg_hba.conf", TRUST);
+        postgres.settings(&format!("port = {}", postgres.port));
+        postgres.start_again();
+        postgres
+    }
+
+    /// Starts a standby that streams from this one.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn standby(&self) -> Postgres {
+        let mut standby = Postgres::prepare();
+        let (data, port) = (standby.data().display().to_string(), self.port.to_string());
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "decisiongraph", "-c", "fast"];
+        standby.run("pg_basebackup", &[&["-D", &data, "-R", "--no-sync"], &from[..]].concat());
+        standby.settings(&format!("port = {}", standby.port));
+        standby.start_again();
+        standby
+    }
+
+    fn prepare() -> Postgres {
+        let directory = Directory::new();
+        let sql = Sql::connect(&server().parse().unwrap());
+        let programs = sql.one("SELECT setting FROM pg_config WHERE name = 'BINDIR'").into();
+        // Another program may take it before the server does, but none does so on purpose.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let postgres = Postgres { port, programs, process: None, directory };
+        std::fs::create_dir(postgres.data()).unwrap();
+        std::fs::set_permissions(postgres.data(), PermissionsExt::from_mode(0o700)).unwrap();
+        postgres.own(&postgres.data());
+        postgres
+    }
+
+    /// Encrypts from now on, as this host and nothing else: who comes without TLS is refused.
+    ///
+    /// # Panics
+    /// When it does not take the certificate.
+    pub fn encrypt(&mut self, server: &crate::Identity, root: &str, access: &str) {
+        self.write("server.crt", &server.certificate);
+        self.write("server.key", &server.key);
+        self.write("root.crt", root);
+        self.write("pg_hba.conf", access);
+        self.settings("ssl = on\nssl_ca_file = 'root.crt'");
+        self.stop();
+        self.start_again();
+    }
+
+    /// Starts it after [`Postgres::stop`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_again(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = self.command("sh".as_ref());
+        command.args(["-c", LIFELINE, "sh"]).arg(self.programs.join("postgres"));
+        command.arg("-D").arg(self.data()).stdin(Stdio::piped());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.process = Some(command.spawn().unwrap());
+        let port = self.port.to_string();
+        until("a server of the test is up", || {
+            let mut asking = self.command(&self.programs.join("pg_isready"));
+            let asked = asking.args(["-h", "127.0.0.1", "-p", &port]).output().unwrap();
+            asked.status.success().then_some(())
+        });
+    }
+
+    /// Stops it at once, as a crash would; does nothing when it does not run.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
+        }
+    }
+
+    /// Makes a standby the primary.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn promote(&self) {
+        let data = self.data().display().to_string();
+        self.run("pg_ctl", &["promote", "-w", "-D", &data]);
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// An operator's connection, without TLS.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub fn sql(&self) -> Sql {
+        let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", self.address());
+        Sql::connect(&url.parse().unwrap())
+    }
+
+    /// A file for its clients.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        self.directory.file(name, content).display().to_string()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn settings(&self, lines: &str) {
+        let file = self.data().join("postgresql.conf");
+        let mut file = std::fs::File::options().append(true).open(file).unwrap();
+        writeln!(file, "{lines}").unwrap();
+    }
+
+    /// Writes a file of the server, which takes only keys that are its own.
+    fn write(&self, name: &str, content: &str) {
+        let file = self.data().join(name);
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        self.own(&file);
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some((uid, gid)) = account() {
+            chown(path, Some(uid), Some(gid)).unwrap();
+        }
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.command(&self.programs.join(program)).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}\n{}", self.log());
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir("/").stdin(Stdio::null());
+        if let Some((uid, gid)) = account() {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+/// Postgres refuses to run as root.
+fn account() -> Option<(u32, u32)> {
+    let other = || User::from_name("postgres").ok().flatten();
+    let nobody = || User::from_name("nobody").ok().flatten();
+    let user = geteuid().is_root().then(|| other().or_else(nobody).unwrap());
+    user.map(|user| (user.uid.as_raw(), user.gid.as_raw()))
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "the server's log:\n{}", self.log());
+        }
+        self.stop();
+    }
+}
