@@ -128,6 +128,9 @@ impl Manager for Connections {
         client: &mut ClientWrapper,
         metrics: &Metrics,
     ) -> RecycleResult<StoreError> {
+        if client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
         let must_write = self.target.must_write();
         if !must_write && metrics.last_used() < TRUSTED {
             return Ok(());
