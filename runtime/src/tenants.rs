@@ -308,6 +308,7 @@ impl KeeperState {
                 event: None,
                 code: Code::Internal,
                 message: &message,
+                retries: 0,
             };
             let failure = &failure;
             if let Err(error) =

@@ -23,6 +23,8 @@ pub struct NewFailure<'a> {
     pub code: Code,
     /// What is wrong and what to do.
     pub message: &'a str,
+    /// Retries made so far, of a recoverable one; the others are counted by their rows.
+    pub retries: u32,
 }
 
 /// A failure as it stands.
@@ -45,18 +47,26 @@ pub struct Failure {
     pub resolved_at: Option<OffsetDateTime>,
 }
 
+// A recoverable failure tells how often it was tried again; it does not take the place of one that
+// waits for an operator.
 const RECORD: &str =
     "INSERT INTO dg_projection_failures AS open (tenant_id, projection_name, partition,
-        log_seq, trace_id, event_id, error_code, error_message, recoverable)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        log_seq, trace_id, event_id, error_code, error_message, recoverable, retry_count)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     ON CONFLICT (tenant_id, projection_name, partition) WHERE status = 'open' DO UPDATE SET
-        retry_count = CASE WHEN open.log_seq IS NOT DISTINCT FROM excluded.log_seq
+        retry_count = CASE WHEN excluded.recoverable THEN excluded.retry_count
+            WHEN open.log_seq IS NOT DISTINCT FROM excluded.log_seq
             AND open.error_code = excluded.error_code THEN open.retry_count + 1 ELSE 0 END,
         recorded_at = CASE WHEN open.log_seq IS NOT DISTINCT FROM excluded.log_seq
             AND open.error_code = excluded.error_code THEN open.recorded_at ELSE now() END,
         log_seq = excluded.log_seq, trace_id = excluded.trace_id, event_id = excluded.event_id,
         error_code = excluded.error_code, error_message = excluded.error_message,
-        recoverable = excluded.recoverable";
+        recoverable = excluded.recoverable
+    WHERE open.recoverable OR NOT excluded.recoverable";
+
+const RECOVERABLE_RETRIES: &str = "SELECT retry_count FROM dg_projection_failures
+    WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
+        AND recoverable";
 
 /// What the cursor has passed, or what no event was to blame for.
 pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
@@ -103,6 +113,8 @@ impl Store {
         };
         let name = failure.projection.as_str();
         let (code, recoverable) = (failure.code.as_str(), failure.code.is_recoverable());
+        let retries =
+            if recoverable { i32::try_from(failure.retries).unwrap_or(i32::MAX) } else { 0 };
         client
             .execute(
                 RECORD,
@@ -116,10 +128,30 @@ impl Store {
                     &code,
                     &failure.message,
                     &recoverable,
+                    &retries,
                 ],
             )
             .await?;
         Ok(())
+    }
+
+    /// How often a worker has tried again in vain, as far as it was written down; 0 when nothing
+    /// recoverable is open.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn recoverable_retries(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        partition: i32,
+    ) -> Result<u32, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(RECOVERABLE_RETRIES).await?;
+        let name = projection.as_str();
+        let row = client.query_opt(&statement, &[&tenant, &name, &partition]).await?;
+        let retries: i32 = row.map_or(Ok(0), |row| row.try_get(0))?;
+        Ok(retries.unsigned_abs())
     }
 
     /// What a partition does at the end of what it was given, in one round trip: holds its count

@@ -64,7 +64,11 @@ async fn cut_connections_leave_no_dead_letter_and_no_gap() {
     let cut = cutting.await.unwrap();
     for tenant in ["a", "b"] {
         assert_whole(&store, tenant, 320).await;
-        assert_eq!(store.failures(tenant, true).await.unwrap(), [], "after {cut} cuts");
+        // Retries that went on for long are told, and over by themselves.
+        for failure in store.failures(tenant, true).await.unwrap() {
+            let is_over = failure.recoverable && failure.status == "resolved";
+            assert!(is_over, "after {cut} cuts: {failure:?}");
+        }
     }
     assert!(cut > 0, "something was cut");
     runtime.stop(STOP).await;

@@ -224,6 +224,7 @@ async fn a_failure_that_another_daemon_has_passed_is_resolved_at_the_tail() {
         event: Some((4, "t", "t.3")),
         code: Code::Conflict,
         message: "late",
+        retries: 0,
     };
     store.record_failure(&late).await.unwrap();
     assert_eq!(failures(&store, false).await.len(), 1);

@@ -178,6 +178,7 @@ async fn a_failure_is_one_row_that_counts_its_retries() {
         event: Some((4, "t", "t.3")),
         code: Code::Conflict,
         message: "first",
+        retries: 0,
     };
     for _ in 0..3 {
         store.record_failure(&failure).await.unwrap();
@@ -206,6 +207,7 @@ async fn a_failure_is_resolved_by_the_commit_that_passes_it_and_by_no_other() {
             event: Some((4, "t", "t.3")),
             code: Code::Conflict,
             message: "x",
+            retries: 0,
         };
         store.record_failure(&failure).await.unwrap();
     }

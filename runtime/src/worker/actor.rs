@@ -187,13 +187,16 @@ impl WorkerState {
                 Effect::LoadCursor => {
                     self.begin(myself, async move { effects::load_cursor(&gate, &key).await });
                 }
-                Effect::ApplyPage(from) => {
+                Effect::ApplyPage { from, limit: fewer } => {
+                    let limit = fewer.map_or(limit, |fewer| fewer.min(limit));
                     self.begin(myself, async move {
                         effects::apply_page(&gate, &key, from, limit).await
                     });
                 }
-                Effect::Record(failure) => {
-                    self.begin(myself, async move { effects::record(&gate, &key, &failure).await });
+                Effect::Record { failure, retries } => {
+                    self.begin(myself, async move {
+                        effects::record(&gate, &key, &failure, retries).await
+                    });
                 }
                 Effect::StartTimer { id, after } => {
                     myself.send_after(after, move || WorkerMsg::Input(Input::TimerFired(id)));

@@ -16,10 +16,13 @@ use crate::telemetry;
 
 pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
     let loaded = gate.work(|store| async move {
-        store.open_cursor(&key.tenant_id, key.projection, key.partition).await
+        let cursor = store.open_cursor(&key.tenant_id, key.projection, key.partition).await?;
+        let retries =
+            store.recoverable_retries(&key.tenant_id, key.projection, key.partition).await?;
+        Ok((cursor, retries))
     });
     match loaded.await {
-        Ok(cursor) => Input::CursorLoaded(cursor),
+        Ok((cursor, retries)) => Input::CursorLoaded { cursor, retries },
         Err(error) => Input::Failed(Failure::from(&error)),
     }
 }
@@ -33,18 +36,19 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
     let started = Instant::now();
     let page = match read.await {
         Ok(page) => page,
-        Err(error) => return Input::Failed(Failure::from(&error)),
+        Err(error) => return Input::Failed(Failure { suspects: limit, ..Failure::from(&error) }),
     };
     let bytes = page.events.iter().map(|event| event.payload.len()).sum();
     let size = (page.events.len(), bytes);
     telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
     let more = page.more;
+    let first = page.events.first().map(identity);
     let (projected, to) = project_page(key, from, page);
     if projected.applied > 0 {
         match commit(gate, key, from, to, &projected).await {
             Ok(Committed::Done { resolved }) => log_resolved(key, resolved),
             Ok(Committed::Superseded) => return Input::Superseded,
-            Err(error) => return Input::Failed(Failure::from(&error)),
+            Err(error) => return Input::Failed(of_batch(&error, projected.applied, first)),
         }
     }
     match &projected.poison {
@@ -53,6 +57,20 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
         Some(poison) => Input::Failed(Failure::from(poison)),
         None if more => Input::Applied { to, at_tail: false },
         None => at_the_tail(gate, key, to).await,
+    }
+}
+
+fn identity(event: &LogEvent) -> (i64, String, String) {
+    (event.log_seq, event.trace_id.clone(), event.event_id.clone())
+}
+
+/// A batch that could not be committed: its only event is to blame, or one of them.
+fn of_batch(error: &StoreError, events: usize, first: Option<(i64, String, String)>) -> Failure {
+    let failure = Failure::from(error);
+    match (failure.class, events) {
+        (FailureClass::Storage, _) => failure,
+        (_, 1) => Failure { event: first, ..failure },
+        _ => Failure { suspects: events as i64, ..failure },
     }
 }
 
@@ -81,6 +99,7 @@ fn miscounted(event_count: i64, at: Cursor) -> Failure {
             at.last_log_seq, at.applied_events
         ),
         event: None,
+        suspects: 0,
     }
 }
 
@@ -142,8 +161,8 @@ fn log_resolved(key: &WorkerKey, resolved: u64) {
     }
 }
 
-/// Writes the dead letter.
-pub(super) async fn record(gate: &Gate, key: &WorkerKey, failure: &Failure) -> Input {
+/// Writes a failure down.
+pub(super) async fn record(gate: &Gate, key: &WorkerKey, failure: &Failure, retries: u32) -> Input {
     let event = failure.event.as_ref();
     let event = event.map(|(log_seq, trace, event)| (*log_seq, trace.as_str(), event.as_str()));
     let row = NewFailure {
@@ -153,6 +172,7 @@ pub(super) async fn record(gate: &Gate, key: &WorkerKey, failure: &Failure) -> I
         event,
         code: failure.code,
         message: &failure.message,
+        retries,
     };
     let row = &row;
     match gate.work(|store| async move { store.record_failure(row).await }).await {

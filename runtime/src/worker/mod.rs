@@ -5,8 +5,13 @@
 //!  Starting ─────────────► CatchingUp ───────────► Idle
 //!     ▲  ▲                   │  │  ▲                │
 //!     │  └── superseded ─────┘  │  └───── woken ─────┘
+//!     │                         │
 //!     │                         ├── storage ──► Retrying ── timer ──► Starting
-//!     │                         └── poison ───► Failed (dead letter written)
+//!     │                         ├── storage, for too long ─► Recording ─► Retrying
+//!     │                         ├── defect of a batch ─────► CatchingUp, half of it
+//!     │                         └── poison, or the defect of an event
+//!     │                                └──► Recording ─► Failed (a dead letter is written)
+//!     │                                         └─ not written ─► Unrecorded ── timer ─► Recording
 //!     └────────────────────── retry requested ────┘
 //! ```
 //! [`step`] and [`decide`] are pure and total; [`actor`](self) is the shell that performs effects.
@@ -22,4 +27,4 @@ pub use actor::WorkerOwner;
 pub(crate) use actor::{Owners, WorkerMsg, start_fn};
 pub use policy::{Failure, FailureClass, RetryPolicy, Verdict, decide};
 pub use snapshot::{LastError, WorkerKey, WorkerSnapshot};
-pub use state::{Effect, IllegalTransition, Input, Machine, State, TimerId, step};
+pub use state::{Effect, IllegalTransition, Input, Machine, State, Then, TimerId, step};

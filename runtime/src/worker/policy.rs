@@ -29,6 +29,9 @@ pub struct Failure {
     pub message: String,
     /// The event to blame: (`log_seq`, `trace_id`, `event_id`).
     pub event: Option<(i64, String, String)>,
+    /// Events of the batch that failed as a whole, one of which is to blame; 0 when that is known,
+    /// or none is.
+    pub suspects: i64,
 }
 
 impl From<&StoreError> for Failure {
@@ -38,7 +41,7 @@ impl From<&StoreError> for Failure {
             _ => FailureClass::Defect,
         };
         let code = if class == FailureClass::Storage { Code::Storage } else { Code::Internal };
-        Failure { class, code, message: error.message.clone(), event: None }
+        Failure { class, code, message: error.message.clone(), event: None, suspects: 0 }
     }
 }
 
@@ -49,6 +52,7 @@ impl From<&Poison> for Failure {
             code: poison.reason.code,
             message: poison.reason.message.clone(),
             event: Some((poison.log_seq, poison.trace_id.clone(), poison.event_id.clone())),
+            suspects: 0,
         }
     }
 }
@@ -74,6 +78,8 @@ pub enum Verdict {
         /// Whether retries have gone on for longer than they should.
         degraded: bool,
     },
+    /// Try a part of the batch, until the event to blame is alone.
+    Narrow,
     /// Write a dead letter and wait for an operator.
     Fail,
 }
@@ -87,6 +93,7 @@ pub fn decide(failure: &Failure, attempt: u32, policy: &RetryPolicy, who: &str) 
             after: backoff(attempt, policy, who),
             degraded: attempt >= policy.max_retries,
         },
+        FailureClass::Defect if failure.suspects > 1 => Verdict::Narrow,
         FailureClass::Poison | FailureClass::Defect => Verdict::Fail,
     }
 }
@@ -110,7 +117,7 @@ mod tests {
     };
 
     fn failure(class: FailureClass) -> Failure {
-        Failure { class, code: Code::Storage, message: String::new(), event: None }
+        Failure { class, code: Code::Storage, message: String::new(), event: None, suspects: 0 }
     }
 
     #[test]
@@ -128,6 +135,19 @@ mod tests {
     fn poison_and_defects_fail_at_once() {
         for class in [FailureClass::Poison, FailureClass::Defect] {
             assert_eq!(decide(&failure(class), 0, &POLICY, "w"), Verdict::Fail);
+        }
+    }
+
+    #[test]
+    fn a_batch_that_fails_as_a_whole_is_narrowed_to_its_event() {
+        for (class, suspects, verdict) in [
+            (FailureClass::Defect, 1_000, Verdict::Narrow),
+            (FailureClass::Defect, 2, Verdict::Narrow),
+            (FailureClass::Defect, 1, Verdict::Fail),
+            (FailureClass::Poison, 1_000, Verdict::Fail),
+        ] {
+            let failure = Failure { suspects, ..failure(class) };
+            assert_eq!(decide(&failure, 0, &POLICY, "w"), verdict, "{failure:?}");
         }
     }
 

@@ -89,7 +89,7 @@ impl WorkerSnapshot {
     /// What an input and the state after it change in the picture.
     pub(super) fn note(&mut self, input: &Input, machine: &Machine, now: OffsetDateTime) {
         match input {
-            Input::CursorLoaded(cursor) => self.cursor = Some(cursor.last_log_seq),
+            Input::CursorLoaded { cursor, .. } => self.cursor = Some(cursor.last_log_seq),
             Input::Applied { to, .. } => {
                 self.cursor = Some(to.last_log_seq);
                 self.last_sync_at = Some(now);
@@ -110,10 +110,7 @@ impl WorkerSnapshot {
         self.retry_count = machine.attempt;
         self.next_retry_at = match &machine.state {
             // Other inputs do not move a wait that has begun.
-            State::Retrying { after, .. } if matches!(input, Input::Failed(_)) => {
-                Some(now + *after)
-            }
-            State::Retrying { .. } => self.next_retry_at,
+            State::Retrying { after, .. } => self.next_retry_at.or(Some(now + *after)),
             _ => None,
         };
     }

@@ -36,12 +36,12 @@ pub enum State {
         /// Which timer ends it.
         timer: TimerId,
     },
-    /// (*) Failed; the dead letter is being written.
+    /// (*) The failure is being written down: a dead letter, or that retries go on for too long.
     Recording {
         /// What happened.
         failure: Failure,
-        /// Whether an operator has asked for another try meanwhile.
-        retry: bool,
+        /// What comes then.
+        then: Then,
     },
     /// Failed; the dead letter could not be written yet.
     Unrecorded {
@@ -59,6 +59,17 @@ pub enum State {
     Stopping,
 }
 
+/// What comes after a failure was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// An operator's turn.
+    Fail,
+    /// A wait, whether or not it could be written.
+    Wait(Duration),
+    /// Another try: an operator has asked for it meanwhile.
+    Restart,
+}
+
 impl State {
     /// All words of [`State::status`], and `paused`, which a run may bring about.
     pub const STATUSES: [&'static str; 7] =
@@ -70,7 +81,7 @@ impl State {
             State::Starting => "starting",
             State::CatchingUp { .. } => "catching_up",
             State::Idle { .. } => "idle",
-            State::Retrying { .. } => "retrying",
+            State::Retrying { .. } | State::Recording { then: Then::Wait(_), .. } => "retrying",
             State::Recording { .. } | State::Unrecorded { .. } | State::Failed { .. } => "failed",
             State::Stopping => "stopping",
         }
@@ -81,7 +92,12 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// The cursor was read.
-    CursorLoaded(Cursor),
+    CursorLoaded {
+        /// Where it is.
+        cursor: Cursor,
+        /// Retries that an open failure tells of, from before this worker's life.
+        retries: u32,
+    },
     /// A page was applied and committed.
     Applied {
         /// The cursor after it.
@@ -110,8 +126,13 @@ pub enum Input {
 pub enum Effect {
     /// Read the cursor.
     LoadCursor,
-    /// Read, project and commit the page after it.
-    ApplyPage(Cursor),
+    /// Read, project and commit the page after a cursor.
+    ApplyPage {
+        /// The cursor.
+        from: Cursor,
+        /// Fewer events than usual, while one of them is looked for.
+        limit: Option<i64>,
+    },
     /// Fire after a while.
     StartTimer {
         /// Which.
@@ -119,8 +140,13 @@ pub enum Effect {
         /// How long.
         after: Duration,
     },
-    /// Write the dead letter.
-    Record(Failure),
+    /// Write the failure down.
+    Record {
+        /// What happened.
+        failure: Failure,
+        /// Retries made.
+        retries: u32,
+    },
 }
 
 /// A worker's state and what outlives its states.
@@ -132,6 +158,8 @@ pub struct Machine {
     pub attempt: u32,
     /// Timers started so far.
     pub timers: TimerId,
+    /// Events after the cursor one of which made a batch fail; 0 when none is looked for.
+    pub suspects: i64,
 }
 
 /// An input that its state cannot meet: a defect of the shell around the machine.
@@ -142,7 +170,10 @@ pub struct IllegalTransition(Box<(State, Input)>);
 impl Machine {
     /// A new worker and its first effect.
     pub fn start() -> (Machine, Vec<Effect>) {
-        (Machine { state: State::Starting, attempt: 0, timers: 0 }, vec![Effect::LoadCursor])
+        (
+            Machine { state: State::Starting, attempt: 0, timers: 0, suspects: 0 },
+            vec![Effect::LoadCursor],
+        )
     }
 
     fn to(self, state: State, effects: Vec<Effect>) -> (Machine, Vec<Effect>) {
@@ -154,26 +185,52 @@ impl Machine {
     }
 
     fn restart(self) -> (Machine, Vec<Effect>) {
-        self.to(State::Starting, vec![Effect::LoadCursor])
+        let machine = Machine { suspects: 0, ..self };
+        machine.to(State::Starting, vec![Effect::LoadCursor])
     }
 
+    /// The next page; half of the suspects while there are any.
     fn apply(self, from: Cursor) -> (Machine, Vec<Effect>) {
-        self.to(State::CatchingUp { from, woken: false }, vec![Effect::ApplyPage(from)])
+        let limit = (self.suspects > 0).then_some((self.suspects / 2).max(1));
+        let effects = vec![Effect::ApplyPage { from, limit }];
+        self.to(State::CatchingUp { from, woken: false }, effects)
+    }
+
+    /// A page was applied: retries are forgotten, and its events are no suspects any more.
+    fn applied(self, from: Cursor, to: Cursor) -> Machine {
+        let suspects = (self.suspects - (to.applied_events - from.applied_events)).max(0);
+        Machine { attempt: 0, suspects, ..self }
+    }
+
+    fn wait(mut self, failure: Failure, after: Duration) -> (Machine, Vec<Effect>) {
+        self.timers += 1;
+        let timer = self.timers;
+        let effects = vec![Effect::StartTimer { id: timer, after }];
+        self.to(State::Retrying { failure, after, timer }, effects)
+    }
+
+    fn record(self, failure: Failure, then: Then) -> (Machine, Vec<Effect>) {
+        let effects = vec![Effect::Record { failure: failure.clone(), retries: self.attempt }];
+        self.to(State::Recording { failure, then }, effects)
     }
 
     /// The verdict over a failed load or page.
     fn fail(mut self, failure: Failure, policy: &RetryPolicy, who: &str) -> (Machine, Vec<Effect>) {
-        match decide(&failure, self.attempt, policy, who) {
-            Verdict::Retry { after, .. } => {
+        match (decide(&failure, self.attempt, policy, who), self.state.clone()) {
+            (Verdict::Retry { after, degraded }, _) => {
                 self.attempt = self.attempt.saturating_add(1);
-                self.timers += 1;
-                let timer = self.timers;
-                let effects = vec![Effect::StartTimer { id: timer, after }];
-                self.to(State::Retrying { failure, after, timer }, effects)
+                match degraded {
+                    true => self.record(failure, Then::Wait(after)),
+                    false => self.wait(failure, after),
+                }
             }
-            Verdict::Fail => {
-                let effects = vec![Effect::Record(failure.clone())];
-                self.to(State::Recording { failure, retry: false }, effects)
+            (Verdict::Narrow, State::CatchingUp { from, .. }) => {
+                self.suspects = failure.suspects;
+                self.apply(from)
+            }
+            (Verdict::Narrow | Verdict::Fail, _) => {
+                self.suspects = 0;
+                self.record(failure, Then::Fail)
             }
         }
     }
@@ -201,12 +258,15 @@ pub fn step(
     use Input as I;
     use State as S;
     let next = match (machine.state.clone(), input) {
-        (S::Starting, I::CursorLoaded(cursor)) => machine.apply(cursor),
+        (S::Starting, I::CursorLoaded { cursor, retries }) => {
+            let attempt = machine.attempt.max(retries);
+            Machine { attempt, ..machine }.apply(cursor)
+        }
         (S::Starting, I::Failed(failure)) => machine.fail(failure, policy, who),
         (S::Starting, I::Woken | I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
-        (S::CatchingUp { woken, .. }, I::Applied { to, at_tail }) => {
-            let machine = Machine { attempt: 0, ..machine };
+        (S::CatchingUp { from, woken }, I::Applied { to, at_tail }) => {
+            let machine = machine.applied(from, to);
             if at_tail && !woken {
                 machine.to(S::Idle { at: to }, Vec::new())
             } else {
@@ -227,19 +287,23 @@ pub fn step(
         (S::Retrying { .. }, I::RetryRequested) => machine.restart(),
         (S::Retrying { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
-        (S::Recording { retry: true, .. }, I::Recorded | I::Failed(_)) => machine.restart(),
-        (S::Recording { failure, .. }, I::Recorded) => {
-            machine.to(S::Failed { failure }, Vec::new())
-        }
-        (S::Recording { failure, .. }, I::Failed(_)) => machine.record_later(failure, policy),
+        (S::Recording { failure, then }, I::Recorded) => match then {
+            Then::Fail => machine.to(S::Failed { failure }, Vec::new()),
+            Then::Wait(after) => machine.wait(failure, after),
+            Then::Restart => machine.restart(),
+        },
+        (S::Recording { failure, then }, I::Failed(_)) => match then {
+            Then::Fail => machine.record_later(failure, policy),
+            Then::Wait(after) => machine.wait(failure, after),
+            Then::Restart => machine.restart(),
+        },
         (S::Recording { failure, .. }, I::RetryRequested) => {
-            machine.to(S::Recording { failure, retry: true }, Vec::new())
+            machine.to(S::Recording { failure, then: Then::Restart }, Vec::new())
         }
         (S::Recording { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
         (S::Unrecorded { failure, timer }, I::TimerFired(fired)) if fired == timer => {
-            let effects = vec![Effect::Record(failure.clone())];
-            machine.to(S::Recording { failure, retry: false }, effects)
+            machine.record(failure, Then::Fail)
         }
         (S::Unrecorded { .. } | S::Failed { .. }, I::RetryRequested) => machine.restart(),
         (S::Unrecorded { .. } | S::Failed { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
@@ -261,6 +325,9 @@ pub fn step(
     Ok(next)
 }
 
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
