@@ -34,6 +34,13 @@ const BEHIND: &str = "SELECT head.tenant_id, name.projection_name
     WHERE head.last_log_seq > coalesce(c.last_log_seq, 0)
     ORDER BY head.tenant_id, name.projection_name";
 
+const VISIBLE: &str = "SELECT p.tenant_id, min(c.last_log_seq)
+    FROM dg_projections AS p
+    JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
+        AND c.projection_name = p.projection_name AND c.generation = p.active_generation
+    WHERE p.projection_name = ANY($1)
+    GROUP BY p.tenant_id HAVING count(DISTINCT p.projection_name) = cardinality($1)";
+
 impl Store {
     /// Every (tenant, projection) whose cursor is behind its tenant's head.
     ///
@@ -47,6 +54,17 @@ impl Store {
             Ok(Behind { tenant_id: row.try_get(0)?, projection_name: row.try_get(1)? })
         };
         rows.iter().map(behind).collect()
+    }
+
+    /// How far all of these projections are, by tenant: the least of their cursors.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn visible(&self, projections: &[&str]) -> Result<Vec<(String, i64)>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(VISIBLE).await?;
+        let rows = client.query(&statement, &[&projections]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
     /// The heads of all tenants that have events, by name.

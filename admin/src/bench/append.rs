@@ -14,7 +14,7 @@ use dg_projections::json::Json;
 use tokio::task::JoinSet;
 
 use super::stage::{Daemon, Scene, Stage};
-use super::{Effort, Figure, Sample, median_of, parsed};
+use super::{Effort, Figure, Sample, median_of, parsed, refused};
 use crate::client::Client;
 use crate::commands::{Mode, Source, feed};
 use crate::failure::Failure;
@@ -183,8 +183,4 @@ async fn send_each(
         }
     }
     Ok(each)
-}
-
-fn refused(answer: &str) -> Failure {
-    Failure::new(Code::Internal, format!("events of the benchmark were not taken: {answer}"))
 }

@@ -14,12 +14,14 @@
 
 mod append;
 mod figure;
+mod lag;
 mod read;
 mod stage;
 
 pub(crate) use figure::{Figure, HEAD};
 pub(crate) use stage::Stage;
 
+use dg_projections::Code;
 use dg_projections::event::{DEFAULT_TENANT, Keeping, Line, parse_line};
 
 use crate::failure::Failure;
@@ -33,6 +35,8 @@ pub(crate) struct Effort {
     pub(crate) traces: u64,
     /// Measurements of which the median is taken.
     pub(crate) rounds: usize,
+    /// How long a steady load lasts.
+    pub(crate) seconds: u64,
 }
 
 /// A group of measurements.
@@ -40,6 +44,7 @@ pub(crate) struct Effort {
 pub(crate) enum Group {
     Append,
     Read,
+    Lag,
 }
 
 /// Measures a group; `say` is told what is being done.
@@ -55,6 +60,7 @@ pub(crate) async fn run(
     match group {
         Group::Append => append::all(stage, effort, say).await,
         Group::Read => read::all(stage, effort, say).await,
+        Group::Lag => lag::all(stage, effort, say).await,
     }
 }
 
@@ -85,4 +91,8 @@ async fn median_of<F: Future<Output = Result<Sample, Failure>>>(
 fn parsed(text: &str) -> Result<Line, Failure> {
     parse_line(text, DEFAULT_TENANT, Keeping::NewNumbers)
         .map_err(|rejection| Failure::new(rejection.code, rejection.message))
+}
+
+fn refused(answer: &str) -> Failure {
+    Failure::new(Code::Internal, format!("events of the benchmark were not taken: {answer}"))
 }

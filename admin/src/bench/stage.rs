@@ -1,8 +1,10 @@
 //! Where measurements run: a server, and for each measurement a fresh database and a daemon.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dg_projections::Code;
@@ -24,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Stage {
     server: ScratchServer,
     directory: PathBuf,
+    /// Databases that are there, however a measurement ended.
+    made: Mutex<BTreeSet<String>>,
 }
 
 /// A database of its own, with the schema in place.
@@ -42,7 +46,7 @@ impl Stage {
     pub(crate) fn new(server: ScratchServer) -> Result<Stage, Failure> {
         let directory = std::env::temp_dir().join(format!("dg_bench_{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
-        Ok(Stage { server, directory })
+        Ok(Stage { server, directory, made: Mutex::default() })
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {
@@ -54,6 +58,7 @@ impl Stage {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("dg_bench_{}_{number}", std::process::id());
         let database = self.server.create(&name).await?;
+        self.made().insert(name.clone());
         let options = Options {
             pool_size: 2,
             timeout: PATIENCE,
@@ -68,6 +73,11 @@ impl Stage {
     pub(super) async fn clear(&self, scene: Scene) {
         scene.store.close();
         self.server.drop(&scene.name).await;
+        self.made().remove(&scene.name);
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts a daemon on a scene and waits until it takes events.
@@ -82,6 +92,10 @@ impl Stage {
     pub(crate) async fn close(self) {
         if let Err(error) = std::fs::remove_dir_all(&self.directory) {
             tracing::warn!(%error, "the files of the benchmark could not be removed");
+        }
+        let left = std::mem::take(&mut *self.made());
+        for name in left {
+            self.server.drop(&name).await;
         }
         self.server.close(PATIENCE).await;
     }

@@ -225,13 +225,14 @@ fn bench_command() -> Command {
         .arg(
             Arg::new("what")
                 .value_name("WHAT")
-                .value_parser(["append", "read", "all"])
+                .value_parser(["append", "read", "lag", "all"])
                 .default_value("all")
                 .help("what to measure"),
         )
         .args([
             number("traces", "traces of 8 events in the bulk measurements").default_value("20000"),
             number("rounds", "measurements of which the median is shown").default_value("3"),
+            number("seconds", "how long a steady load lasts").default_value("60"),
             switch("json", "the same as -o json"),
         ])
         .args(direct_flags())

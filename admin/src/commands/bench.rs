@@ -16,7 +16,8 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     let groups = match session.required("what")?.as_str() {
         "append" => vec![Group::Append],
         "read" => vec![Group::Read],
-        _ => vec![Group::Append, Group::Read],
+        "lag" => vec![Group::Lag],
+        _ => vec![Group::Append, Group::Read, Group::Lag],
     };
     let mut signals = Signals::new()?;
     // A cluster of its own unless a database is named: a running daemon's is not to be disturbed.
@@ -41,7 +42,8 @@ async fn measure(
     groups: &[Group],
 ) -> Result<Vec<Figure>, Failure> {
     let number = |name: &str| session.args.get_one::<u64>(name).copied().unwrap_or(1).max(1);
-    let effort = Effort { traces: number("traces"), rounds: number("rounds") as usize };
+    let (traces, rounds, seconds) = (number("traces"), number("rounds"), number("seconds"));
+    let effort = Effort { traces, rounds: rounds as usize, seconds };
     let tells = std::io::stderr().is_terminal();
     let say = |what: &str| {
         if tells {

@@ -1,0 +1,141 @@
+//! `lag`: from sending an event to its being visible in all three projections, at a steady rate over
+//! many tenants.
+//!
+//! Each tenant has a sender that keeps to its times, whatever the answers take; one watcher looks at
+//! all cursors every millisecond or two, which is how exact the figure is.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dg_projections::Code;
+use dg_projections::json::Json;
+use dg_projections::projection::Projection;
+use dg_store::Store;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+use super::stage::Stage;
+use super::{Effort, Figure, Sample, median_of};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::generate::{Plan, lines};
+use crate::server::JSON_LINES;
+
+const TENANTS: u64 = 20;
+const LOOK: Duration = Duration::from_millis(1);
+/// How long the last events may take to become visible.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn all(
+    stage: &Stage,
+    effort: Effort,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Figure>, Failure> {
+    let once = Effort { rounds: 1, ..effort };
+    Ok(vec![
+        median_of("lag_200", once, say, || lag(stage, 200, effort.seconds)).await?,
+        median_of("lag_1000", once, say, || lag(stage, 1_000, effort.seconds)).await?,
+    ])
+}
+
+/// Events that were answered and are not visible yet, by tenant.
+#[derive(Debug, Default)]
+struct Unseen(Mutex<HashMap<String, VecDeque<(i64, Instant)>>>);
+
+impl Unseen {
+    fn add(&self, tenant: &str, log_seq: i64, sent: Instant) {
+        let mut unseen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unseen.entry(tenant.to_owned()).or_default().push_back((log_seq, sent));
+    }
+
+    /// How long each event took that is visible now.
+    fn seen(&self, visible: &[(String, i64)], now: Instant) -> Vec<Duration> {
+        let mut unseen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut took = Vec::new();
+        for (tenant, cursor) in visible {
+            let Some(waiting) = unseen.get_mut(tenant) else { continue };
+            while waiting.front().is_some_and(|(log_seq, _)| log_seq <= cursor) {
+                took.extend(waiting.pop_front().map(|(_, sent)| now.duration_since(sent)));
+            }
+        }
+        took
+    }
+}
+
+async fn lag(stage: &Stage, rate: u64, seconds: u64) -> Result<Sample, Failure> {
+    let scene = stage.scene().await?;
+    let daemon = stage.daemon(&scene, &[]).await?;
+    let events = (rate * seconds / TENANTS / 8).max(1) * 8;
+    let unseen = Arc::new(Unseen::default());
+    let watcher = watch(scene.store.clone(), unseen.clone(), events * TENANTS);
+    let mut senders = JoinSet::new();
+    let started = Instant::now();
+    let period = Duration::from_secs(TENANTS).div_f64(rate as f64);
+    for number in 0..TENANTS {
+        let tenant = format!("tenant-{number:02}");
+        let client = daemon.client_for(Some(tenant.clone()));
+        let plan = Plan { traces: events / 8, seed: number + 1, ..Plan::default() };
+        let first = started + period.mul_f64(number as f64 / TENANTS as f64);
+        senders.spawn(send(client, tenant, plan, (first, period), unseen.clone()));
+    }
+    while let Some(ended) = senders.join_next().await {
+        ended.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    }
+    let took = started.elapsed();
+    let each = watcher.await.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    let peak_rss_kb = daemon.peak_rss_kb()?;
+    daemon.stop().await?;
+    let mut settings = scene.store.server_settings().await?;
+    settings.push(("tenants".to_owned(), TENANTS.to_string()));
+    stage.clear(scene).await;
+    Ok(Sample { events: each.len() as u64, took, floor: None, each, peak_rss_kb, settings })
+}
+
+async fn send(
+    client: Client,
+    tenant: String,
+    plan: Plan,
+    (first, period): (Instant, Duration),
+    unseen: Arc<Unseen>,
+) -> Result<(), Failure> {
+    let mut times = tokio::time::interval_at(first.into(), period);
+    times.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    for text in lines(plan) {
+        let due = times.tick().await.into_std();
+        let answer = client.post("/v1/events", &[], JSON_LINES, Bytes::from(text)).await?;
+        let result = answer.get("results").and_then(Json::as_array).and_then(|all| all.first());
+        let Some(log_seq) = result.and_then(|one| one.get("log_seq")).and_then(Json::as_i64) else {
+            return Err(super::refused(&dg_projections::json::canonical(&answer)));
+        };
+        unseen.add(&tenant, log_seq, due);
+    }
+    Ok(())
+}
+
+/// Looks until so many events were visible; how long each took.
+fn watch(
+    store: Store,
+    unseen: Arc<Unseen>,
+    events: u64,
+) -> JoinHandle<Result<Vec<Duration>, Failure>> {
+    tokio::spawn(async move {
+        let names = Projection::ALL.map(Projection::as_str);
+        let mut each = Vec::new();
+        let mut last = Instant::now();
+        while (each.len() as u64) < events {
+            let visible = store.visible(&names).await?;
+            let seen = unseen.seen(&visible, Instant::now());
+            if !seen.is_empty() {
+                last = Instant::now();
+            } else if last.elapsed() > PATIENCE {
+                let message = format!("only {} of {events} events became visible", each.len());
+                return Err(Failure::new(Code::Internal, message));
+            }
+            each.extend(seen);
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(each)
+    })
+}
