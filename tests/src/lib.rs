@@ -18,6 +18,7 @@ pub mod events;
 pub mod log;
 pub mod naive;
 mod postgres;
+pub mod proxy;
 mod random;
 mod stage;
 mod wait;
