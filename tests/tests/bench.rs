@@ -26,7 +26,8 @@ fn each_figure_stands_beside_its_floor_and_nothing_is_left() {
             "read",
             "export",
             "lag_200",
-            "lag_1000"
+            "lag_1000",
+            "lag_200_beside_import"
         ]
     );
     for (figure, events) in

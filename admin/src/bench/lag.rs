@@ -1,10 +1,11 @@
 //! `lag`: from sending an event to its being visible in all three projections, at a steady rate over
-//! many tenants.
+//! many tenants, alone and beside another tenant's import.
 //!
 //! Each tenant has a sender that keeps to its times, whatever the answers take; one watcher looks at
 //! all cursors every millisecond or two, which is how exact the figure is.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,11 @@ use dg_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 
+use super::append::write_file;
 use super::stage::Stage;
 use super::{Effort, Figure, Sample, median_of};
 use crate::client::Client;
+use crate::commands::{Mode, Source, feed};
 use crate::failure::Failure;
 use crate::generate::{Plan, lines};
 use crate::server::JSON_LINES;
@@ -35,8 +38,9 @@ pub(super) async fn all(
 ) -> Result<Vec<Figure>, Failure> {
     let once = Effort { rounds: 1, ..effort };
     Ok(vec![
-        median_of("lag_200", once, say, || lag(stage, 200, effort.seconds)).await?,
-        median_of("lag_1000", once, say, || lag(stage, 1_000, effort.seconds)).await?,
+        median_of("lag_200", once, say, || lag(stage, 200, effort, false)).await?,
+        median_of("lag_1000", once, say, || lag(stage, 1_000, effort, false)).await?,
+        median_of("lag_200_beside_import", once, say, || lag(stage, 200, effort, true)).await?,
     ])
 }
 
@@ -64,11 +68,19 @@ impl Unseen {
     }
 }
 
-async fn lag(stage: &Stage, rate: u64, seconds: u64) -> Result<Sample, Failure> {
+async fn lag(stage: &Stage, rate: u64, effort: Effort, flood: bool) -> Result<Sample, Failure> {
     let scene = stage.scene().await?;
     let daemon = stage.daemon(&scene, &[]).await?;
-    let events = (rate * seconds / TENANTS / 8).max(1) * 8;
+    let events = (rate * effort.seconds / TENANTS / 8).max(1) * 8;
     let unseen = Arc::new(Unseen::default());
+    let flood = match flood {
+        true => Some(tokio::spawn(import(
+            daemon.client_for(Some("flood".to_owned())),
+            stage.file("log.jsonl"),
+            effort,
+        ))),
+        false => None,
+    };
     let watcher = watch(scene.store.clone(), unseen.clone(), events * TENANTS);
     let mut senders = JoinSet::new();
     let started = Instant::now();
@@ -85,12 +97,26 @@ async fn lag(stage: &Stage, rate: u64, seconds: u64) -> Result<Sample, Failure> 
     }
     let took = started.elapsed();
     let each = watcher.await.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    // What is left of the import plays no part; it lasts as long as the load, if there is enough of it.
+    if let Some(flood) = flood {
+        flood.abort();
+    }
     let peak_rss_kb = daemon.peak_rss_kb()?;
     daemon.stop().await?;
     let mut settings = scene.store.server_settings().await?;
     settings.push(("tenants".to_owned(), TENANTS.to_string()));
     stage.clear(scene).await;
     Ok(Sample { events: each.len() as u64, took, floor: None, each, peak_rss_kb, settings })
+}
+
+/// Imports the bulk workload again and again, each time another.
+async fn import(client: Client, path: PathBuf, effort: Effort) -> Result<(), Failure> {
+    for seed in 1_000.. {
+        write_file(&path, Plan { seed, ..effort.plan(1, 1) })?;
+        let mut source = Source::open(&path.to_string_lossy()).await?;
+        feed(&client, &mut source, Mode::default(), |_, _| Ok(())).await?;
+    }
+    Ok(())
 }
 
 async fn send(
