@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use dg_projections::Code;
 use dg_projections::event::Line;
@@ -11,7 +12,9 @@ use dg_projections::projection::Projection;
 use dg_projections::rows::EdgeRow;
 use dg_projections::subgraph::Bounds;
 use dg_store::{Direction, EdgeCursor, EdgesQuery, PrecedentQuery, Store};
-use dg_tests::log::{append_all, apply_page, catch_up, generated_lines, model_of, parity, parsed};
+use dg_tests::log::{
+    append_all, apply_page, catch_up, generated_lines, model_of, parity, parsed, running,
+};
 use dg_tests::{Database, Random, events};
 
 /// Generated traces, the parity vectors, and a trace that cites itself: all in the store, projected.
@@ -106,6 +109,56 @@ async fn subgraphs_are_those_of_the_plain_walk() {
         }
     }
     assert!(truncated > 20, "{truncated} walks met a bound");
+}
+
+fn everything() -> Bounds {
+    let (max_nodes, max_edges) = (100_000, 100_000);
+    Bounds { max_depth: 10, max_nodes, max_edges, ..one_step() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_beside_writers_and_workers_are_those_of_an_end_of_the_log() {
+    let (database, store) = Database::with_schema().await;
+    let lines = generated_lines("a", 12, 14, 7);
+    let center = format!("trace:{}", lines[0].event.trace_id);
+    let ends: Vec<Tables> = (1..=lines.len()).map(|end| model_of(&lines[..end]).tables).collect();
+    let runtime = running(database.store()).await;
+    let (writer, all) = (runtime.clone(), lines.clone());
+    let writing = tokio::spawn(async move {
+        for batch in all.chunks(5) {
+            writer.append("a", batch).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await; // the pace of the load
+        }
+    });
+    let (mut at, mut answers) = (0, BTreeSet::new());
+    let reading = async {
+        while at + 1 < ends.len() {
+            let found = match store.subgraph("a", &center, everything()).await {
+                Ok(found) => found,
+                Err(error) => {
+                    let waits = [Code::ProjectionOutOfDate, Code::NotFound];
+                    assert!(waits.contains(&error.code), "{error:?}");
+                    continue;
+                }
+            };
+            let nodes: Vec<_> = found.nodes.iter().map(|node| node.node_id.clone()).collect();
+            let edges: Vec<_> = found.edges.iter().map(|edge| edge.edge_id.clone()).collect();
+            let is_of = |end: &usize| {
+                let (its_nodes, its_edges, _) = walk(&ends[*end], &center, &everything());
+                (&its_nodes, &its_edges) == (&nodes, &edges)
+            };
+            // The graph of a trace may be that of several ends; never one of an earlier end.
+            at = (at..ends.len()).find(is_of).unwrap_or_else(|| panic!("of no end from {at} on"));
+            answers.insert(at);
+            if is_of(&(ends.len() - 1)) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap();
+    writing.await.unwrap();
+    assert!(answers.len() > 2, "ends were read on the way: {answers:?}");
+    runtime.stop(Duration::from_secs(10)).await;
 }
 
 const DIRECTIONS: [Direction; 3] = [Direction::Incoming, Direction::Outgoing, Direction::Both];
