@@ -25,6 +25,7 @@ fn each_figure_stands_beside_its_floor_and_nothing_is_left() {
             "import_live",
             "read",
             "export",
+            "project",
             "lag_200",
             "lag_1000",
             "lag_200_beside_import"

@@ -15,6 +15,7 @@
 mod append;
 mod figure;
 mod lag;
+mod project;
 mod read;
 mod stage;
 
@@ -25,8 +26,9 @@ use dg_projections::Code;
 use dg_projections::event::{DEFAULT_TENANT, Keeping, Line, parse_line};
 
 use crate::failure::Failure;
-use crate::generate::Plan;
+use crate::generate::{Plan, lines};
 use figure::Sample;
+use stage::Scene;
 
 /// What to measure, and how much of it.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,7 @@ pub(crate) struct Effort {
 pub(crate) enum Group {
     Append,
     Read,
+    Project,
     Lag,
 }
 
@@ -60,6 +63,7 @@ pub(crate) async fn run(
     match group {
         Group::Append => append::all(stage, effort, say).await,
         Group::Read => read::all(stage, effort, say).await,
+        Group::Project => project::all(stage, effort, say).await,
         Group::Lag => lag::all(stage, effort, say).await,
     }
 }
@@ -85,6 +89,22 @@ async fn median_of<F: Future<Output = Result<Sample, Failure>>>(
         samples.push(measure().await?);
     }
     Ok(Figure::median(name, samples))
+}
+
+/// Events of a page, and of a batch that fills a log.
+const PAGE: i64 = 1_000;
+
+/// Puts a log into a database.
+async fn fill(scene: &Scene, plan: Plan) -> Result<(), Failure> {
+    let mut texts = lines(plan).peekable();
+    while texts.peek().is_some() {
+        let batch = texts.by_ref().take(PAGE as usize);
+        let batch: Vec<Line> = batch.map(|text| parsed(&text)).collect::<Result<_, _>>()?;
+        for answer in scene.store.append(DEFAULT_TENANT, &batch).await? {
+            answer.map_err(|rejection| Failure::new(rejection.code, rejection.message))?;
+        }
+    }
+    Ok(())
 }
 
 /// A generated line, which is always valid.

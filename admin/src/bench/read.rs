@@ -5,15 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
-use dg_projections::event::{DEFAULT_TENANT, Line};
+use dg_projections::event::DEFAULT_TENANT;
 use dg_projections::projection::Projection;
 
 use super::stage::{Scene, Stage, peak_rss_kb};
-use super::{Effort, Figure, Sample, median_of, parsed};
+use super::{Effort, Figure, PAGE, Sample, fill, median_of};
 use crate::failure::Failure;
-use crate::generate::{Plan, lines};
-
-const PAGE: i64 = 1_000;
 
 pub(super) async fn all(
     stage: &Stage,
@@ -30,18 +27,6 @@ pub(super) async fn all(
     ];
     stage.clear(scene).await;
     Ok(figures)
-}
-
-async fn fill(scene: &Scene, plan: Plan) -> Result<(), Failure> {
-    let mut texts = lines(plan).peekable();
-    while texts.peek().is_some() {
-        let batch = texts.by_ref().take(PAGE as usize);
-        let batch: Vec<Line> = batch.map(|text| parsed(&text)).collect::<Result<_, _>>()?;
-        for answer in scene.store.append(DEFAULT_TENANT, &batch).await? {
-            answer.map_err(|rejection| Failure::new(rejection.code, rejection.message))?;
-        }
-    }
-    Ok(())
 }
 
 /// The pages of the graph, whose worker needs most of an event.

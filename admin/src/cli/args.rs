@@ -225,7 +225,7 @@ fn bench_command() -> Command {
         .arg(
             Arg::new("what")
                 .value_name("WHAT")
-                .value_parser(["append", "read", "lag", "all"])
+                .value_parser(["append", "read", "project", "lag", "all"])
                 .default_value("all")
                 .help("what to measure"),
         )

@@ -16,8 +16,9 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     let groups = match session.required("what")?.as_str() {
         "append" => vec![Group::Append],
         "read" => vec![Group::Read],
+        "project" => vec![Group::Project],
         "lag" => vec![Group::Lag],
-        _ => vec![Group::Append, Group::Read, Group::Lag],
+        _ => vec![Group::Append, Group::Read, Group::Project, Group::Lag],
     };
     let mut signals = Signals::new()?;
     // A cluster of its own unless a database is named: a running daemon's is not to be disturbed.
