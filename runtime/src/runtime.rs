@@ -100,6 +100,11 @@ impl Runtime {
         if let Err(error) = actors {
             tracing::debug!(reason = %error, "gauges of actors are as they were");
         }
+        if let Err(error) = lags.as_ref()
+            && error.code != Code::Storage
+        {
+            tracing::warn!(code = %error.code, reason = %error, "the lag of tenants is not known");
+        }
         // The gate may learn of an outage from this very look, a moment later.
         let is_up = !lags.as_ref().is_err_and(|error| error.code == Code::Storage);
         metrics::publish_store(is_up, self.gate().store().pool_status());
