@@ -110,6 +110,7 @@ fn a_worker_that_hangs_deceives_neither_health_nor_metrics() {
 fn a_scrape_answers_soon_without_the_database_and_tells_no_old_lag() {
     let stage = stage(&[]);
     apply(&stage, "a", &whole_trace("t"));
+    assert_eq!(Metrics::of(&stage.daemon).count("projection_lag_events"), 3);
     let sql = stage.daemon.sql();
     sql.rows("BEGIN; LOCK TABLE dg_tenant_heads IN ACCESS EXCLUSIVE MODE");
     let began = Instant::now();
