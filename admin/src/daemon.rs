@@ -20,6 +20,7 @@ use crate::config::{Config, Migrate};
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
 use crate::monitor::Monitor;
+use crate::neighbours;
 use crate::server::{Context, RuntimeSlot, bind, serve};
 
 /// How long to wait for another daemon that is migrating.
@@ -45,6 +46,7 @@ pub struct Daemon {
     started: Option<Result<(), Failure>>,
     server: Part,
     monitor: Option<Part>,
+    neighbours: Part,
     cluster: Option<Part>,
 }
 
@@ -79,7 +81,7 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Daemon, Failure> {
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(&config, database).await {
-            Ok(Served { store, runtime, server, monitor, starter }) => Ok(Daemon {
+            Ok(Served { store, runtime, server, monitor, neighbours, starter }) => Ok(Daemon {
                 config,
                 store,
                 runtime,
@@ -87,6 +89,7 @@ impl Daemon {
                 started: None,
                 server,
                 monitor,
+                neighbours,
                 cluster,
             }),
             Err(failure) => {
@@ -105,9 +108,11 @@ impl Daemon {
         let owner_of_schema = Options { pool_size: 1, ..store_options(config) };
         let owner_of_schema = Store::new(database.clone(), &owner_of_schema)?;
         let role = is_ours.then_some(DAEMON_ROLE);
-        let store = Store::new(database, &Options { role, ..store_options(config) })?;
+        let application_name = dg_store::session_name(&owner);
+        let options = Options { role, application_name, ..store_options(config) };
+        let store = Store::new(database, &options)?;
         let monitor = match config.metrics_listen {
-            Some(address) => Some(Monitor::bind(address).await?),
+            Some(address) => Some(Monitor::bind(address, config.metrics_max_tenants).await?),
             None => None,
         };
         let listener = bind(&config.socket_path).await?;
@@ -122,11 +127,13 @@ impl Daemon {
         let server = Part::start(|stopped| serve(listener, context, stopped, patience));
         let watched = runtime.clone();
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
+        let (shared, name) = (runtime.clone(), owner.clone());
+        let neighbours = Part::start(|stopped| neighbours::watch(shared, name, stopped));
         let settings = settings(config, owner);
         let schema =
             Schema { store: owner_of_schema, migrate: config.migrate, with_roles: is_ours };
         let starter = tokio::spawn(start_runtime(schema, store.clone(), settings, fill));
-        Ok(Served { store, runtime, server, monitor, starter })
+        Ok(Served { store, runtime, server, monitor, neighbours, starter })
     }
 
     /// Waits until the runtime runs; may be asked again.
@@ -167,6 +174,7 @@ impl Daemon {
         if let Some(monitor) = self.monitor {
             monitor.stop().await;
         }
+        self.neighbours.stop().await;
         tracing::info!("stopping 2/3: the runtime");
         match self.runtime.get() {
             Ok(runtime) => {
@@ -190,6 +198,7 @@ struct Served {
     runtime: RuntimeSlot,
     server: Part,
     monitor: Option<Part>,
+    neighbours: Part,
     starter: Starter,
 }
 

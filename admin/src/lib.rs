@@ -19,6 +19,7 @@ pub mod failure;
 pub mod generate;
 mod logging;
 mod monitor;
+mod neighbours;
 pub mod output;
 pub mod parity;
 mod scratch;

@@ -1,6 +1,8 @@
 //! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`. Read-only, bounded, and
 //! truthful: liveness is that the process answers, readiness is checked when it is asked.
 
+mod lag;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
+use dg_runtime::metrics::tenants;
 use dg_runtime::{DatabaseState, Runtime};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -40,6 +43,8 @@ const JSON: &str = "application/json";
 pub(crate) struct Monitor {
     listener: TcpListener,
     recorder: PrometheusHandle,
+    /// How many have labels of their own.
+    most_tenants: usize,
 }
 
 impl Monitor {
@@ -47,7 +52,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the address is taken or not ours.
-    pub(crate) async fn bind(address: SocketAddr) -> Result<Monitor, Failure> {
+    pub(crate) async fn bind(address: SocketAddr, most_tenants: usize) -> Result<Monitor, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("metrics_listen {address}: {error}"))
                 .exit(exit::CONFIG)
@@ -57,12 +62,14 @@ impl Monitor {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "metrics, healthz and readyz");
         }
-        Ok(Monitor { listener, recorder: recorder()? })
+        let recorder = recorder()?;
+        tenants::set_most(most_tenants);
+        Ok(Monitor { listener, recorder, most_tenants })
     }
 
     /// Answers until told to stop.
     pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
-        let Monitor { listener, recorder } = self;
+        let Monitor { listener, recorder, most_tenants } = self;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
@@ -76,7 +83,7 @@ impl Monitor {
                     let Ok(place) = places.clone().try_acquire_owned() else { continue };
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
                     tokio::spawn(async move {
-                        converse(stream, runtime, recorder).await;
+                        converse(stream, runtime, recorder, most_tenants).await;
                         drop(place);
                     });
                 }
@@ -103,6 +110,9 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Suffix("_batch_events".to_owned()), &EVENTS)
         })
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_visible_seconds".to_owned()), &SECONDS)
+        })
         .and_then(PrometheusBuilder::install_recorder);
     let recorder = recorder.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     dg_runtime::metrics::describe();
@@ -111,10 +121,15 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     Ok(RECORDER.get_or_init(|| recorder).clone())
 }
 
-async fn converse(stream: TcpStream, runtime: RuntimeSlot, recorder: PrometheusHandle) {
+async fn converse(
+    stream: TcpStream,
+    runtime: RuntimeSlot,
+    recorder: PrometheusHandle,
+    most_tenants: usize,
+) {
     let service = service_fn(move |request| {
         let (runtime, recorder) = (runtime.clone(), recorder.clone());
-        async move { Ok::<_, Infallible>(answer(&request, &runtime, &recorder).await) }
+        async move { Ok::<_, Infallible>(answer(&request, &runtime, &recorder, most_tenants).await) }
     });
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -129,18 +144,21 @@ async fn answer(
     request: &Request<Incoming>,
     runtime: &RuntimeSlot,
     recorder: &PrometheusHandle,
+    most_tenants: usize,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
     match request.uri().path() {
         "/metrics" => {
-            match runtime.get() {
-                // What the keeper does not answer now keeps its last value.
-                Ok(runtime) => drop(runtime.publish_gauges().await),
-                Err(_) => dg_runtime::metrics::store_is_down(),
-            }
-            respond(StatusCode::OK, TEXT, recorder.render())
+            let lags = match runtime.get() {
+                Ok(runtime) => runtime.publish_gauges(most_tenants).await,
+                Err(_) => {
+                    dg_runtime::metrics::store_is_down();
+                    Vec::new()
+                }
+            };
+            respond(StatusCode::OK, TEXT, recorder.render() + &lag::render(&lags))
         }
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => readiness(runtime).await,

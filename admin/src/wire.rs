@@ -170,7 +170,7 @@ pub fn status(
     snapshot: &Snapshot,
     projections: &[&str],
     schema: Option<&MigrationStatus>,
-    owner: &str,
+    (owner, others): (&str, Option<Vec<String>>),
 ) -> Json {
     let mut by_status = Object::new();
     for (worker, _) in &snapshot.workers {
@@ -182,6 +182,7 @@ pub fn status(
         ("version", text(env!("CARGO_PKG_VERSION"))),
         ("pid", number(i64::from(std::process::id()))),
         ("owner", text(owner)),
+        ("other_owners", others.map_or(Json::Null, |others| list(&others, |one| text(one)))),
         ("started_at", instant(Some(snapshot.started_at))),
         ("uptime_seconds", seconds(uptime)),
         ("database", database(&snapshot.database, schema)),

@@ -28,6 +28,7 @@ pub mod supervisor;
 pub mod telemetry;
 mod tenants;
 mod tree;
+mod visible;
 pub mod worker;
 
 pub use gate::{DatabaseState, Gate};

@@ -1,17 +1,21 @@
 //! The runtime's metrics: names and descriptions in one place.
 //!
 //! Counters move where things happen; gauges are set when somebody looks, so none
-//! freezes when traffic stops. Labels come from closed sets.
+//! freezes when traffic stops. Labels come from closed sets, but for tenants: see [`tenants`].
+
+pub mod tenants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dg_projections::Code;
+use dg_projections::projection::Projection;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use time::OffsetDateTime;
 
+use crate::Snapshot;
 use crate::supervisor::{ChildInfo, ChildState, End, Key, Observer, Report};
-use crate::{DatabaseState, Snapshot};
 
 const RESTARTS: &str = "decisiongraph_supervisor_restarts_total";
 const ESCALATIONS: &str = "decisiongraph_supervisor_escalations_total";
@@ -27,6 +31,13 @@ const APPEND_BATCH: &str = "decisiongraph_store_append_batch_events";
 const APPEND_BYTES: &str = "decisiongraph_store_append_bytes_total";
 const READ_SECONDS: &str = "decisiongraph_store_read_batch_duration_seconds";
 const READ_BATCH: &str = "decisiongraph_store_read_batch_events";
+const APPLIED: &str = "decisiongraph_projection_events_applied_total";
+const BATCH_SECONDS: &str = "decisiongraph_projection_batch_duration_seconds";
+const VISIBLE_SECONDS: &str = "decisiongraph_projection_append_to_visible_seconds";
+const RETRIES: &str = "decisiongraph_projection_retries_total";
+const FAILURES: &str = "decisiongraph_projection_failures_total";
+const MISMATCHES: &str = "decisiongraph_projection_count_mismatches_total";
+const LAST_CYCLE: &str = "decisiongraph_projection_last_cycle_timestamp_seconds";
 
 /// Which supervisor, as a label: all tenants' are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +61,7 @@ impl Label {
 
 /// Tells a recorder what the metrics mean, and makes those of no event yet appear as 0.
 pub fn describe() {
+    describe_projections();
     describe_counter!(RESTARTS, "Children that ended and made their supervisor restart them.");
     describe_counter!(
         ESCALATIONS,
@@ -77,6 +89,25 @@ pub fn describe() {
     for label in [Label::Root, Label::Lanes, Label::Tenants, Label::Tenant] {
         counter!(RESTARTS, "supervisor" => label.as_str()).increment(0);
         counter!(ESCALATIONS, "supervisor" => label.as_str()).increment(0);
+    }
+}
+
+fn describe_projections() {
+    describe_counter!(APPLIED, "Events applied, by tenant as far as tenants have labels.");
+    describe_histogram!(BATCH_SECONDS, "How long each phase of an applied batch took.");
+    describe_histogram!(
+        VISIBLE_SECONDS,
+        "From the recording of a batch's first event, the oldest, to the commit that applied it."
+    );
+    describe_counter!(RETRIES, "Waits that workers began before another try, by stable code.");
+    describe_counter!(FAILURES, "Workers that failed and wait for an operator, by stable code.");
+    describe_counter!(
+        MISMATCHES,
+        "Times that the log and a projection at its end had different counts of events."
+    );
+    describe_gauge!(LAST_CYCLE, "When a worker last applied a batch or found nothing to apply.");
+    for projection in Projection::ALL {
+        counter!(MISMATCHES, "projection" => projection.as_str()).increment(0);
     }
 }
 
@@ -122,6 +153,47 @@ pub(crate) fn count_read(events: usize, took: Duration) {
     histogram!(READ_BATCH).record(events as f64);
 }
 
+/// A batch was committed after these durations of its phases: read, project, commit.
+pub(crate) fn count_batch(projection: Projection, took: [Duration; 3]) {
+    for (phase, took) in ["read", "project", "commit"].into_iter().zip(took) {
+        histogram!(BATCH_SECONDS, "projection" => projection.as_str(), "phase" => phase)
+            .record(took.as_secs_f64());
+    }
+}
+
+/// The first event of a batch became visible so long after it was recorded.
+pub(crate) fn count_visible(projection: Projection, after: Duration) {
+    histogram!(VISIBLE_SECONDS, "projection" => projection.as_str()).record(after.as_secs_f64());
+}
+
+/// Events were applied.
+pub(crate) fn count_applied(tenant: &str, projection: Projection, events: usize) {
+    let tenant = tenants::label(tenant);
+    counter!(APPLIED, "tenant" => tenant, "projection" => projection.as_str())
+        .increment(events as u64);
+}
+
+/// A worker waits before it tries again.
+pub(crate) fn count_retry(projection: Projection, code: Code) {
+    counter!(RETRIES, "projection" => projection.as_str(), "code" => code.as_str()).increment(1);
+}
+
+/// A worker failed.
+pub(crate) fn count_failure(projection: Projection, code: Code) {
+    counter!(FAILURES, "projection" => projection.as_str(), "code" => code.as_str()).increment(1);
+}
+
+/// The log and a projection have different counts.
+pub(crate) fn count_mismatch(projection: Projection) {
+    counter!(MISMATCHES, "projection" => projection.as_str()).increment(1);
+}
+
+/// A worker applied a batch or found the tail.
+pub(crate) fn note_cycle(projection: Projection, now: OffsetDateTime) {
+    gauge!(LAST_CYCLE, "projection" => projection.as_str())
+        .set(now.unix_timestamp_nanos() as f64 / 1e9);
+}
+
 /// The daemon has no database yet.
 pub fn store_is_down() {
     gauge!(STORE_UP).set(0.0);
@@ -129,8 +201,8 @@ pub fn store_is_down() {
 
 /// Sets the gauges of the database, and of the pool: connections in use, idle, and how many there
 /// may be.
-pub(crate) fn publish_store(database: &DatabaseState, (open, idle, most): (usize, usize, usize)) {
-    gauge!(STORE_UP).set(if *database == DatabaseState::Up { 1.0 } else { 0.0 });
+pub(crate) fn publish_store(is_up: bool, (open, idle, most): (usize, usize, usize)) {
+    gauge!(STORE_UP).set(if is_up { 1.0 } else { 0.0 });
     for (state, count) in [("used", open.saturating_sub(idle)), ("idle", idle), ("max", most)] {
         gauge!(POOL, "state" => state).set(count as f64);
     }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_projections::{Code, admission::Admission};
-use dg_store::{Answer, BatchRefusal, Store, StoreError};
+use dg_store::{Answer, BatchRefusal, Lag, Store, StoreError};
 use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::lanes::Lanes;
+use crate::metrics::tenants::OTHER;
 use crate::metrics::{self, Label};
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
 use crate::telemetry;
@@ -23,6 +24,8 @@ use crate::{DatabaseState, Gate, Settings};
 
 /// How long an actor may take to answer a question about itself.
 const ASK: Duration = Duration::from_secs(5);
+/// How long a scrape waits for the database; whoever scrapes waits for ten seconds as a rule.
+const SCRAPE: Duration = Duration::from_secs(3);
 
 /// A runtime that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -90,12 +93,34 @@ impl Runtime {
         tokio::time::timeout(ASK, look).await.ok().flatten().ok_or_else(no_answer)
     }
 
-    /// Sets the gauges of [`crate::metrics`].
-    ///
-    /// # Errors
-    /// `storage` when an actor does not answer.
-    pub async fn publish_gauges(&self) -> Result<(), StoreError> {
-        metrics::publish_store(&self.gate().state(), self.gate().store().pool_status());
+    /// Sets the gauges of [`crate::metrics`], and tells the lag of the `most` most lagging tenants
+    /// and of the others together. What does not answer in time is left as it was, or untold.
+    pub async fn publish_gauges(&self, most: usize) -> Vec<Lag> {
+        let (lags, actors) = tokio::join!(self.lags(most), self.publish_actors());
+        if let Err(error) = actors {
+            tracing::debug!(reason = %error, "gauges of actors are as they were");
+        }
+        if let Err(error) = lags.as_ref()
+            && error.code != Code::Storage
+        {
+            tracing::warn!(code = %error.code, reason = %error, "the lag of tenants is not known");
+        }
+        // The gate may learn of an outage from this very look, a moment later.
+        let is_up = !lags.as_ref().is_err_and(|error| error.code == Code::Storage);
+        metrics::publish_store(is_up, self.gate().store().pool_status());
+        lags.unwrap_or_default()
+    }
+
+    async fn lags(&self, most: usize) -> Result<Vec<Lag>, StoreError> {
+        let names: Vec<&str> = self.settings().projections.iter().map(|one| one.as_str()).collect();
+        let (names, most) = (names.as_slice(), i64::try_from(most).unwrap_or(i64::MAX));
+        let look = self.gate().run(|store| async move { store.lags(names, most, OTHER).await });
+        let silent =
+            |_| Err(StoreError::new(Code::Storage, "the database does not answer a scrape"));
+        tokio::time::timeout(SCRAPE, look).await.unwrap_or_else(silent)
+    }
+
+    async fn publish_actors(&self) -> Result<(), StoreError> {
         let snapshot = self.snapshot().await?;
         let names: Vec<&'static str> =
             self.settings().projections.iter().map(|one| one.as_str()).collect();
@@ -152,7 +177,7 @@ impl Runtime {
     }
 
     /// A lost wake-up costs an interval, not an event: the directory looks anyway.
-    fn wake(&self, tenant: &str) {
+    pub(crate) fn wake(&self, tenant: &str) {
         self.tenants.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
 

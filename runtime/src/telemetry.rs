@@ -4,14 +4,15 @@
 //! that may quote one. What an operator looks for stands at `info` (refusals, one line a batch) and
 //! `warn` (a transaction that failed); batches are `debug`, single events `trace`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dg_projections::admission::Admission;
 use dg_projections::event::{Event, Line};
 use dg_projections::{Code, Rejection};
-use dg_store::{Answer, BatchRefusal, StoreError};
+use dg_store::{Answer, BatchRefusal, Cursor, StoreError};
 
 use crate::metrics;
+use crate::worker::WorkerKey;
 
 /// What became of the events of one transaction.
 #[derive(Debug, Default)]
@@ -133,6 +134,48 @@ pub fn unread<'a>(
 pub fn read(tenant: &str, by: &str, (events, bytes): (usize, usize), took: Duration) {
     metrics::count_read(events, took);
     tracing::debug!(tenant, by, events, bytes, ms = millis(took), "read");
+}
+
+/// A projection's batch on its way from the log to its readers.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    key: &'a WorkerKey,
+    /// How old its first event was when it was read.
+    age: Duration,
+    read: Duration,
+    read_at: Instant,
+    projected: Duration,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn read(key: &'a WorkerKey, took: Duration, age: Duration) -> Batch<'a> {
+        Batch { key, age, read: took, read_at: Instant::now(), projected: Duration::ZERO }
+    }
+
+    pub(crate) fn projected(&mut self) {
+        self.projected = self.read_at.elapsed();
+    }
+
+    /// Its rows are visible from now on.
+    pub(crate) fn committed(&self, events: usize) {
+        let (projection, since_read) = (self.key.projection, self.read_at.elapsed());
+        let commit = since_read.saturating_sub(self.projected);
+        metrics::count_batch(projection, [self.read, self.projected, commit]);
+        metrics::count_visible(projection, self.age + since_read);
+        metrics::count_applied(&self.key.tenant_id, projection, events);
+    }
+}
+
+/// The log and a projection disagree about how many events there are: the one thing that must not
+/// happen, so it is told beside what the worker says of its own failure.
+pub(crate) fn miscounted(key: &WorkerKey, event_count: i64, at: Cursor) {
+    let WorkerKey { tenant_id: tenant, projection, partition } = key;
+    metrics::count_mismatch(*projection);
+    tracing::error!(
+        %tenant, %projection, partition, log_seq = at.last_log_seq, event_count,
+        applied_events = at.applied_events,
+        "count mismatch: events were skipped, removed or added behind the log's back; run verify"
+    );
 }
 
 fn millis(took: Duration) -> f64 {

@@ -295,6 +295,7 @@ impl KeeperState {
     /// Beside the keeper, so that it answers while the database does not.
     fn record(&self, tenant: &str, parked: &Parked) {
         let Some(key) = parked.worker.clone() else { return };
+        metrics::count_failure(key.projection, Code::Internal);
         let (gate, tenant) = (self.tenants.gate.clone(), tenant.to_owned());
         let message = format!(
             "the tenant is parked, its worker crashes again and again: {}; `retry` starts it again",

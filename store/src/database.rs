@@ -115,7 +115,8 @@ impl Manager for Connections {
     type Error = StoreError;
 
     async fn create(&self) -> Result<ClientWrapper, StoreError> {
-        let (client, driver) = self.target.connect().await?;
+        // Boxed: every future that may need a connection would carry this large one on its stack.
+        let (client, driver) = Box::pin(self.target.connect()).await?;
         Ok(ClientWrapper::new(client, driver))
     }
 

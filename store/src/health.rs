@@ -127,6 +127,10 @@ impl Store {
                 projection.is_stale =
                     projection.last_log_seq < end || projection.pending_events > 0;
             }
+            // Stored when all were there; a cursor may be lost since.
+            if tenant.is_stale() {
+                tenant.full_digest = None;
+            }
         }
         Ok(tenants)
     }

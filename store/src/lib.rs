@@ -21,9 +21,12 @@ mod error;
 mod failures;
 mod floor;
 mod health;
+mod lag;
 mod log;
 mod migrate;
+mod neighbours;
 mod page;
+mod place;
 mod reads;
 mod roles;
 mod rows;
@@ -40,9 +43,12 @@ pub use error::StoreError;
 pub use failures::{Failure, NewFailure, Tail};
 pub use floor::Floor;
 pub use health::{Health, PartitionHealth, ProjectionHealth};
+pub use lag::Lag;
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
 pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};
+pub use neighbours::session_name;
 pub use page::Page;
+pub use place::Place;
 pub use reads::{
     Direction, EdgeCursor, EdgePage, EdgesQuery, PrecedentHit, PrecedentQuery, Subgraph,
 };

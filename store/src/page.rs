@@ -1,6 +1,7 @@
 //! A projector's page: the events after a cursor, and what the log says of the traces they continue.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use dg_projections::event::{EventType, LogEvent};
@@ -24,6 +25,8 @@ pub struct Page {
     pub recalled: Vec<LogEvent>,
     /// Whether the log may have more after these.
     pub more: bool,
+    /// How long ago the first of them was recorded, by the clock that recorded it.
+    pub age: Duration,
 }
 
 /// What a projection needs of an event, and no more: the payload is most of a page.
@@ -72,8 +75,9 @@ impl Store {
     ) -> Result<Page, StoreError> {
         let mut client = self.client().await?;
         let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
-             WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
+            "SELECT {LOG_EVENT_COLUMNS},
+                 extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age
+             FROM dg_event_log WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
         );
         let sql = within_bytes(&page, "log_seq");
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
@@ -91,7 +95,9 @@ impl Store {
         )?;
         let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
         let more = found == limit || (events.len() as i64) < found;
-        Ok(Page { events, resumed, recalled, more })
+        let age: f64 = rows.first().map_or(Ok(0.0), |row| row.try_get("age"))?;
+        let age = Duration::try_from_secs_f64(age).unwrap_or_default();
+        Ok(Page { events, resumed, recalled, more, age })
     }
 }
 

@@ -15,6 +15,7 @@ mod database;
 mod directory;
 pub mod dump;
 pub mod events;
+pub mod http;
 pub mod log;
 pub mod naive;
 mod postgres;

@@ -51,6 +51,25 @@ impl Sql {
         rows.remove(0).remove(0).unwrap_or_default()
     }
 
+    /// Keeps the workers of a tenant from committing, until [`Sql::release`] or the connection ends.
+    ///
+    /// # Panics
+    /// When it has no cursors.
+    pub fn hold(&self, tenant: &str) {
+        let held = self.rows(&format!(
+            "BEGIN; SELECT 1 FROM dg_projection_cursors WHERE tenant_id = '{tenant}' FOR UPDATE"
+        ));
+        assert!(!held.is_empty(), "{tenant} has no cursors");
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub fn release(&self) {
+        self.rows("ROLLBACK");
+    }
+
     /// Runs statements that an operator should not, with the triggers of the tables asleep.
     ///
     /// # Panics
@@ -78,6 +97,11 @@ impl Stage {
         let database = new_database();
         let daemon = Daemon::start(Where::Url(database.url()), flags);
         Stage { daemon, database }
+    }
+
+    /// A store on its database.
+    pub fn store(&self) -> dg_store::Store {
+        self.database.store()
     }
 
     /// The URL of its database.

@@ -2,36 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use dg_projections::json::{self, Json};
+use dg_tests::http::{WATCHED as FLAGS, address, request};
 use dg_tests::{Daemon, Database, Where, run, until};
-
-const FLAGS: [&str; 4] = ["--metrics-listen", "127.0.0.1:0", "--projection-poll-interval-ms", "50"];
 
 fn database() -> (tokio::runtime::Runtime, Database) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(Database::empty());
     (runtime, database)
-}
-
-/// The address that the system chose, from the log.
-fn address(daemon: &Daemon) -> String {
-    until("the listener is bound", || {
-        let log = daemon.log();
-        let line = log.lines().find(|line| line.contains("metrics, healthz and readyz"))?;
-        Some(line.split("address=").nth(1)?.split_whitespace().next()?.to_owned())
-    })
-}
-
-fn request(address: &str, line: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 fn get(address: &str, path: &str) -> (u16, String) {

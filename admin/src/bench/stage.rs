@@ -62,7 +62,7 @@ impl Stage {
         let options = Options {
             pool_size: 2,
             timeout: PATIENCE,
-            application_name: "decisiongraph bench".to_owned(),
+            application_name: "decisiongraph-bench".to_owned(),
             role: None,
         };
         let store = Store::new(database.clone(), &options)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::config::serve_flags;
+use crate::server::MAX_WAIT;
 
 /// The whole command line.
 pub fn command() -> Command {
@@ -141,25 +142,34 @@ fn node_arguments() -> [Arg; 2] {
     ]
 }
 
+/// Read your own writes.
+fn wait() -> Arg {
+    value("wait", "SECONDS", "wait until what is in the log is visible [10 seconds at most]")
+        .num_args(0..=1)
+        .default_missing_value("10")
+        .value_parser(value_parser!(u64).range(0..=MAX_WAIT.as_secs()))
+}
+
 fn read_commands() -> Vec<Command> {
     vec![
-        Command::new("summary").about("a trace at a glance").arg(position(
-            "trace",
-            "ID",
-            "the trace",
-        )),
+        Command::new("summary")
+            .about("a trace at a glance")
+            .arg(position("trace", "ID", "the trace"))
+            .arg(wait()),
         Command::new("graph").about("the graph around a node").args(node_arguments()).args([
             number("depth", "edges away from the node, 0 to 10 [default: 1]"),
             number("max-nodes", "at most so many nodes [default: 100]"),
             number("max-edges", "at most so many edges [default: 100]"),
             value("node-type", "KIND,...", "only nodes of these kinds"),
             value("edge-type", "TYPE,...", "only edges of these types"),
+            wait(),
         ]),
         Command::new("edges").about("the edges of a node").args(node_arguments()).args([
             value("direction", "WAY", "incoming, outgoing or both")
                 .value_parser(["incoming", "outgoing", "both"]),
             number("limit", "at most so many [default: 100]"),
             value("cursor", "CURSOR", "where the page before ended"),
+            wait(),
         ]),
         Command::new("precedents").about("finished traces that decided alike").args([
             value("policy", "ID", "that evaluated this policy"),
@@ -172,6 +182,7 @@ fn read_commands() -> Vec<Command> {
             value("entity-type", "TYPE", "about an entity of this type"),
             value("entity-id", "ID", "about this entity"),
             number("limit", "at most so many [default: 100]"),
+            wait(),
         ]),
     ]
 }

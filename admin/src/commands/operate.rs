@@ -78,9 +78,18 @@ fn status_card(data: &Json) -> String {
         ("parked", parked),
         ("projections", names.join(", ")),
     ];
-    let lines: Vec<String> =
-        lines.into_iter().map(|(name, text)| format!("{name:<13}{text}")).collect();
-    lines.join("\n")
+    let lines = lines.into_iter().map(|(name, text)| format!("{name:<13}{text}"));
+    lines.chain(neighbours(data)).collect::<Vec<_>>().join("\n")
+}
+
+/// A warning when this daemon is not alone at its database.
+fn neighbours(data: &Json) -> Option<String> {
+    let others = data.get("other_owners").and_then(Json::as_array).unwrap_or_default();
+    let others: Vec<String> = others.iter().filter_map(Json::as_str).map(printable).collect();
+    (!others.is_empty()).then(|| {
+        let others = others.join(", ");
+        format!("warning: other daemons are at this database and do the same work: {others}")
+    })
 }
 
 pub(crate) async fn health(session: &Session) -> Result<u8, Failure> {

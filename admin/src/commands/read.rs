@@ -8,7 +8,8 @@ use crate::output::{field, printable};
 
 pub(crate) async fn summary(session: &Session) -> Result<u8, Failure> {
     let trace = crate::server::encode(&session.required("trace")?);
-    let asked = session.client()?.get(&format!("/v1/traces/{trace}/summary"), &[]).await;
+    let path = format!("/v1/traces/{trace}/summary");
+    let asked = session.client()?.get(&path, &[wait(session)]).await;
     let data = asked.map_err(super::which_tenant)?;
     session.output.one(&data, summary_card)?;
     Ok(0)
@@ -39,6 +40,11 @@ fn number(session: &Session, name: &str) -> Option<String> {
     session.args.get_one::<u64>(name).map(u64::to_string)
 }
 
+fn wait(session: &Session) -> (&'static str, Option<String>) {
+    let seconds = session.args.get_one::<u64>("wait");
+    ("wait_ms", seconds.map(|seconds| (seconds * 1000).to_string()))
+}
+
 pub(crate) async fn graph(session: &Session) -> Result<u8, Failure> {
     let parameters = [
         ("kind", Some(session.required("kind")?)),
@@ -48,6 +54,7 @@ pub(crate) async fn graph(session: &Session) -> Result<u8, Failure> {
         ("max_edges", number(session, "max-edges")),
         ("node_type", session.text("node-type")),
         ("edge_type", session.text("edge-type")),
+        wait(session),
     ];
     let data = session.client()?.get("/v1/graph", &parameters).await?;
     session.output.one(&data, |data| graph_table(session, data))?;
@@ -80,6 +87,7 @@ pub(crate) async fn edges(session: &Session) -> Result<u8, Failure> {
         ("direction", session.text("direction")),
         ("limit", number(session, "limit")),
         ("cursor", session.text("cursor")),
+        wait(session),
     ];
     let data = session.client()?.get("/v1/edges", &parameters).await?;
     session.output.one(&data, |data| {
@@ -101,6 +109,7 @@ pub(crate) async fn precedents(session: &Session) -> Result<u8, Failure> {
         ("entity_type", session.text("entity-type")),
         ("entity_id", session.text("entity-id")),
         ("limit", number(session, "limit")),
+        wait(session),
     ];
     let data = session.client()?.get("/v1/precedents", &parameters).await?;
     session

@@ -41,7 +41,6 @@ pub enum Fallback {
 /// Keys of the contract whose feature is not in this release: checked and shown like the others, and
 /// told of by help and at the start.
 const WITHOUT_EFFECT: &[&str] = &[
-    "metrics_max_tenants",
     "projection_partitions",
     "projection_job_batch_size",
     "digest_idle_ms",

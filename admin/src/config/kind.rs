@@ -24,7 +24,7 @@ pub enum Kind {
     Filter,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A list of at least one of these words, each at most once, or [`NONE`] alone.
+    /// A list of at least one of these words, each at most once, or `none` alone.
     Choices(&'static [&'static str]),
     /// A list of user ids; may be empty.
     Uids,

@@ -18,6 +18,7 @@ mod respond;
 mod routes;
 mod runtime_slot;
 mod socket;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub(crate) use query::encode;
 pub(crate) use respond::{JSON, JSON_LINES};
 pub(crate) use runtime_slot::RuntimeSlot;
 pub(crate) use socket::bind;
+pub(crate) use waiting::MAX_WAIT;
 
 const MAX_CONNECTIONS: usize = 256;
 /// How long to pause when no connection can be accepted.

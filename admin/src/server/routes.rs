@@ -12,6 +12,7 @@ use super::peer::Crowd;
 use super::query::segments;
 use super::reads::{log, operate, projected};
 use super::respond::Refusal;
+use super::waiting::WAIT;
 use super::{Context, append, body};
 
 /// Finds the handler of a request and calls it.
@@ -46,7 +47,7 @@ async fn get(path: &[&str], context: &Arc<Context>, parts: &Parts) -> Handled {
         ["v1", "digests"] => operate::digests(asked(&["fresh"])?).await,
         ["v1", "events"] => log::events(asked(&log::FILTERS)?).await,
         ["v1", "traces", trace] => log::trace(asked(&["since_trace_seq"])?, trace).await,
-        ["v1", "traces", trace, "summary"] => projected::summary(asked(&[])?, trace).await,
+        ["v1", "traces", trace, "summary"] => projected::summary(asked(&[WAIT])?, trace).await,
         ["v1", "graph"] => projected::graph(asked(&projected::GRAPH)?).await,
         ["v1", "edges"] => projected::edges(asked(&projected::EDGES)?).await,
         ["v1", "precedents"] => projected::precedents(asked(&projected::PRECEDENTS)?).await,

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 
 use super::effects;
 use super::snapshot::{WorkerKey, WorkerSnapshot};
-use super::state::{Effect, Input, Machine, step};
+use super::state::{Effect, Input, Machine, State, Then, step};
 use crate::Settings;
 use crate::gate::Gate;
 use crate::in_flight::InFlight;
+use crate::metrics;
 use crate::registry::{AlreadyOwned, Lease, Registry};
 use crate::supervisor::StartFn;
 
@@ -151,6 +152,7 @@ impl WorkerState {
         let had_error = self.publish.borrow().last_error.is_some();
         self.publish.send_modify(|snapshot| snapshot.note(input, &self.machine, now));
         self.log(before, input, had_error);
+        self.count(input, now);
         self.perform(myself, effects);
         Ok(())
     }
@@ -175,6 +177,22 @@ impl WorkerState {
             _ if before != after => {
                 tracing::debug!(%tenant, %projection, from = before, "worker {after}");
             }
+            _ => {}
+        }
+    }
+
+    /// What becomes of each verdict is counted once: a dead letter that cannot be written is none.
+    fn count(&self, input: &Input, now: OffsetDateTime) {
+        let projection = self.key.projection;
+        match (input, &self.machine.state) {
+            (
+                Input::Failed(failure),
+                State::Retrying { .. } | State::Recording { then: Then::Wait(_), .. },
+            ) => metrics::count_retry(projection, failure.code),
+            (Input::Failed(failure), State::Recording { then: Then::Fail, .. }) => {
+                metrics::count_failure(projection, failure.code);
+            }
+            (Input::Applied { .. }, _) => metrics::note_cycle(projection, now),
             _ => {}
         }
     }

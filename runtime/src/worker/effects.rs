@@ -43,10 +43,15 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
     telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
     let more = page.more;
     let first = page.events.first().map(identity);
+    let mut batch = telemetry::Batch::read(key, started.elapsed(), page.age);
     let (projected, to) = project_page(key, from, page);
+    batch.projected();
     if projected.applied > 0 {
         match commit(gate, key, from, to, &projected).await {
-            Ok(Committed::Done { resolved }) => log_resolved(key, resolved),
+            Ok(Committed::Done { resolved }) => {
+                batch.committed(projected.applied);
+                log_resolved(key, resolved);
+            }
             Ok(Committed::Superseded) => return Input::Superseded,
             Err(error) => return Input::Failed(of_batch(&error, projected.applied, first)),
         }
@@ -85,7 +90,10 @@ async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
             log_resolved(key, resolved);
             Input::Applied { to: at, at_tail: true }
         }
-        Ok(Tail::Miscounted { event_count }) => Input::Failed(miscounted(event_count, at)),
+        Ok(Tail::Miscounted { event_count }) => {
+            telemetry::miscounted(key, event_count, at);
+            Input::Failed(miscounted(event_count, at))
+        }
         Err(error) => Input::Failed(Failure::from(&error)),
     }
 }

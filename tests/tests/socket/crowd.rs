@@ -17,7 +17,7 @@ fn descriptors(stage: &Stage) -> usize {
 
 fn connections_to_postgres(stage: &Stage) -> usize {
     let sql = "SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'decisiongraph'";
+        WHERE datname = current_database() AND starts_with(application_name, 'decisiongraph')";
     Sql::connect(&stage.url().parse().unwrap()).one(sql).parse().unwrap()
 }
 

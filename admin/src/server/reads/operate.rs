@@ -15,7 +15,7 @@ use crate::server::respond::Answer;
 use crate::wire::{self, object};
 
 /// How long `status` waits for the database: the rest of the picture is worth having without it.
-const SCHEMA_PATIENCE: Duration = Duration::from_secs(2);
+const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 
 const WORKER_STATES: [&str; 7] =
     ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
@@ -25,9 +25,10 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
         Ok(runtime) => runtime.snapshot().await?,
         Err(error) => not_yet(&asked, error.message),
     };
-    let schema = schema(&asked).await;
+    let (schema, others) = tokio::join!(schema(&asked), others(&asked));
     let projections = &asked.context.config.projections;
-    Ok(wire::status(&snapshot, projections, schema.as_ref(), &asked.context.owner).into())
+    let owner = &asked.context.owner;
+    Ok(wire::status(&snapshot, projections, schema.as_ref(), (owner, others)).into())
 }
 
 pub(crate) async fn tree(asked: Asked<'_>) -> Handled {
@@ -45,9 +46,16 @@ fn not_yet(asked: &Asked<'_>, reason: String) -> Snapshot {
     }
 }
 
+/// The other daemons on this database; unknown while that does not answer.
+async fn others(asked: &Asked<'_>) -> Option<Vec<String>> {
+    let owner = asked.context.owner.as_str();
+    let others = asked.database(|store| async move { store.neighbours(owner).await });
+    tokio::time::timeout(DATABASE_PATIENCE, others).await.ok()?.ok()
+}
+
 async fn schema(asked: &Asked<'_>) -> Option<MigrationStatus> {
     let status = asked.database(|store| async move { store.migration_status().await });
-    tokio::time::timeout(SCHEMA_PATIENCE, status).await.ok()?.ok()
+    tokio::time::timeout(DATABASE_PATIENCE, status).await.ok()?.ok()
 }
 
 pub(crate) async fn health(asked: Asked<'_>) -> Handled {

@@ -2,29 +2,31 @@
 
 use dg_projections::Rejection;
 use dg_projections::json::Json;
+use dg_projections::projection::Projection;
 use dg_projections::subgraph::Bounds;
-use dg_store::{Direction, EdgeCursor, EdgesQuery, PrecedentQuery};
+use dg_store::{Direction, EdgeCursor, EdgesQuery, PrecedentQuery, Store};
 
 use crate::server::asked::{Asked, Handled, invalid};
 use crate::server::query::Query;
+use crate::server::waiting::WAIT;
 use crate::wire::{self, object};
 
 /// Rows of a list at most.
 const MAX_LIST: i64 = 10_000;
 
 /// The parameters of [`graph`].
-pub(crate) const GRAPH: [&str; 7] =
-    ["kind", "id", "depth", "max_nodes", "max_edges", "node_type", "edge_type"];
+pub(crate) const GRAPH: [&str; 8] =
+    ["kind", "id", "depth", "max_nodes", "max_edges", "node_type", "edge_type", WAIT];
 /// The parameters of [`edges`].
-pub(crate) const EDGES: [&str; 5] = ["kind", "id", "direction", "limit", "cursor"];
+pub(crate) const EDGES: [&str; 6] = ["kind", "id", "direction", "limit", "cursor", WAIT];
 /// The parameters of [`precedents`].
-pub(crate) const PRECEDENTS: [&str; 6] =
-    ["policy_id", "policy_version", "outcome", "entity_type", "entity_id", "limit"];
+pub(crate) const PRECEDENTS: [&str; 7] =
+    ["policy_id", "policy_version", "outcome", "entity_type", "entity_id", "limit", WAIT];
 
 pub(crate) async fn summary(asked: Asked<'_>, trace_id: &str) -> Handled {
     let tenant = asked.tenant.as_str();
-    let row =
-        asked.database(|store| async move { store.trace_summary(tenant, trace_id).await }).await?;
+    let read = |store: Store| async move { store.trace_summary(tenant, trace_id).await };
+    let row = asked.projected(Projection::TraceSummary, read).await?;
     Ok(wire::summary(&row).into())
 }
 
@@ -45,9 +47,9 @@ pub(crate) async fn graph(asked: Asked<'_>) -> Handled {
         node_types: query.list("node_type").into_iter().collect(),
         edge_types: query.list("edge_type").into_iter().collect(),
     };
-    let (tenant, center) = (asked.tenant.as_str(), center.as_str());
-    let found =
-        asked.database(|store| async move { store.subgraph(tenant, center, bounds).await }).await?;
+    let (tenant, center, bounds) = (asked.tenant.as_str(), center.as_str(), &bounds);
+    let read = |store: Store| async move { store.subgraph(tenant, center, bounds.clone()).await };
+    let found = asked.projected(Projection::ContextGraph, read).await?;
     Ok(wire::subgraph(&found).into())
 }
 
@@ -65,7 +67,8 @@ pub(crate) async fn edges(asked: Asked<'_>) -> Handled {
     };
     wanted.check()?;
     let (tenant, wanted) = (asked.tenant.as_str(), &wanted);
-    let page = asked.database(|store| async move { store.edges_of(tenant, wanted).await }).await?;
+    let read = |store: Store| async move { store.edges_of(tenant, wanted).await };
+    let page = asked.projected(Projection::ContextGraph, read).await?;
     let next = page.next.map_or(Json::Null, |cursor| Json::from(cursor.to_string()));
     let edges = Json::Array(page.edges.iter().map(wire::edge).collect());
     Ok(object([("edges", edges), ("next_cursor", next)]).into())
@@ -83,7 +86,7 @@ pub(crate) async fn precedents(asked: Asked<'_>) -> Handled {
     };
     wanted.check()?;
     let (tenant, wanted) = (asked.tenant.as_str(), &wanted);
-    let hits =
-        asked.database(|store| async move { store.precedents(tenant, wanted).await }).await?;
+    let read = |store: Store| async move { store.precedents(tenant, wanted).await };
+    let hits = asked.projected(Projection::PrecedentIndex, read).await?;
     Ok(Json::Array(hits.iter().map(wire::precedent).collect()).into())
 }
