@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dg_projections::Code;
+use dg_projections::projection::Projection;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::supervisor::{ChildInfo, ChildState, End, Key, Observer, Report};
@@ -27,6 +28,7 @@ const APPEND_BATCH: &str = "decisiongraph_store_append_batch_events";
 const APPEND_BYTES: &str = "decisiongraph_store_append_bytes_total";
 const READ_SECONDS: &str = "decisiongraph_store_read_batch_duration_seconds";
 const READ_BATCH: &str = "decisiongraph_store_read_batch_events";
+const DIGEST_SECONDS: &str = "decisiongraph_projection_digest_duration_seconds";
 
 /// Which supervisor, as a label: all tenants' are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,7 @@ pub fn describe() {
     describe_counter!(APPEND_BYTES, "Payload of inserted events, in bytes.");
     describe_histogram!(READ_SECONDS, "How long a page of the log took to read.");
     describe_histogram!(READ_BATCH, "Events of a page of the log.");
+    describe_histogram!(DIGEST_SECONDS, "How long a digest of a projection's rows took.");
     store_is_down(); // until somebody has looked
     for result in ["inserted", "reused"] {
         counter!(APPENDED, "result" => result).increment(0);
@@ -120,6 +123,11 @@ pub(crate) fn count_append(result: &'static str) {
 pub(crate) fn count_read(events: usize, took: Duration) {
     histogram!(READ_SECONDS).record(took.as_secs_f64());
     histogram!(READ_BATCH).record(events as f64);
+}
+
+/// A digest of a projection was computed.
+pub(crate) fn time_digest(projection: Projection, took: Duration) {
+    histogram!(DIGEST_SECONDS, "projection" => projection.as_str()).record(took.as_secs_f64());
 }
 
 /// The daemon has no database yet.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_projections::{Code, admission::Admission};
-use dg_store::{Answer, BatchRefusal, Store, StoreError};
+use dg_store::{Answer, BatchRefusal, Store, StoreError, StoredDigest};
 use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use crate::digests;
 use crate::lanes::Lanes;
 use crate::metrics::{self, Label};
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
@@ -164,6 +165,16 @@ impl Runtime {
         self.ask(|reply| KeeperMsg::Retry(tenant.to_owned(), projection, reply)).await
     }
 
+    /// Digests of a tenant's tables as they stand, each with its cursor: those that are not known
+    /// yet are computed, or all `anew`.
+    ///
+    /// # Errors
+    /// `not_found` for a tenant without projections; `storage` when the database cannot be asked, or
+    /// has no turn for this in time.
+    pub async fn digests(&self, tenant: &str, anew: bool) -> Result<Vec<StoredDigest>, StoreError> {
+        digests::refresh(self.gate(), tenant, anew).await
+    }
+
     /// What the runtime shows of itself now.
     ///
     /// # Errors
@@ -192,9 +203,9 @@ impl Runtime {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Stops in order: 1 the directory, 2 the keeper, 3 the tenants, each worker after the batch it
-    /// has in flight, 4 the lanes, likewise, 5 the gate and its connections. What is not done by
-    /// `deadline` is rolled back.
+    /// Stops in order: 1 the digests and the directory, 2 the keeper, 3 the tenants, each worker after
+    /// the batch it has in flight, 4 the lanes, likewise, 5 the gate and its connections. What is not
+    /// done by `deadline` is rolled back.
     pub async fn stop(&self, deadline: Duration) {
         self.stop.send_replace(Some(deadline));
         self.ended().await;

@@ -21,6 +21,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use time::OffsetDateTime;
 
 use crate::Settings;
+use crate::digests::DigestsMsg;
 use crate::gate::Gate;
 use crate::metrics;
 use crate::slot::Slot;
@@ -28,7 +29,9 @@ use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Report, Restart, Shutdown, StartFn, StartFuture,
     SupervisorRef, Template,
 };
-use crate::worker::{self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerSnapshot};
+use crate::worker::{
+    self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerOwner, WorkerSnapshot,
+};
 
 /// Crashes of a tenant's workers that are tolerated within the period.
 const TENANT: Flags = flags(3, Duration::from_secs(10));
@@ -55,6 +58,7 @@ pub(crate) struct Tenants {
     pub(crate) settings: Settings,
     pub(crate) owners: Owners,
     pub(crate) keeper: Slot<KeeperMsg>,
+    pub(crate) digests: Slot<DigestsMsg>,
     pub(crate) supervisor: Slot<crate::supervisor::SupervisorMsg<String>>,
 }
 
@@ -65,6 +69,7 @@ impl Tenants {
             settings,
             owners: Owners::new(),
             keeper: Slot::new(),
+            digests: Slot::new(),
             supervisor: Slot::new(),
         }
     }
@@ -110,7 +115,8 @@ impl Tenants {
         let child = |projection: &Projection| {
             let key =
                 WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
-            let start = worker::start_fn(key.clone(), &self.gate, &self.settings, &self.owners);
+            let Tenants { gate, settings, owners, digests, .. } = self;
+            let start = worker::start_fn(key.clone(), gate, settings, owners, digests);
             (ChildSpec::worker(key).shutdown(Shutdown::Timeout(self.settings.stop_patience)), start)
         };
         let children = self.settings.projections.iter().map(child).collect();
@@ -125,6 +131,24 @@ impl Tenants {
             observer: Some(observer),
             ..Init::new(&format!("tenant/{tenant}"), TENANT, children)
         }
+    }
+
+    /// Whether a worker of the tenant is on its way to the tail.
+    pub(crate) fn is_moving(&self, tenant: &str) -> bool {
+        let is_moving = |snapshot: &WorkerSnapshot| {
+            matches!(snapshot.status, "starting" | "catching_up" | "stopping")
+        };
+        self.workers(tenant).any(|owner| is_moving(&owner.snapshot.borrow()))
+    }
+
+    /// The workers of a tenant that run now.
+    fn workers(&self, tenant: &str) -> impl Iterator<Item = WorkerOwner> {
+        let key = |projection: &Projection| WorkerKey {
+            tenant_id: tenant.to_owned(),
+            projection: *projection,
+            partition: 0,
+        };
+        self.settings.projections.iter().filter_map(move |one| self.owners.owner(&key(one)))
     }
 
     /// Starts the keeper.
@@ -242,13 +266,9 @@ impl KeeperState {
             return;
         }
         let mut runs = false;
-        for projection in &self.tenants.settings.projections {
-            let key =
-                WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
-            if let Some(owner) = self.tenants.owners.owner(&key) {
-                runs = true;
-                let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
-            }
+        for owner in self.tenants.workers(tenant) {
+            runs = true;
+            let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
         }
         if !runs {
             self.start(tenant).await;
