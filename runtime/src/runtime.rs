@@ -157,12 +157,24 @@ impl Runtime {
         self.tenants.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
 
-    /// Asks a worker to try again now, or unparks its tenant; false when there is none to ask.
+    /// Asks a worker to try again now, unparks its tenant, or starts the workers of one at rest;
+    /// false when there is nothing to ask.
     ///
     /// # Errors
-    /// `storage` when the keeper of the tenants does not answer.
+    /// `storage` when the keeper of the tenants, or the database, does not answer.
     pub async fn retry(&self, tenant: &str, projection: Projection) -> Result<bool, StoreError> {
-        self.ask(|reply| KeeperMsg::Retry(tenant.to_owned(), projection, reply)).await
+        if self.ask(|reply| KeeperMsg::Retry(tenant.to_owned(), projection, reply)).await? {
+            return Ok(true);
+        }
+        if !self.settings().projections.contains(&projection) {
+            return Ok(false);
+        }
+        let is_known =
+            self.gate().run(|store| async move { store.has_events(tenant).await }).await?;
+        if is_known {
+            self.wake(tenant);
+        }
+        Ok(is_known)
     }
 
     /// Digests of a tenant's tables as they stand, each with its cursor: those that are not known

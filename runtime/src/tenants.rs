@@ -1,5 +1,6 @@
 //! The tenants at work: a supervisor each, under a dynamic supervisor; and their keeper, who starts
-//! them on demand, wakes their workers, and parks those whose workers crash for ever.
+//! them on demand, wakes their workers, stops those at rest, and parks those whose workers crash for
+//! ever.
 //!
 //! ```text
 //! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0
@@ -9,6 +10,8 @@
 //! A tenant's supervisor is temporary: when its workers exceed its intensity it ends, no other tenant
 //! notices, and the tenant is parked: visibly, with a failure row, until an operator retries it or
 //! the next slow attempt of the keeper's own.
+
+mod rest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -183,6 +186,8 @@ struct KeeperState {
     attempts: BTreeMap<String, (u32, OffsetDateTime)>,
     crashes: BTreeMap<String, (WorkerKey, String)>,
     restarts: BTreeMap<WorkerKey, u64>,
+    /// When each tenant at work was woken last.
+    woken: BTreeMap<String, OffsetDateTime>,
 }
 
 #[derive(Debug)]
@@ -197,6 +202,10 @@ pub(crate) enum KeeperMsg {
     Unpark(String, OffsetDateTime),
     /// An operator asks a worker to try again; answers whether there was one to ask.
     Retry(String, Projection, RpcReplyPort<bool>),
+    /// Who has been at rest for long?
+    Sweep,
+    /// This one seemed to be.
+    StopIfAtRest(String),
     /// What each worker shows, how often it was started again, and who is parked.
     Look(RpcReplyPort<Look>),
 }
@@ -218,13 +227,15 @@ impl Actor for Keeper {
         myself: ActorRef<KeeperMsg>,
         tenants: Tenants,
     ) -> Result<KeeperState, ActorProcessingErr> {
-        tenants.keeper.put(myself);
+        tenants.keeper.put(myself.clone());
+        rest::look_later(&myself, &tenants.settings);
         Ok(KeeperState {
             tenants,
             parked: BTreeMap::new(),
             attempts: BTreeMap::new(),
             crashes: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            woken: BTreeMap::new(),
         })
     }
 
@@ -251,6 +262,8 @@ impl Actor for Keeper {
             KeeperMsg::Retry(tenant, projection, reply) => {
                 let _ = reply.send(state.retry(tenant, projection).await);
             }
+            KeeperMsg::Sweep => state.sweep(&myself),
+            KeeperMsg::StopIfAtRest(tenant) => state.stop_if_at_rest(&tenant).await,
             KeeperMsg::Look(reply) => {
                 let _ = reply.send(state.look());
             }
@@ -261,10 +274,11 @@ impl Actor for Keeper {
 
 impl KeeperState {
     /// Wakes the workers of a tenant, or starts them: they look at the log by themselves then.
-    async fn wake(&self, tenant: &str) {
-        if self.parked.contains_key(tenant) {
+    async fn wake(&mut self, tenant: &str) {
+        if self.parked.contains_key(tenant) || self.tenants.settings.projections.is_empty() {
             return;
         }
+        self.woken.insert(tenant.to_owned(), OffsetDateTime::now_utc());
         let mut runs = false;
         for owner in self.tenants.workers(tenant) {
             runs = true;
@@ -295,6 +309,7 @@ impl KeeperState {
             Some((key, reason)) => (Some(key), reason),
             None => (None, "its supervisor ended".to_owned()),
         };
+        self.woken.remove(&tenant);
         let since = OffsetDateTime::now_utc();
         let wait = self.next_wait(&tenant, since);
         tracing::error!(%tenant, %reason, next_attempt_seconds = wait.as_secs(), "tenant parked");
