@@ -102,10 +102,18 @@ async fn a_tenant_with_a_failed_worker_keeps_its_actors() {
         (is_done && tenants().await == ["bad"]).then_some(())
     })
     .await;
+    // Neither stopped, nor stopped and woken again by the directory.
+    let lives = || async {
+        let workers = runtime.snapshot().await.unwrap().workers;
+        let own = workers.into_iter().filter(|(worker, _)| worker.key.tenant_id == "bad");
+        own.map(|(worker, _)| worker.started_at).collect::<Vec<_>>()
+    };
+    let before = lives().await;
     append(&runtime, "good", "u").await;
     until_applied(&store, "good").await;
     eventually("the good one rests again", || async { (tenants().await == ["bad"]).then_some(()) })
         .await;
+    assert_eq!(lives().await, before);
     let workers = runtime.snapshot().await.unwrap().workers;
     assert_eq!(workers.len(), 3);
     assert!(workers.iter().any(|(worker, _)| worker.status == "failed"), "{workers:?}");
