@@ -331,10 +331,13 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
             max: config.projection_retry_max,
             max_retries: config.projection_max_retries,
         },
+        digest_idle: config.digest_idle,
+        tenant_idle_stop: config.tenant_idle_stop,
         storage_timeout: config.storage_timeout,
         stop_patience: config.shutdown_timeout / 2,
-        // Half of the pool for workers, a quarter for appends; the rest is for requests.
-        worker_permits: (config.pool_size / 2).max(1),
+        // One for digests, half of the others for workers, a quarter of all for appends; the rest is
+        // for requests.
+        worker_permits: ((config.pool_size - 1) / 2).max(1),
         append_permits: (config.pool_size / 4).max(1),
         owner,
     }

@@ -5,8 +5,8 @@
 //! - the gate starts whether or not the database is there;
 //! - while it is away, work is refused at once and one probe at a time looks for it, at growing
 //!   intervals; the first answer opens the gate again;
-//! - workers, and appends, never use more connections than their permits, so an operator's request
-//!   finds one.
+//! - workers, appends and reads of everything never use more connections than their permits, so an
+//!   operator's request finds one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use dg_projections::Code;
 use dg_store::{Store, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::Settings;
 use crate::failpoint::{self, Point};
@@ -48,6 +48,8 @@ pub enum DatabaseState {
 struct Permits {
     work: Semaphore,
     append: Semaphore,
+    /// One, for reads of everything there is.
+    stream: Semaphore,
 }
 
 /// The way to the database. Cheap to clone.
@@ -68,6 +70,7 @@ impl Gate {
         let permits = Permits {
             work: Semaphore::new(settings.worker_permits),
             append: Semaphore::new(settings.append_permits),
+            stream: Semaphore::new(1),
         };
         Gate {
             store,
@@ -108,17 +111,40 @@ impl Gate {
         W: FnOnce(Store) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
-        if let DatabaseState::Down { reason, .. } = &*self.state.borrow() {
-            return Err(StoreError::outage(format!("the database is away: {reason}")));
-        }
-        let outcome = match tokio::time::timeout(self.timeout, work(self.store.clone())).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
+        let in_time = |store| async move {
+            let outcome = tokio::time::timeout(self.timeout, work(store)).await;
+            outcome.unwrap_or_else(|_| {
                 let message =
                     format!("no answer from the database in {} ms", self.timeout.as_millis());
                 Err(StoreError::new(Code::Storage, message))
-            }
+            })
         };
+        self.unbounded(in_time).await
+    }
+
+    /// Reads everything there is of a tenant, however long that takes, when it is its turn: one such
+    /// read at a time.
+    ///
+    /// # Errors
+    /// `storage` when its turn does not come in time; otherwise as [`Gate::run`].
+    pub async fn stream<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let _permit = self.permit(&self.permits.stream).await?;
+        self.unbounded(work).await
+    }
+
+    async fn unbounded<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        if let DatabaseState::Down { reason, .. } = &*self.state.borrow() {
+            return Err(StoreError::outage(format!("the database is away: {reason}")));
+        }
+        let outcome = work(self.store.clone()).await;
         if let Err(error) = &outcome {
             metrics::count_error(error.code);
             self.report(error);
@@ -156,6 +182,11 @@ impl Gate {
         W: FnOnce(Store) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
+        let _permit = self.permit(permits).await?;
+        self.run(work).await
+    }
+
+    async fn permit<'a>(&self, permits: &'a Semaphore) -> Result<SemaphorePermit<'a>, StoreError> {
         let permit = tokio::time::timeout(self.timeout, permits.acquire()).await;
         let permit = permit.map_err(|_| {
             StoreError::new(
@@ -163,8 +194,7 @@ impl Gate {
                 format!("no turn at the database in {} ms", self.timeout.as_millis()),
             )
         })?;
-        let _permit = permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))?;
-        self.run(work).await
+        permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))
     }
 
     /// Takes note of a failure; one that means that the database is away closes the gate.
@@ -178,6 +208,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.permits.work.close();
         self.permits.append.close();
+        self.permits.stream.close();
         self.store.close();
     }
 }

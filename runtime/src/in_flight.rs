@@ -1,5 +1,9 @@
 //! A task that does not outlive whoever began it.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use tokio::task::{JoinError, JoinHandle};
 
 /// Dropped, the task is cut off at its next wait, and what it had begun at the database is rolled
@@ -22,4 +26,17 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// What the work comes to, or the text of its panic, for whoever is to crash of it.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| panic_text(&*panic))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("without a message"))
 }

@@ -109,6 +109,11 @@ impl Lanes {
         Init { observer: Some(observer), ..Init::dynamic("lanes", Flags::default(), template) }
     }
 
+    /// A lane goes no later than the workers of its tenant.
+    fn idle(&self) -> Duration {
+        IDLE.min(self.settings.tenant_idle_stop)
+    }
+
     /// The lanes' supervisor; none while it is starting.
     pub(crate) fn supervisor(&self) -> Option<SupervisorRef<String>> {
         self.supervisor.get().map(SupervisorRef::of)
@@ -236,7 +241,7 @@ impl Actor for Lane {
         let owner = LaneOwner { actor: myself.clone(), waiting: Arc::default() };
         let lease = lanes.owners.register(tenant.clone(), owner);
         let _ = self.lease.set(lease.map_err(|AlreadyOwned(_)| "the tenant has a lane")?);
-        myself.send_after(IDLE, || LaneMsg::IdleSince(0));
+        myself.send_after(lanes.idle(), || LaneMsg::IdleSince(0));
         Ok(LaneState {
             tenant,
             lanes,
@@ -311,6 +316,6 @@ impl LaneState {
             return myself.stop(Some("normal".to_owned()));
         }
         let batches = self.batches;
-        myself.send_after(IDLE, move || LaneMsg::IdleSince(batches));
+        myself.send_after(self.lanes.idle(), move || LaneMsg::IdleSince(batches));
     }
 }

@@ -5,7 +5,8 @@
 //!       ├─ lanes        a lane a tenant: what waits becomes one append
 //!       ├─ tenants      a supervisor a tenant, with a worker a projection, woken by appends
 //!       ├─ keeper       starts, wakes and parks tenants
-//!       └─ directory    one look for all tenants: events written elsewhere
+//!       ├─ directory    one look for all tenants: events written elsewhere
+//!       └─ digests      what the tables come to, once a tenant is at rest
 //! ```
 //! The only crate that knows ractor. Decisions are pure functions ([`worker::step`],
 //! [`worker::decide`]); actors turn messages into inputs and effects into calls.
@@ -14,6 +15,7 @@
 //! expected failure (the database away, a poison event, a lost race) is a state, only a defect
 //! crashes an actor.
 
+mod digests;
 mod directory;
 mod failpoint;
 mod gate;

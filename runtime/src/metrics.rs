@@ -38,6 +38,7 @@ const RETRIES: &str = "decisiongraph_projection_retries_total";
 const FAILURES: &str = "decisiongraph_projection_failures_total";
 const MISMATCHES: &str = "decisiongraph_projection_count_mismatches_total";
 const LAST_CYCLE: &str = "decisiongraph_projection_last_cycle_timestamp_seconds";
+const DIGEST_SECONDS: &str = "decisiongraph_projection_digest_duration_seconds";
 
 /// Which supervisor, as a label: all tenants' are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,7 @@ pub fn describe() {
     describe_counter!(APPEND_BYTES, "Payload of inserted events, in bytes.");
     describe_histogram!(READ_SECONDS, "How long a page of the log took to read.");
     describe_histogram!(READ_BATCH, "Events of a page of the log.");
+    describe_histogram!(DIGEST_SECONDS, "How long a digest of a projection's rows took.");
     store_is_down(); // until somebody has looked
     for result in ["inserted", "reused"] {
         counter!(APPENDED, "result" => result).increment(0);
@@ -192,6 +194,11 @@ pub(crate) fn count_mismatch(projection: Projection) {
 pub(crate) fn note_cycle(projection: Projection, now: OffsetDateTime) {
     gauge!(LAST_CYCLE, "projection" => projection.as_str())
         .set(now.unix_timestamp_nanos() as f64 / 1e9);
+}
+
+/// A digest of a projection was computed.
+pub(crate) fn time_digest(projection: Projection, took: Duration) {
+    histogram!(DIGEST_SECONDS, "projection" => projection.as_str()).record(took.as_secs_f64());
 }
 
 /// The daemon has no database yet.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_projections::{Code, admission::Admission};
-use dg_store::{Answer, BatchRefusal, Lag, Store, StoreError};
+use dg_store::{Answer, BatchRefusal, Lag, Store, StoreError, StoredDigest};
 use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use crate::digests;
 use crate::lanes::Lanes;
 use crate::metrics::tenants::OTHER;
 use crate::metrics::{self, Label};
@@ -181,12 +182,34 @@ impl Runtime {
         self.tenants.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
 
-    /// Asks a worker to try again now, or unparks its tenant; false when there is none to ask.
+    /// Asks a worker to try again now, unparks its tenant, or starts the workers of one at rest;
+    /// false when there is nothing to ask.
     ///
     /// # Errors
-    /// `storage` when the keeper of the tenants does not answer.
+    /// `storage` when the keeper of the tenants, or the database, does not answer.
     pub async fn retry(&self, tenant: &str, projection: Projection) -> Result<bool, StoreError> {
-        self.ask(|reply| KeeperMsg::Retry(tenant.to_owned(), projection, reply)).await
+        if self.ask(|reply| KeeperMsg::Retry(tenant.to_owned(), projection, reply)).await? {
+            return Ok(true);
+        }
+        if !self.settings().projections.contains(&projection) {
+            return Ok(false);
+        }
+        let is_known =
+            self.gate().run(|store| async move { store.has_events(tenant).await }).await?;
+        if is_known {
+            self.wake(tenant);
+        }
+        Ok(is_known)
+    }
+
+    /// Digests of a tenant's tables as they stand, each with its cursor: those that are not known
+    /// yet are computed, or all `anew`.
+    ///
+    /// # Errors
+    /// `not_found` for a tenant without projections; `storage` when the database cannot be asked, or
+    /// has no turn for this in time.
+    pub async fn digests(&self, tenant: &str, anew: bool) -> Result<Vec<StoredDigest>, StoreError> {
+        digests::refresh(self.gate(), tenant, anew).await
     }
 
     /// What the runtime shows of itself now.
@@ -217,9 +240,9 @@ impl Runtime {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Stops in order: 1 the directory, 2 the keeper, 3 the tenants, each worker after the batch it
-    /// has in flight, 4 the lanes, likewise, 5 the gate and its connections. What is not done by
-    /// `deadline` is rolled back.
+    /// Stops in order: 1 the digests and the directory, 2 the keeper, 3 the tenants, each worker after
+    /// the batch it has in flight, 4 the lanes, likewise, 5 the gate and its connections. What is not
+    /// done by `deadline` is rolled back.
     pub async fn stop(&self, deadline: Duration) {
         self.stop.send_replace(Some(deadline));
         self.ended().await;

@@ -21,6 +21,10 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// When and how often to try again.
     pub retry: RetryPolicy,
+    /// How long a tenant is at rest before its digests are refreshed.
+    pub digest_idle: Duration,
+    /// How long a tenant is at rest before its workers are stopped.
+    pub tenant_idle_stop: Duration,
     /// The longest that one piece of work may take at the database.
     pub storage_timeout: Duration,
     /// How long a worker may take to finish its batch when it is stopped.

@@ -1,5 +1,6 @@
 //! The tenants at work: a supervisor each, under a dynamic supervisor; and their keeper, who starts
-//! them on demand, wakes their workers, and parks those whose workers crash for ever.
+//! them on demand, wakes their workers, stops those at rest, and parks those whose workers crash for
+//! ever.
 //!
 //! ```text
 //! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0
@@ -9,6 +10,8 @@
 //! A tenant's supervisor is temporary: when its workers exceed its intensity it ends, no other tenant
 //! notices, and the tenant is parked: visibly, with a failure row, until an operator retries it or
 //! the next slow attempt of the keeper's own.
+
+mod rest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use time::OffsetDateTime;
 
 use crate::Settings;
+use crate::digests::DigestsMsg;
 use crate::gate::Gate;
 use crate::metrics;
 use crate::slot::Slot;
@@ -28,7 +32,9 @@ use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Report, Restart, Shutdown, StartFn, StartFuture,
     SupervisorRef, Template,
 };
-use crate::worker::{self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerSnapshot};
+use crate::worker::{
+    self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerOwner, WorkerSnapshot,
+};
 
 /// Crashes of a tenant's workers that are tolerated within the period.
 const TENANT: Flags = flags(3, Duration::from_secs(10));
@@ -55,6 +61,7 @@ pub(crate) struct Tenants {
     pub(crate) settings: Settings,
     pub(crate) owners: Owners,
     pub(crate) keeper: Slot<KeeperMsg>,
+    pub(crate) digests: Slot<DigestsMsg>,
     pub(crate) supervisor: Slot<crate::supervisor::SupervisorMsg<String>>,
 }
 
@@ -65,6 +72,7 @@ impl Tenants {
             settings,
             owners: Owners::new(),
             keeper: Slot::new(),
+            digests: Slot::new(),
             supervisor: Slot::new(),
         }
     }
@@ -110,7 +118,8 @@ impl Tenants {
         let child = |projection: &Projection| {
             let key =
                 WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
-            let start = worker::start_fn(key.clone(), &self.gate, &self.settings, &self.owners);
+            let Tenants { gate, settings, owners, digests, .. } = self;
+            let start = worker::start_fn(key.clone(), gate, settings, owners, digests);
             (ChildSpec::worker(key).shutdown(Shutdown::Timeout(self.settings.stop_patience)), start)
         };
         let children = self.settings.projections.iter().map(child).collect();
@@ -125,6 +134,24 @@ impl Tenants {
             observer: Some(observer),
             ..Init::new(&format!("tenant/{tenant}"), TENANT, children)
         }
+    }
+
+    /// Whether a worker of the tenant is on its way to the tail.
+    pub(crate) fn is_moving(&self, tenant: &str) -> bool {
+        let is_moving = |snapshot: &WorkerSnapshot| {
+            matches!(snapshot.status, "starting" | "catching_up" | "stopping")
+        };
+        self.workers(tenant).any(|owner| is_moving(&owner.snapshot.borrow()))
+    }
+
+    /// The workers of a tenant that run now.
+    fn workers(&self, tenant: &str) -> impl Iterator<Item = WorkerOwner> {
+        let key = |projection: &Projection| WorkerKey {
+            tenant_id: tenant.to_owned(),
+            projection: *projection,
+            partition: 0,
+        };
+        self.settings.projections.iter().filter_map(move |one| self.owners.owner(&key(one)))
     }
 
     /// Starts the keeper.
@@ -159,6 +186,8 @@ struct KeeperState {
     attempts: BTreeMap<String, (u32, OffsetDateTime)>,
     crashes: BTreeMap<String, (WorkerKey, String)>,
     restarts: BTreeMap<WorkerKey, u64>,
+    /// When each tenant at work was woken last.
+    woken: BTreeMap<String, OffsetDateTime>,
 }
 
 #[derive(Debug)]
@@ -173,6 +202,10 @@ pub(crate) enum KeeperMsg {
     Unpark(String, OffsetDateTime),
     /// An operator asks a worker to try again; answers whether there was one to ask.
     Retry(String, Projection, RpcReplyPort<bool>),
+    /// Who has been at rest for long?
+    Sweep,
+    /// This one seemed to be.
+    StopIfAtRest(String),
     /// What each worker shows, how often it was started again, and who is parked.
     Look(RpcReplyPort<Look>),
 }
@@ -194,13 +227,15 @@ impl Actor for Keeper {
         myself: ActorRef<KeeperMsg>,
         tenants: Tenants,
     ) -> Result<KeeperState, ActorProcessingErr> {
-        tenants.keeper.put(myself);
+        tenants.keeper.put(myself.clone());
+        rest::look_later(&myself, &tenants.settings);
         Ok(KeeperState {
             tenants,
             parked: BTreeMap::new(),
             attempts: BTreeMap::new(),
             crashes: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            woken: BTreeMap::new(),
         })
     }
 
@@ -227,6 +262,8 @@ impl Actor for Keeper {
             KeeperMsg::Retry(tenant, projection, reply) => {
                 let _ = reply.send(state.retry(tenant, projection).await);
             }
+            KeeperMsg::Sweep => state.sweep(&myself),
+            KeeperMsg::StopIfAtRest(tenant) => state.stop_if_at_rest(&tenant).await,
             KeeperMsg::Look(reply) => {
                 let _ = reply.send(state.look());
             }
@@ -237,18 +274,15 @@ impl Actor for Keeper {
 
 impl KeeperState {
     /// Wakes the workers of a tenant, or starts them: they look at the log by themselves then.
-    async fn wake(&self, tenant: &str) {
-        if self.parked.contains_key(tenant) {
+    async fn wake(&mut self, tenant: &str) {
+        if self.parked.contains_key(tenant) || self.tenants.settings.projections.is_empty() {
             return;
         }
+        self.woken.insert(tenant.to_owned(), OffsetDateTime::now_utc());
         let mut runs = false;
-        for projection in &self.tenants.settings.projections {
-            let key =
-                WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
-            if let Some(owner) = self.tenants.owners.owner(&key) {
-                runs = true;
-                let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
-            }
+        for owner in self.tenants.workers(tenant) {
+            runs = true;
+            let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
         }
         if !runs {
             self.start(tenant).await;
@@ -275,6 +309,7 @@ impl KeeperState {
             Some((key, reason)) => (Some(key), reason),
             None => (None, "its supervisor ended".to_owned()),
         };
+        self.woken.remove(&tenant);
         let since = OffsetDateTime::now_utc();
         let wait = self.next_wait(&tenant, since);
         tracing::error!(%tenant, %reason, next_attempt_seconds = wait.as_secs(), "tenant parked");

@@ -6,7 +6,8 @@
 //!  2 lanes (dynamic)         a lane a tenant: what waits becomes one append
 //!  3 tenants (dynamic)       a supervisor a tenant at work; one tenant's bug stops no other
 //!  4 keeper                  starts, wakes and parks tenants
-//!  5 directory               one look for all tenants; last to start, first to stop
+//!  5 directory               one look for all tenants
+//!  6 digests                 what the tables come to; last to start, first to stop
 //! ```
 //! Who owns what is told by the registry, which is a table and outlives every actor.
 
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::digests::Digests;
 use crate::directory::Directory;
 use crate::lanes::Lanes;
 use crate::metrics;
@@ -49,6 +51,8 @@ pub enum Part {
     Keeper,
     /// The look for events written elsewhere.
     Directory,
+    /// What the tables come to.
+    Digests,
 }
 
 impl fmt::Display for Part {
@@ -59,6 +63,7 @@ impl fmt::Display for Part {
             Part::Tenants => "tenants",
             Part::Keeper => "keeper",
             Part::Directory => "directory",
+            Part::Digests => "digests",
         })
     }
 }
@@ -74,6 +79,10 @@ pub(crate) fn root(tenants: &Tenants, lanes: &Lanes) -> Init<Part> {
         (
             ChildSpec::worker(Part::Directory).shutdown(Shutdown::BrutalKill),
             Directory::start_fn(tenants),
+        ),
+        (
+            ChildSpec::worker(Part::Digests).shutdown(Shutdown::BrutalKill),
+            Digests::start_fn(tenants),
         ),
     ];
     let observer = metrics::counting(metrics::Label::Root, |_| {});
@@ -111,7 +120,7 @@ impl Tree {
             node.children = match part.id {
                 Part::Lanes => Tree::lanes(lanes).await?,
                 Part::Tenants => Tree::tenants(tenants, snapshot).await?,
-                Part::Store | Part::Keeper | Part::Directory => Vec::new(),
+                Part::Store | Part::Keeper | Part::Directory | Part::Digests => Vec::new(),
             };
             children.push(node);
         }

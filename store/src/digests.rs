@@ -1,5 +1,7 @@
 //! Digests of the tables: computed from one snapshot, stored with the cursor they stand for.
 
+use std::time::{Duration, Instant};
+
 use deadpool_postgres::Transaction;
 use dg_projections::Code;
 use dg_projections::digest::{GraphDigest, OutOfOrder, PrecedentDigest, SummaryDigest, full};
@@ -9,7 +11,7 @@ use dg_projections::rows::{EdgeRow, NodeRow, PrecedentRow, SummaryRow};
 use futures_util::{StreamExt as _, pin_mut};
 use time::OffsetDateTime;
 
-use crate::database::snapshot;
+use crate::database::{snapshot, writing};
 use crate::rows::{hash, stream};
 use crate::{Cursor, Store, StoreError};
 
@@ -74,6 +76,28 @@ const STORE: &str = "INSERT INTO dg_projection_digests AS kept (tenant_id, diges
         log_seq = excluded.log_seq, generation = excluded.generation, updated_at = now()
     WHERE excluded.log_seq >= kept.log_seq OR excluded.generation IS DISTINCT FROM kept.generation";
 
+// Projections whose active cursor is not where their digest stands.
+const TENANTS_WITHOUT: &str = "SELECT DISTINCT tenant_id FROM (
+        SELECT p.tenant_id FROM dg_projections AS p
+        JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
+            AND c.projection_name = p.projection_name AND c.generation = p.active_generation
+        LEFT JOIN dg_projection_digests AS d ON d.tenant_id = p.tenant_id
+            AND d.digest_name = p.projection_name AND d.generation = p.active_generation
+        GROUP BY p.tenant_id, p.projection_name, d.log_seq
+        HAVING d.log_seq IS DISTINCT FROM min(c.last_log_seq)) AS stale ORDER BY tenant_id";
+
+/// What a refresh came to.
+#[derive(Debug, Clone)]
+pub struct Refreshed {
+    /// All digests of the tenant, as they are stored now.
+    pub digests: Vec<StoredDigest>,
+    /// The projections whose rows were read for it, and how long each took.
+    pub took: Vec<(Projection, Duration)>,
+}
+
+/// A digest that is to be stored.
+type Computed = (DigestName, Cursor, Hash);
+
 impl Store {
     /// The digests as they were last computed, by name.
     ///
@@ -82,68 +106,125 @@ impl Store {
     pub async fn stored_digests(&self, tenant: &str) -> Result<Vec<StoredDigest>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(STORED).await?;
-        let rows = client.query(&statement, &[&tenant]).await?;
-        let stored = |row: &tokio_postgres::Row| {
-            Ok(StoredDigest {
-                name: row.try_get(0)?,
-                digest: hash(row.try_get(1)?)?,
-                log_seq: row.try_get(2)?,
-                updated_at: row.try_get(3)?,
-                is_current: row.try_get::<_, Option<bool>>(4)?.unwrap_or(false),
-            })
-        };
-        rows.iter().map(stored).collect()
+        stored(&client.query(&statement, &[&tenant]).await?)
     }
 
-    /// Computes the digests of a tenant from its rows, in one snapshot, and stores them. The full
-    /// one is left out when the three projections do not stand at one cursor.
+    /// Tenants with a projection that has moved since its digest was computed, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn tenants_without_digests(&self) -> Result<Vec<String>, StoreError> {
+        let client = self.client().await?;
+        let rows = client.query(TENANTS_WITHOUT, &[]).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// All digests of a tenant, computed anew; see [`Store::refresh_digests`].
+    ///
+    /// # Errors
+    /// As [`Store::refresh_digests`].
+    pub async fn compute_digests(&self, tenant: &str) -> Result<Vec<StoredDigest>, StoreError> {
+        Ok(self.refresh_digests(tenant, true).await?.digests)
+    }
+
+    /// Computes the digests of a tenant from its rows, in one snapshot, and stores them; unless all
+    /// are wanted `anew`, only those that are not current. The full one is left out when the three
+    /// projections do not stand at one cursor. Another daemon's digest of a later cursor stays.
     ///
     /// # Errors
     /// `not_found` for a tenant without projections; `internal` for rows out of order.
-    pub async fn compute_digests(&self, tenant: &str) -> Result<Vec<StoredDigest>, StoreError> {
-        let computed = self.digests_of_snapshot(tenant).await?;
-        let client = self.client().await?;
-        for (name, cursor, digest) in &computed {
+    pub async fn refresh_digests(&self, tenant: &str, anew: bool) -> Result<Refreshed, StoreError> {
+        let (computed, took) = self.digests_of_snapshot(tenant, anew).await?;
+        if !computed.is_empty() {
+            self.store_digests(tenant, &computed).await?;
+        }
+        Ok(Refreshed { digests: self.stored_digests(tenant).await?, took })
+    }
+
+    /// All or none, in the order of [`Projection::ALL`]: two daemons do not wait for each other.
+    async fn store_digests(&self, tenant: &str, computed: &[Computed]) -> Result<(), StoreError> {
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        for (name, cursor, digest) in computed {
             let generation = match name {
                 DigestName::Of(_) => Some(cursor.generation),
                 DigestName::FullProjection => None,
             };
-            let bytes = digest.0.to_vec();
-            client
-                .execute(
-                    STORE,
-                    &[&tenant, &name.as_str(), &bytes, &cursor.last_log_seq, &generation],
-                )
+            let (name, bytes) = (name.as_str(), digest.0.to_vec());
+            transaction
+                .execute(STORE, &[&tenant, &name, &bytes, &cursor.last_log_seq, &generation])
                 .await?;
         }
-        self.stored_digests(tenant).await
+        Ok(transaction.commit().await?)
     }
 
     async fn digests_of_snapshot(
         &self,
         tenant: &str,
-    ) -> Result<Vec<(DigestName, Cursor, Hash)>, StoreError> {
+        anew: bool,
+    ) -> Result<(Vec<Computed>, Vec<(Projection, Duration)>), StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, true).await?;
-        let mut computed = Vec::new();
+        let kept = if anew { Vec::new() } else { current(&transaction, tenant).await? };
+        let kept = |name: DigestName| kept.iter().find(|one| one.name == name.as_str());
+        let (mut parts, mut computed, mut took) = (Vec::new(), Vec::new(), Vec::new());
         for projection in Projection::ALL {
-            if let Some(cursor) = active_cursor(&transaction, tenant, projection).await? {
-                let digest = digest_of(&transaction, tenant, projection, cursor.generation).await?;
-                computed.push((DigestName::Of(projection), cursor, digest));
+            let name = DigestName::Of(projection);
+            let Some(cursor) = active_cursor(&transaction, tenant, projection).await? else {
+                continue;
+            };
+            if let Some(kept) = kept(name) {
+                parts.push((cursor, kept.digest));
+                continue;
             }
+            let started = Instant::now();
+            let digest = digest_of(&transaction, tenant, projection, cursor.generation).await?;
+            took.push((projection, started.elapsed()));
+            computed.push((name, cursor, digest));
+            parts.push((cursor, digest));
         }
-        if let [(_, at, graph), (_, second, summary), (_, third, precedent)] = computed[..]
-            && at.last_log_seq == second.last_log_seq
-            && at.last_log_seq == third.last_log_seq
-        {
-            computed.push((DigestName::FullProjection, at, full(graph, summary, precedent)));
-        }
-        if computed.is_empty() {
+        if parts.is_empty() {
             let message = format!("tenant '{tenant}' has no projection yet");
             return Err(StoreError::new(Code::NotFound, message));
         }
-        Ok(computed)
+        if kept(DigestName::FullProjection).is_none()
+            && let Some((at, digest)) = full_of(&parts)
+        {
+            computed.push((DigestName::FullProjection, at, digest));
+        }
+        Ok((computed, took))
     }
+}
+
+/// The digest over all three, if they stand at one cursor.
+fn full_of(parts: &[(Cursor, Hash)]) -> Option<(Cursor, Hash)> {
+    let [(at, graph), (second, summary), (third, precedent)] = *parts else { return None };
+    let is_one = at.last_log_seq == second.last_log_seq && at.last_log_seq == third.last_log_seq;
+    is_one.then(|| (at, full(graph, summary, precedent)))
+}
+
+/// The stored digests that stand where their projections do.
+async fn current(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+) -> Result<Vec<StoredDigest>, StoreError> {
+    let statement = transaction.prepare_cached(STORED).await?;
+    let mut stored = stored(&transaction.query(&statement, &[&tenant]).await?)?;
+    stored.retain(|digest| digest.is_current);
+    Ok(stored)
+}
+
+fn stored(rows: &[tokio_postgres::Row]) -> Result<Vec<StoredDigest>, StoreError> {
+    let stored = |row: &tokio_postgres::Row| {
+        Ok(StoredDigest {
+            name: row.try_get(0)?,
+            digest: hash(row.try_get(1)?)?,
+            log_seq: row.try_get(2)?,
+            updated_at: row.try_get(3)?,
+            is_current: row.try_get::<_, Option<bool>>(4)?.unwrap_or(false),
+        })
+    };
+    rows.iter().map(stored).collect()
 }
 
 const ACTIVE_CURSOR: &str =

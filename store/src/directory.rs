@@ -67,6 +67,16 @@ impl Store {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
+    /// Whether a tenant has events.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn has_events(&self, tenant: &str) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let sql = "SELECT 1 FROM dg_tenant_heads WHERE tenant_id = $1 AND event_count > 0";
+        Ok(client.query_opt(sql, &[&tenant]).await?.is_some())
+    }
+
     /// The heads of all tenants that have events, by name.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub use commit::{Commit, Committed, Cursor};
 pub use connect::Target;
 pub use database::{Options, Store};
 pub use databases::{Reached, create_database, drop_database, ensure_database};
-pub use digests::{DigestName, StoredDigest};
+pub use digests::{DigestName, Refreshed, StoredDigest};
 pub use directory::{Behind, TenantHead};
 pub use error::StoreError;
 pub use failures::{Failure, NewFailure, Tail};

@@ -182,6 +182,8 @@ pub fn settings() -> Settings {
             max: Duration::from_millis(200),
             max_retries: 5,
         },
+        digest_idle: Duration::from_millis(50),
+        tenant_idle_stop: Duration::from_secs(600),
         storage_timeout: Duration::from_secs(20),
         stop_patience: Duration::from_secs(5),
         worker_permits: 4,

@@ -51,7 +51,7 @@ fn status_card(data: &Json) -> String {
         .iter()
         .map(|(state, count)| format!("{} {state}", count.as_i64().unwrap_or(0)))
         .collect();
-    let workers = if workers.is_empty() { "none yet".to_owned() } else { workers.join(", ") };
+    let workers = if workers.is_empty() { "none at work".to_owned() } else { workers.join(", ") };
     let parked = data.get("parked").and_then(Json::as_array).unwrap_or_default();
     let parked: Vec<String> = parked
         .iter()

@@ -4,10 +4,8 @@
 //! answers; a panic in it crashes the actor, whose supervisor starts it again from the durable
 //! cursor. At most one effect is in flight: a new one begins when the one before has come back.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
-use futures_util::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -16,10 +14,12 @@ use super::effects;
 use super::snapshot::{WorkerKey, WorkerSnapshot};
 use super::state::{Effect, Input, Machine, State, Then, step};
 use crate::Settings;
+use crate::digests::DigestsMsg;
 use crate::gate::Gate;
-use crate::in_flight::InFlight;
+use crate::in_flight::{InFlight, caught};
 use crate::metrics;
 use crate::registry::{AlreadyOwned, Lease, Registry};
+use crate::slot::Slot;
 use crate::supervisor::StartFn;
 
 /// The owner of a worker's key: to wake it, and to see what it does.
@@ -39,14 +39,17 @@ pub(crate) fn start_fn(
     gate: &Gate,
     settings: &Settings,
     owners: &Owners,
+    digests: &Slot<DigestsMsg>,
 ) -> StartFn {
     let (gate, settings, owners) = (gate.clone(), settings.clone(), owners.clone());
+    let digests = digests.clone();
     Arc::new(move |parent| {
         let arguments = WorkerArguments {
             key: key.clone(),
             gate: gate.clone(),
             settings: settings.clone(),
             owners: owners.clone(),
+            digests: digests.clone(),
         };
         Box::pin(async move {
             parent.spawn(Worker::default(), arguments).await.map(|(_, started)| started)
@@ -65,6 +68,7 @@ struct WorkerArguments {
     gate: Gate,
     settings: Settings,
     owners: Owners,
+    digests: Slot<DigestsMsg>,
 }
 
 struct WorkerState {
@@ -76,6 +80,9 @@ struct WorkerState {
     lease: Lease<WorkerKey, WorkerOwner>,
     machine: Machine,
     in_flight: Option<InFlight>,
+    digests: Slot<DigestsMsg>,
+    /// The cursor at rest that the digests were told of last.
+    rested: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -96,7 +103,7 @@ impl Actor for Worker {
         myself: ActorRef<WorkerMsg>,
         start: WorkerArguments,
     ) -> Result<WorkerState, ActorProcessingErr> {
-        let WorkerArguments { key, gate, settings, owners } = start;
+        let WorkerArguments { key, gate, settings, owners, digests } = start;
         let (publish, snapshot) = watch::channel(WorkerSnapshot::new(key.clone()));
         let owner = WorkerOwner { actor: myself.clone(), snapshot };
         let lease = owners
@@ -105,8 +112,18 @@ impl Actor for Worker {
         let _ = self.lease.set(lease.clone());
         let (machine, effects) = Machine::start();
         let who = key.to_string();
-        let mut state =
-            WorkerState { key, who, gate, settings, publish, lease, machine, in_flight: None };
+        let mut state = WorkerState {
+            key,
+            who,
+            gate,
+            settings,
+            publish,
+            lease,
+            machine,
+            in_flight: None,
+            digests,
+            rested: None,
+        };
         state.perform(&myself, effects);
         Ok(state)
     }
@@ -153,8 +170,17 @@ impl WorkerState {
         self.publish.send_modify(|snapshot| snapshot.note(input, &self.machine, now));
         self.log(before, input, had_error);
         self.count(input, now);
+        self.tell_of_rest();
         self.perform(myself, effects);
         Ok(())
+    }
+
+    /// Told once for each place where it comes to rest: the digests there are not known yet.
+    fn tell_of_rest(&mut self) {
+        let State::Idle { at } = &self.machine.state else { return };
+        if self.rested.replace(at.last_log_seq) != Some(at.last_log_seq) {
+            self.digests.tell(DigestsMsg::Rested(self.key.tenant_id.clone()));
+        }
     }
 
     /// One line when trouble begins and one when it ends.
@@ -231,21 +257,10 @@ impl WorkerState {
     ) {
         let (myself, lease) = (myself.clone(), self.lease.clone());
         self.in_flight = Some(InFlight::begin(async move {
-            let outcome = AssertUnwindSafe(effect).catch_unwind().await;
+            let outcome = caught(effect).await;
             drop(lease);
             // A worker that is gone has no use for it.
-            let _ = myself.cast(match outcome {
-                Ok(input) => WorkerMsg::Input(input),
-                Err(panic) => WorkerMsg::Crashed(panic_text(&*panic)),
-            });
+            let _ = myself.cast(outcome.map_or_else(WorkerMsg::Crashed, WorkerMsg::Input));
         }));
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("without a message"))
 }

@@ -124,11 +124,7 @@ pub(crate) async fn digests(asked: Asked<'_>) -> Handled {
     if !fresh && is_complete && stored.iter().all(|digest| digest.is_current) {
         return Ok(wire::digests(tenant, &stored).into());
     }
-    // Without the usual deadline: all rows are read.
-    let runtime = asked.runtime()?;
-    let computed = runtime.gate().store().compute_digests(tenant).await;
-    let computed = computed.inspect_err(|error| runtime.gate().report(error))?;
-    Ok(wire::digests(tenant, &computed).into())
+    Ok(wire::digests(tenant, &asked.runtime()?.digests(tenant, fresh).await?).into())
 }
 
 pub(crate) async fn retry(asked: Asked<'_>, name: &str) -> Handled {

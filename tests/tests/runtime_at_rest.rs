@@ -1,0 +1,121 @@
+//! Tenants at rest have no actors, and miss nothing.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use dg_projections::projection::Projection;
+use dg_runtime::{Runtime, Settings, Tree};
+use dg_store::Store;
+use dg_tests::log::{ALL, append_all, inserted, parsed, settings, until_applied};
+use dg_tests::{Database, events, eventually};
+
+const STOP: Duration = Duration::from_secs(10);
+const NEVER: Duration = Duration::from_secs(3600);
+
+async fn resting_after(store: Store, limit: Duration, poll_interval: Duration) -> Runtime {
+    let settings = Settings { tenant_idle_stop: limit, poll_interval, ..settings() };
+    Runtime::start(store, settings).await.unwrap()
+}
+
+async fn append(runtime: &Runtime, tenant: &str, trace: &str) {
+    let lines = parsed(tenant, &[events::started(trace)]);
+    inserted(&runtime.append(tenant, lines).await.unwrap()[0]);
+}
+
+/// The names of the actors below this part of the tree.
+async fn below(runtime: &Runtime, part: &str) -> Vec<String> {
+    let parts: Vec<Tree> = runtime.tree().await.unwrap().children;
+    let part = parts.into_iter().find(|one| one.name == part).unwrap();
+    part.children.into_iter().map(|child| child.name).collect()
+}
+
+async fn until_all_rest(runtime: &Runtime) {
+    eventually("no tenant has an actor", || async {
+        let (lanes, tenants) = (below(runtime, "lanes").await, below(runtime, "tenants").await);
+        (lanes.is_empty() && tenants.is_empty()).then_some(())
+    })
+    .await;
+    assert!(runtime.snapshot().await.unwrap().workers.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_quiet_tenants_have_no_actor_and_an_append_wakes_one() {
+    let (database, store) = Database::with_schema().await;
+    let limit = Duration::from_secs(1);
+    let runtime = resting_after(database.store(), limit, Duration::from_millis(50)).await;
+    for number in 0..300 {
+        append(&runtime, &format!("t{number}"), "t").await;
+    }
+    eventually("all are current", || async {
+        store.behind(&ALL).await.ok()?.is_empty().then_some(())
+    })
+    .await;
+    until_all_rest(&runtime).await;
+    append(&runtime, "t7", "u").await;
+    until_applied(&store, "t7").await;
+    assert_eq!(below(&runtime, "tenants").await, ["t7"]);
+    // Written elsewhere: the directory finds it.
+    until_all_rest(&runtime).await;
+    append_all(&store, "t8", &parsed("t8", &[events::started("u")]), 1).await;
+    until_applied(&store, "t8").await;
+    assert_eq!(below(&runtime, "tenants").await, ["t8"]);
+    // An operator's retry wakes a tenant, too, but no stranger.
+    until_all_rest(&runtime).await;
+    assert!(runtime.retry("t9", Projection::TraceSummary).await.unwrap());
+    assert_eq!(below(&runtime, "tenants").await, ["t9"]);
+    assert!(!runtime.retry("nobody", Projection::TraceSummary).await.unwrap());
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_meets_the_stop_is_applied_without_a_look_of_the_directory() {
+    let (database, store) = Database::with_schema().await;
+    let limit = Duration::from_millis(20);
+    let runtime = resting_after(database.store(), limit, NEVER).await;
+    let mut stops = 0;
+    for round in 0..120 {
+        append(&runtime, "a", &format!("t{round}")).await;
+        until_applied(&store, "a").await;
+        // Around the moment when it is found at rest.
+        tokio::time::sleep(Duration::from_millis(10 + round % 40)).await;
+        stops += i32::from(runtime.snapshot().await.unwrap().workers.is_empty());
+    }
+    assert!(stops > 10, "it was at rest {stops} times");
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_a_failed_worker_keeps_its_actors() {
+    let (database, store) = Database::with_schema().await;
+    for tenant in ["bad", "good"] {
+        append_all(&store, tenant, &parsed(tenant, &events::whole_trace("t")), 10).await;
+    }
+    let poison = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')
+        WHERE tenant_id = 'bad'";
+    database.connect().await.execute(poison, &[]).await.unwrap();
+    let limit = Duration::from_millis(50);
+    let runtime = resting_after(database.store(), limit, Duration::from_millis(20)).await;
+    let tenants = || async { below(&runtime, "tenants").await };
+    eventually("the good one was at work, and rests", || async {
+        let is_done = store.behind(&ALL).await.ok()?.iter().all(|one| one.tenant_id == "bad");
+        (is_done && tenants().await == ["bad"]).then_some(())
+    })
+    .await;
+    // Neither stopped, nor stopped and woken again by the directory.
+    let lives = || async {
+        let workers = runtime.snapshot().await.unwrap().workers;
+        let own = workers.into_iter().filter(|(worker, _)| worker.key.tenant_id == "bad");
+        own.map(|(worker, _)| worker.started_at).collect::<Vec<_>>()
+    };
+    let before = lives().await;
+    append(&runtime, "good", "u").await;
+    until_applied(&store, "good").await;
+    eventually("the good one rests again", || async { (tenants().await == ["bad"]).then_some(()) })
+        .await;
+    assert_eq!(lives().await, before);
+    let workers = runtime.snapshot().await.unwrap().workers;
+    assert_eq!(workers.len(), 3);
+    assert!(workers.iter().any(|(worker, _)| worker.status == "failed"), "{workers:?}");
+    runtime.stop(STOP).await;
+}
