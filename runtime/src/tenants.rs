@@ -105,15 +105,23 @@ impl Tenants {
         }
     }
 
-    /// A tenant's supervisor: a worker for each projection.
-    fn tenant(&self, tenant: &str) -> Init<WorkerKey> {
-        let child = |projection: &Projection| {
+    /// The workers of a tenant.
+    fn keys(&self, tenant: &str) -> impl Iterator<Item = WorkerKey> {
+        let partitions = self.settings.partitions;
+        self.settings.projections.iter().flat_map(move |projection| {
             let key =
                 WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
+            (0..partitions).map(move |partition| WorkerKey { partition, ..key.clone() })
+        })
+    }
+
+    /// A tenant's supervisor: a worker for each projection and partition.
+    fn tenant(&self, tenant: &str) -> Init<WorkerKey> {
+        let child = |key: WorkerKey| {
             let start = worker::start_fn(key.clone(), &self.gate, &self.settings, &self.owners);
             (ChildSpec::worker(key).shutdown(Shutdown::Timeout(self.settings.stop_patience)), start)
         };
-        let children = self.settings.projections.iter().map(child).collect();
+        let children = self.keys(tenant).map(child).collect();
         let keeper = self.keeper.clone();
         let observer =
             metrics::counting(metrics::Label::Tenant, move |report: &Report<WorkerKey>| {
@@ -242,9 +250,7 @@ impl KeeperState {
             return;
         }
         let mut runs = false;
-        for projection in &self.tenants.settings.projections {
-            let key =
-                WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
+        for key in self.tenants.keys(tenant) {
             if let Some(owner) = self.tenants.owners.owner(&key) {
                 runs = true;
                 let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
@@ -324,9 +330,13 @@ impl KeeperState {
             self.wake(&tenant).await;
             return true;
         }
-        let key = WorkerKey { tenant_id: tenant, projection, partition: 0 };
-        let owner = self.tenants.owners.owner(&key);
-        owner.is_some_and(|owner| owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok())
+        let mut asked = false;
+        for key in self.tenants.keys(&tenant).filter(|key| key.projection == projection) {
+            if let Some(owner) = self.tenants.owners.owner(&key) {
+                asked |= owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok();
+            }
+        }
+        asked
     }
 
     fn look(&self) -> Look {
@@ -339,9 +349,7 @@ impl KeeperState {
             .map(|(key, owner)| (owner.snapshot.borrow().clone(), restarts(&key)))
             .collect();
         for (tenant, parked) in &self.parked {
-            for projection in &self.tenants.settings.projections {
-                let key =
-                    WorkerKey { tenant_id: tenant.clone(), projection: *projection, partition: 0 };
+            for key in self.tenants.keys(tenant) {
                 let count = restarts(&key);
                 workers.push((parked_snapshot(key, parked), count));
             }

@@ -9,9 +9,10 @@ use dg_projections::rows::{EdgeRow, NodeRow, PrecedentRow, SummaryRow};
 use futures_util::{StreamExt as _, pin_mut};
 use time::OffsetDateTime;
 
+use crate::cursors::Standing;
 use crate::database::snapshot;
 use crate::rows::{hash, stream};
-use crate::{Cursor, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// What a digest is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,19 +54,21 @@ impl From<OutOfOrder> for StoreError {
     }
 }
 
-// A digest is current while the active cursor (the least of its partitions) is where it stood. The
-// full one is current when each of the three is, at the same cursor.
+// A digest is current while all active cursors of its projection are where they stood. The full one
+// is current when each of the three is, at the same place.
 const STORED: &str = "WITH cursors AS (
-        SELECT p.projection_name, p.active_generation, min(c.last_log_seq) AS last_log_seq
+        SELECT p.projection_name, p.active_generation, min(c.last_log_seq) AS least,
+            max(c.last_log_seq) AS foremost
         FROM dg_projections AS p
         JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
             AND c.projection_name = p.projection_name AND c.generation = p.active_generation
         WHERE p.tenant_id = $1 GROUP BY p.projection_name, p.active_generation)
     SELECT d.digest_name, d.digest, d.log_seq, d.updated_at,
         CASE d.digest_name WHEN 'full_projection'
-            THEN (SELECT count(*) = 3 AND bool_and(last_log_seq = d.log_seq) FROM cursors)
+            THEN (SELECT count(*) = 3 AND bool_and(least = d.log_seq AND foremost = d.log_seq) FROM cursors)
             ELSE EXISTS (SELECT 1 FROM cursors AS c WHERE c.projection_name = d.digest_name
-                AND c.active_generation = d.generation AND c.last_log_seq = d.log_seq) END
+                AND c.active_generation = d.generation
+                AND c.least = d.log_seq AND c.foremost = d.log_seq) END
     FROM dg_projection_digests AS d WHERE d.tenant_id = $1 ORDER BY d.digest_name";
 
 const STORE: &str = "INSERT INTO dg_projection_digests AS kept (tenant_id, digest_name, digest, log_seq, generation)
@@ -95,26 +98,22 @@ impl Store {
         rows.iter().map(stored).collect()
     }
 
-    /// Computes the digests of a tenant from its rows, in one snapshot, and stores them. The full
-    /// one is left out when the three projections do not stand at one cursor.
+    /// Computes the digests of a tenant from its rows, in one snapshot, and stores them. Left
+    /// out are projections whose partitions stand at different places, since their rows are those of
+    /// no cursor, and the full one when the three do not stand at one cursor.
     ///
     /// # Errors
     /// `not_found` for a tenant without projections; `internal` for rows out of order.
     pub async fn compute_digests(&self, tenant: &str) -> Result<Vec<StoredDigest>, StoreError> {
         let computed = self.digests_of_snapshot(tenant).await?;
         let client = self.client().await?;
-        for (name, cursor, digest) in &computed {
+        for (name, (generation, log_seq), digest) in &computed {
             let generation = match name {
-                DigestName::Of(_) => Some(cursor.generation),
+                DigestName::Of(_) => Some(*generation),
                 DigestName::FullProjection => None,
             };
             let bytes = digest.0.to_vec();
-            client
-                .execute(
-                    STORE,
-                    &[&tenant, &name.as_str(), &bytes, &cursor.last_log_seq, &generation],
-                )
-                .await?;
+            client.execute(STORE, &[&tenant, &name.as_str(), &bytes, log_seq, &generation]).await?;
         }
         self.stored_digests(tenant).await
     }
@@ -122,53 +121,33 @@ impl Store {
     async fn digests_of_snapshot(
         &self,
         tenant: &str,
-    ) -> Result<Vec<(DigestName, Cursor, Hash)>, StoreError> {
+    ) -> Result<Vec<(DigestName, (i32, i64), Hash)>, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, true).await?;
-        let mut computed = Vec::new();
+        let (mut computed, mut any) = (Vec::new(), false);
         for projection in Projection::ALL {
-            if let Some(cursor) = active_cursor(&transaction, tenant, projection).await? {
-                let digest = digest_of(&transaction, tenant, projection, cursor.generation).await?;
-                computed.push((DigestName::Of(projection), cursor, digest));
+            let Some(standing) = Standing::read(&transaction, tenant, projection).await? else {
+                continue;
+            };
+            any = true;
+            if let Some(log_seq) = standing.common() {
+                let generation = standing.generation;
+                let digest = digest_of(&transaction, tenant, projection, generation).await?;
+                computed.push((DigestName::Of(projection), (generation, log_seq), digest));
             }
         }
         if let [(_, at, graph), (_, second, summary), (_, third, precedent)] = computed[..]
-            && at.last_log_seq == second.last_log_seq
-            && at.last_log_seq == third.last_log_seq
+            && at.1 == second.1
+            && at.1 == third.1
         {
             computed.push((DigestName::FullProjection, at, full(graph, summary, precedent)));
         }
-        if computed.is_empty() {
+        if !any {
             let message = format!("tenant '{tenant}' has no projection yet");
             return Err(StoreError::new(Code::NotFound, message));
         }
         Ok(computed)
     }
-}
-
-const ACTIVE_CURSOR: &str =
-    "SELECT p.active_generation, min(c.last_log_seq), sum(c.applied_events)::bigint
-    FROM dg_projections AS p
-    JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
-        AND c.projection_name = p.projection_name AND c.generation = p.active_generation
-    WHERE p.tenant_id = $1 AND p.projection_name = $2 GROUP BY p.active_generation";
-
-/// The cursor that readers of a projection see: the least of its partitions.
-pub(crate) async fn active_cursor(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-    projection: Projection,
-) -> Result<Option<Cursor>, StoreError> {
-    let statement = transaction.prepare_cached(ACTIVE_CURSOR).await?;
-    let row = transaction.query_opt(&statement, &[&tenant, &projection.as_str()]).await?;
-    row.map(|row| {
-        Ok(Cursor {
-            generation: row.try_get(0)?,
-            last_log_seq: row.try_get(1)?,
-            applied_events: row.try_get(2)?,
-        })
-    })
-    .transpose()
 }
 
 async fn digest_of(

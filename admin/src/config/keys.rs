@@ -40,13 +40,8 @@ pub enum Fallback {
 
 /// Keys of the contract whose feature is not in this release: checked and shown like the others, and
 /// told of by help and at the start.
-const WITHOUT_EFFECT: &[&str] = &[
-    "metrics_max_tenants",
-    "projection_partitions",
-    "projection_job_batch_size",
-    "digest_idle_ms",
-    "tenant_idle_stop_ms",
-];
+const WITHOUT_EFFECT: &[&str] =
+    &["metrics_max_tenants", "projection_job_batch_size", "digest_idle_ms", "tenant_idle_stop_ms"];
 
 /// What every environment variable of this program starts with.
 pub(super) const ENV_PREFIX: &str = "DECISIONGRAPH_";

@@ -12,6 +12,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use dg_store::Share;
+
 use super::effects;
 use super::snapshot::{WorkerKey, WorkerSnapshot};
 use super::state::{Effect, Input, Machine, step};
@@ -74,6 +76,11 @@ struct WorkerState {
     publish: watch::Sender<WorkerSnapshot>,
     lease: Lease<WorkerKey, WorkerOwner>,
     machine: Machine,
+    /// What it was last given: its own share, or what fell to it of another number of partitions.
+    share: Share,
+    /// Whether its number of partitions was in force once: from then on it follows any other, so
+    /// that two daemons of different settings do not undo each other's for ever.
+    settled: bool,
     in_flight: Option<InFlight>,
 }
 
@@ -104,8 +111,18 @@ impl Actor for Worker {
         let _ = self.lease.set(lease.clone());
         let (machine, effects) = Machine::start();
         let who = key.to_string();
-        let mut state =
-            WorkerState { key, who, gate, settings, publish, lease, machine, in_flight: None };
+        let mut state = WorkerState {
+            share: share(&key, &settings),
+            settled: false,
+            key,
+            who,
+            gate,
+            settings,
+            publish,
+            lease,
+            machine,
+            in_flight: None,
+        };
         state.perform(&myself, effects);
         Ok(state)
     }
@@ -143,6 +160,10 @@ impl WorkerState {
         myself: &ActorRef<WorkerMsg>,
         input: &Input,
     ) -> Result<(), ActorProcessingErr> {
+        if let Input::CursorLoaded(cursor) = input {
+            self.share = cursor.share;
+            self.settled |= !cursor.lent && cursor.share == share(&self.key, &self.settings);
+        }
         let before = self.machine.state.status();
         let (machine, effects) =
             step(self.machine.clone(), input.clone(), &self.settings.retry, &self.who)?;
@@ -185,7 +206,11 @@ impl WorkerState {
                 (self.gate.clone(), self.key.clone(), self.settings.batch_size);
             match effect {
                 Effect::LoadCursor => {
-                    self.begin(myself, async move { effects::load_cursor(&gate, &key).await });
+                    let share = share(&key, &self.settings);
+                    let claim = share.partition == 0 && !self.settled; // one asks for all
+                    self.begin(myself, async move {
+                        effects::load_cursor(&gate, &key, share, claim).await
+                    });
                 }
                 Effect::ApplyPage(from) => {
                     self.begin(myself, async move {
@@ -193,7 +218,10 @@ impl WorkerState {
                     });
                 }
                 Effect::Record(failure) => {
-                    self.begin(myself, async move { effects::record(&gate, &key, &failure).await });
+                    let partition = self.share.partition;
+                    self.begin(myself, async move {
+                        effects::record(&gate, &key, partition, &failure).await
+                    });
                 }
                 Effect::StartTimer { id, after } => {
                     myself.send_after(after, move || WorkerMsg::Input(Input::TimerFired(id)));
@@ -219,6 +247,11 @@ impl WorkerState {
             });
         }));
     }
+}
+
+/// The share that a worker's settings give it.
+fn share(key: &WorkerKey, settings: &Settings) -> Share {
+    Share { partition: key.partition, partitions: settings.partitions }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -161,6 +161,11 @@ impl Machine {
         self.to(State::CatchingUp { from, woken: false }, vec![Effect::ApplyPage(from)])
     }
 
+    /// The next page; of what is lent, whatever is most behind now.
+    fn go_on(self, from: Cursor) -> (Machine, Vec<Effect>) {
+        if from.lent { self.restart() } else { self.apply(from) }
+    }
+
     /// The verdict over a failed load or page.
     fn fail(mut self, failure: Failure, policy: &RetryPolicy, who: &str) -> (Machine, Vec<Effect>) {
         match decide(&failure, self.attempt, policy, who) {
@@ -210,7 +215,7 @@ pub fn step(
             if at_tail && !woken {
                 machine.to(S::Idle { at: to }, Vec::new())
             } else {
-                machine.apply(to)
+                machine.go_on(to)
             }
         }
         (S::CatchingUp { .. }, I::Superseded) => machine.restart(),
@@ -220,7 +225,7 @@ pub fn step(
         }
         (S::CatchingUp { .. }, I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
-        (S::Idle { at }, I::Woken) => machine.apply(at),
+        (S::Idle { at }, I::Woken) => machine.go_on(at),
         (S::Idle { .. }, I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
         (S::Retrying { timer, .. }, I::TimerFired(fired)) if fired == timer => machine.restart(),

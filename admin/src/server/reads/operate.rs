@@ -26,8 +26,9 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
         Err(error) => not_yet(&asked, error.message),
     };
     let schema = schema(&asked).await;
-    let projections = &asked.context.config.projections;
-    Ok(wire::status(&snapshot, projections, schema.as_ref(), &asked.context.owner).into())
+    let config = &asked.context.config;
+    let spread = (&*config.projections, config.projection_partitions);
+    Ok(wire::status(&snapshot, spread, schema.as_ref(), &asked.context.owner).into())
 }
 
 pub(crate) async fn tree(asked: Asked<'_>) -> Handled {
