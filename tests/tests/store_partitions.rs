@@ -127,7 +127,9 @@ async fn digests_are_of_partitions_that_stand_at_one_place() {
     append_all(&store, "a", &generated_lines("a", 20, 8, 44), 100).await;
     let own = open(&store, share(0, 2)).await;
     apply_page(&store, "a", GRAPH, own, 500).await;
-    // The least is where it was, but the rows are not.
+    // The least is where it was, but the rows are not; and it counts as behind for its hindmost.
+    let behind = store.behind(&["context_graph"]).await.unwrap();
+    assert_eq!(behind.iter().map(|one| &*one.tenant_id).collect::<Vec<_>>(), ["a"]);
     let stored = store.compute_digests("a").await.unwrap();
     let current: Vec<_> = stored.iter().filter(|one| one.is_current).collect();
     let current: Vec<_> = current.iter().map(|one| (&*one.name, one.log_seq)).collect();
