@@ -2,7 +2,7 @@
 //! them on demand, wakes their workers, and parks those whose workers crash for ever.
 //!
 //! ```text
-//! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0
+//! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0   (one a partition)
 //!                                                 ├─ acme/trace_summary/0
 //!                                                 └─ acme/precedent_index/0
 //! ```

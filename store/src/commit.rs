@@ -1,8 +1,8 @@
 //! The one transaction of a projection: rows, cursor and failure resolution, or nothing.
 //!
-//! It begins with the cursor, naming the place it starts from. Nobody else's transaction can then
-//! write the same projection until this one ends, and if the cursor has moved already it writes
-//! nothing: [`Committed::Superseded`].
+//! It begins with the cursor, naming the place it starts from and the number of partitions. Nobody
+//! else's transaction can then write the same partition until this one ends, and if the cursor has
+//! moved already, or the number has changed, it writes nothing: [`Committed::Superseded`].
 
 use deadpool_postgres::Transaction;
 use dg_projections::projection::{Changes, Projection, SummaryChange};
@@ -66,9 +66,10 @@ impl Store {
             &batch.to.applied_events,
             &partitions,
         ];
-        let (moved, ()) = tokio::try_join!(
-            transaction.execute(&moved, &arguments),
+        // What comes second tells why it failed; what follows a failure says only that it followed.
+        let ((), moved) = tokio::try_join!(
             transaction.batch_execute(LOOKUPS),
+            transaction.execute(&moved, &arguments),
         )?;
         if moved == 0 {
             return Ok(Committed::Superseded); // dropping the transaction rolls it back
