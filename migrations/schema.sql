@@ -219,8 +219,13 @@ CREATE TABLE public.dg_projection_cursors (
     last_log_seq bigint DEFAULT 0 NOT NULL,
     applied_events bigint DEFAULT 0 NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    partitions integer DEFAULT 1 NOT NULL,
+    respread_at bigint,
+    respread_to integer,
     CONSTRAINT dg_projection_cursors_count CHECK (((applied_events >= 0) AND (applied_events <= last_log_seq))),
-    CONSTRAINT dg_projection_cursors_place CHECK (((generation > 0) AND (partition >= 0)))
+    CONSTRAINT dg_projection_cursors_place CHECK (((generation > 0) AND (partition >= 0))),
+    CONSTRAINT dg_projection_cursors_respread CHECK ((((respread_at IS NULL) = (respread_to IS NULL)) AND (last_log_seq <= respread_at) AND (respread_to > 0))),
+    CONSTRAINT dg_projection_cursors_share CHECK ((partition < partitions))
 )
 WITH (fillfactor='50');
 CREATE TABLE public.dg_projection_digests (

@@ -324,6 +324,7 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
             .collect(),
         append_batch_max_events: config.append_batch_max_events,
         append_batch_max_wait: config.append_batch_max_wait,
+        partitions: config.projection_partitions as i32, // 64 at most
         batch_size: config.projection_batch_size as i64,
         poll_interval: config.projection_poll_interval,
         retry: RetryPolicy {

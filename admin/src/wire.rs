@@ -168,7 +168,7 @@ pub fn worker(worker: &WorkerSnapshot, restarts: u64, owner: &str) -> Json {
 /// What the daemon says of itself as a whole.
 pub fn status(
     snapshot: &Snapshot,
-    projections: &[&str],
+    (projections, partitions): (&[&str], u32),
     schema: Option<&MigrationStatus>,
     (owner, others): (&str, Option<Vec<String>>),
 ) -> Json {
@@ -189,7 +189,7 @@ pub fn status(
         ("workers", Json::Object(by_status)),
         ("parked", Json::Array(snapshot.parked.iter().map(parked).collect())),
         ("active_runs", number(0)),
-        ("partitions", number(1)),
+        ("partitions", number(i64::from(partitions))),
         ("projections", list(projections, |name| text(name))),
     ])
 }

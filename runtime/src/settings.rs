@@ -15,6 +15,8 @@ pub struct Settings {
     pub append_batch_max_events: usize,
     /// How long an append waits for company; zero: whatever is waiting goes.
     pub append_batch_max_wait: Duration,
+    /// Workers that a tenant's projection is spread over.
+    pub partitions: i32,
     /// Events a batch of a projection at most.
     pub batch_size: i64,
     /// Between two looks for events written elsewhere.

@@ -168,12 +168,12 @@ impl<'a> Batch<'a> {
 
 /// The log and a projection disagree about how many events there are: the one thing that must not
 /// happen, so it is told beside what the worker says of its own failure.
-pub(crate) fn miscounted(key: &WorkerKey, event_count: i64, at: Cursor) {
+pub(crate) fn miscounted(key: &WorkerKey, event_count: i64, applied_events: i64, at: Cursor) {
     let WorkerKey { tenant_id: tenant, projection, partition } = key;
     metrics::count_mismatch(*projection);
     tracing::error!(
         %tenant, %projection, partition, log_seq = at.last_log_seq, event_count,
-        applied_events = at.applied_events,
+        applied_events,
         "count mismatch: events were skipped, removed or added behind the log's back; run verify"
     );
 }

@@ -3,7 +3,7 @@
 //! ever.
 //!
 //! ```text
-//! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0
+//! tenants (dynamic) ── tenant/acme (one_for_one) ─┬─ acme/context_graph/0   (one a partition)
 //!                                                 ├─ acme/trace_summary/0
 //!                                                 └─ acme/precedent_index/0
 //! ```
@@ -113,16 +113,24 @@ impl Tenants {
         }
     }
 
-    /// A tenant's supervisor: a worker for each projection.
-    fn tenant(&self, tenant: &str) -> Init<WorkerKey> {
-        let child = |projection: &Projection| {
+    /// The keys of a tenant's workers.
+    fn keys(&self, tenant: &str) -> impl Iterator<Item = WorkerKey> {
+        let partitions = self.settings.partitions;
+        self.settings.projections.iter().flat_map(move |projection| {
             let key =
                 WorkerKey { tenant_id: tenant.to_owned(), projection: *projection, partition: 0 };
+            (0..partitions).map(move |partition| WorkerKey { partition, ..key.clone() })
+        })
+    }
+
+    /// A tenant's supervisor: a worker for each projection and partition.
+    fn tenant(&self, tenant: &str) -> Init<WorkerKey> {
+        let child = |key: WorkerKey| {
             let Tenants { gate, settings, owners, digests, .. } = self;
             let start = worker::start_fn(key.clone(), gate, settings, owners, digests);
             (ChildSpec::worker(key).shutdown(Shutdown::Timeout(self.settings.stop_patience)), start)
         };
-        let children = self.settings.projections.iter().map(child).collect();
+        let children = self.keys(tenant).map(child).collect();
         let keeper = self.keeper.clone();
         let observer =
             metrics::counting(metrics::Label::Tenant, move |report: &Report<WorkerKey>| {
@@ -146,12 +154,7 @@ impl Tenants {
 
     /// The workers of a tenant that run now.
     fn workers(&self, tenant: &str) -> impl Iterator<Item = WorkerOwner> {
-        let key = |projection: &Projection| WorkerKey {
-            tenant_id: tenant.to_owned(),
-            projection: *projection,
-            partition: 0,
-        };
-        self.settings.projections.iter().filter_map(move |one| self.owners.owner(&key(one)))
+        self.keys(tenant).filter_map(|key| self.owners.owner(&key))
     }
 
     /// Starts the keeper.
@@ -361,9 +364,13 @@ impl KeeperState {
             self.wake(&tenant).await;
             return true;
         }
-        let key = WorkerKey { tenant_id: tenant, projection, partition: 0 };
-        let owner = self.tenants.owners.owner(&key);
-        owner.is_some_and(|owner| owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok())
+        let mut asked = false;
+        for key in self.tenants.keys(&tenant).filter(|key| key.projection == projection) {
+            if let Some(owner) = self.tenants.owners.owner(&key) {
+                asked |= owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok();
+            }
+        }
+        asked
     }
 
     fn look(&self) -> Look {
@@ -376,9 +383,7 @@ impl KeeperState {
             .map(|(key, owner)| (owner.snapshot.borrow().clone(), restarts(&key)))
             .collect();
         for (tenant, parked) in &self.parked {
-            for projection in &self.tenants.settings.projections {
-                let key =
-                    WorkerKey { tenant_id: tenant.clone(), projection: *projection, partition: 0 };
+            for key in self.tenants.keys(tenant) {
                 let count = restarts(&key);
                 workers.push((parked_snapshot(key, parked), count));
             }

@@ -1,8 +1,8 @@
 //! The one transaction of a projection: rows, cursor and failure resolution, or nothing.
 //!
-//! It begins with the cursor, naming the place it starts from. Nobody else's transaction can then
-//! write the same projection until this one ends, and if the cursor has moved already it writes
-//! nothing: [`Committed::Superseded`].
+//! It begins with the cursor, naming the place it starts from and the number of partitions. Nobody
+//! else's transaction can then write the same partition until this one ends, and if the cursor has
+//! moved already, or the number has changed, it writes nothing: [`Committed::Superseded`].
 
 use deadpool_postgres::Transaction;
 use dg_projections::projection::{Changes, Projection, SummaryChange};
@@ -10,18 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
 use crate::failures::RESOLVE_FAILURES;
-use crate::{Store, StoreError};
-
-/// Where a partition of a projection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    /// The generation that readers see.
-    pub generation: i32,
-    /// The last event applied.
-    pub last_log_seq: i64,
-    /// How many events were applied.
-    pub applied_events: i64,
-}
+use crate::{Cursor, Share, Store, StoreError};
 
 /// A batch to commit.
 #[derive(Debug)]
@@ -30,8 +19,6 @@ pub struct Commit<'a> {
     pub tenant: &'a str,
     /// The projection.
     pub projection: Projection,
-    /// The partition, from 0.
-    pub partition: i32,
     /// The cursor that the batch was read from.
     pub from: Cursor,
     /// The cursor after it.
@@ -48,53 +35,16 @@ pub enum Committed {
         /// Failures that the cursor has passed.
         resolved: u64,
     },
-    /// Somebody else moved the cursor: nothing was written.
+    /// Somebody else moved the cursor, or the number of partitions is another: nothing was written.
     Superseded,
 }
-
-const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
-    VALUES ($1, $2) ON CONFLICT DO NOTHING";
-
-const ENSURE_CURSOR: &str =
-    "INSERT INTO dg_projection_cursors (tenant_id, projection_name, generation, partition)
-    SELECT tenant_id, projection_name, active_generation, $3 FROM dg_projections
-    WHERE tenant_id = $1 AND projection_name = $2 ON CONFLICT DO NOTHING";
-
-const READ_CURSOR: &str = "SELECT c.generation, c.last_log_seq, c.applied_events
-    FROM dg_projections AS p
-    JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
-        AND c.projection_name = p.projection_name AND c.generation = p.active_generation
-    WHERE p.tenant_id = $1 AND p.projection_name = $2 AND c.partition = $3";
 
 const MOVE_CURSOR: &str = "UPDATE dg_projection_cursors
     SET last_log_seq = $6, applied_events = $7, updated_at = now()
     WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND partition = $4
-        AND last_log_seq = $5";
+        AND partitions = $8 AND last_log_seq = $5 AND (respread_at IS NULL OR respread_at >= $6)";
 
 impl Store {
-    /// The active cursor of a partition, made at 0 when there is none.
-    ///
-    /// # Errors
-    /// When the database cannot be asked.
-    pub async fn open_cursor(
-        &self,
-        tenant: &str,
-        projection: Projection,
-        partition: i32,
-    ) -> Result<Cursor, StoreError> {
-        let mut client = self.client().await?;
-        let name = projection.as_str();
-        if let Some(row) = client.query_opt(READ_CURSOR, &[&tenant, &name, &partition]).await? {
-            return cursor_from(&row);
-        }
-        let transaction = writing(&mut client).await?;
-        transaction.execute(ENSURE_POINTER, &[&tenant, &name]).await?;
-        transaction.execute(ENSURE_CURSOR, &[&tenant, &name, &partition]).await?;
-        let row = transaction.query_one(READ_CURSOR, &[&tenant, &name, &partition]).await?;
-        transaction.commit().await?;
-        cursor_from(&row)
-    }
-
     /// Commits a batch.
     ///
     /// # Errors
@@ -105,18 +55,21 @@ impl Store {
         let transaction = writing(&mut client).await?;
         let name = batch.projection.as_str();
         let moved = transaction.prepare_cached(MOVE_CURSOR).await?;
-        let arguments: [&(dyn ToSql + Sync); 7] = [
+        let Share { partition, partitions } = batch.from.share;
+        let arguments: [&(dyn ToSql + Sync); 8] = [
             &batch.tenant,
             &name,
             &batch.from.generation,
-            &batch.partition,
+            &partition,
             &batch.from.last_log_seq,
             &batch.to.last_log_seq,
             &batch.to.applied_events,
+            &partitions,
         ];
-        let (moved, ()) = tokio::try_join!(
-            transaction.execute(&moved, &arguments),
+        // What comes second tells why it failed; what follows a failure says only that it followed.
+        let ((), moved) = tokio::try_join!(
             transaction.batch_execute(LOOKUPS),
+            transaction.execute(&moved, &arguments),
         )?;
         if moved == 0 {
             return Ok(Committed::Superseded); // dropping the transaction rolls it back
@@ -128,20 +81,12 @@ impl Store {
         };
         rows.write(batch.changes).await?;
         let resolve = transaction.prepare_cached(RESOLVE_FAILURES).await?;
-        let resolved = transaction
-            .execute(&resolve, &[&batch.tenant, &name, &batch.partition, &batch.to.last_log_seq])
-            .await?;
+        let passed: [&(dyn ToSql + Sync); 5] =
+            [&batch.tenant, &name, &partition, &batch.to.last_log_seq, &partitions];
+        let resolved = transaction.execute(&resolve, &passed).await?;
         transaction.commit().await?;
         Ok(Committed::Done { resolved })
     }
-}
-
-fn cursor_from(row: &tokio_postgres::Row) -> Result<Cursor, StoreError> {
-    Ok(Cursor {
-        generation: row.try_get(0)?,
-        last_log_seq: row.try_get(1)?,
-        applied_events: row.try_get(2)?,
-    })
 }
 
 // What exists stays as it is, unless the change comes earlier in the log: so partitions and

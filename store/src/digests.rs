@@ -11,9 +11,10 @@ use dg_projections::rows::{EdgeRow, NodeRow, PrecedentRow, SummaryRow};
 use futures_util::{StreamExt as _, pin_mut};
 use time::OffsetDateTime;
 
+use crate::cursors::Standing;
 use crate::database::{snapshot, writing};
 use crate::rows::{hash, stream};
-use crate::{Cursor, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// What a digest is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,19 +56,21 @@ impl From<OutOfOrder> for StoreError {
     }
 }
 
-// A digest is current while the active cursor (the least of its partitions) is where it stood. The
-// full one is current when each of the three is, at the same cursor.
+// A digest is current while all active cursors of its projection are where they stood. The full one
+// is current when each of the three is, at the same place.
 const STORED: &str = "WITH cursors AS (
-        SELECT p.projection_name, p.active_generation, min(c.last_log_seq) AS last_log_seq
+        SELECT p.projection_name, p.active_generation, min(c.last_log_seq) AS least,
+            max(c.last_log_seq) AS foremost
         FROM dg_projections AS p
         JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
             AND c.projection_name = p.projection_name AND c.generation = p.active_generation
         WHERE p.tenant_id = $1 GROUP BY p.projection_name, p.active_generation)
     SELECT d.digest_name, d.digest, d.log_seq, d.updated_at,
         CASE d.digest_name WHEN 'full_projection'
-            THEN (SELECT count(*) = 3 AND bool_and(last_log_seq = d.log_seq) FROM cursors)
+            THEN (SELECT count(*) = 3 AND bool_and(least = d.log_seq AND foremost = d.log_seq) FROM cursors)
             ELSE EXISTS (SELECT 1 FROM cursors AS c WHERE c.projection_name = d.digest_name
-                AND c.active_generation = d.generation AND c.last_log_seq = d.log_seq) END
+                AND c.active_generation = d.generation
+                AND c.least = d.log_seq AND c.foremost = d.log_seq) END
     FROM dg_projection_digests AS d WHERE d.tenant_id = $1 ORDER BY d.digest_name";
 
 const STORE: &str = "INSERT INTO dg_projection_digests AS kept (tenant_id, digest_name, digest, log_seq, generation)
@@ -95,8 +98,10 @@ pub struct Refreshed {
     pub took: Vec<(Projection, Duration)>,
 }
 
+/// The generation and the `log_seq` that a digest stands for.
+type At = (i32, i64);
 /// A digest that is to be stored.
-type Computed = (DigestName, Cursor, Hash);
+type Computed = (DigestName, At, Hash);
 
 impl Store {
     /// The digests as they were last computed, by name.
@@ -128,8 +133,9 @@ impl Store {
     }
 
     /// Computes the digests of a tenant from its rows, in one snapshot, and stores them; unless all
-    /// are wanted `anew`, only those that are not current. The full one is left out when the three
-    /// projections do not stand at one cursor. Another daemon's digest of a later cursor stays.
+    /// are wanted `anew`, only those that are not current. Left out are projections whose partitions
+    /// stand at different places, since their rows are those of no cursor, and the full one when the
+    /// three do not stand at one cursor. Another daemon's digest of a later cursor stays.
     ///
     /// # Errors
     /// `not_found` for a tenant without projections; `internal` for rows out of order.
@@ -145,15 +151,13 @@ impl Store {
     async fn store_digests(&self, tenant: &str, computed: &[Computed]) -> Result<(), StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        for (name, cursor, digest) in computed {
+        for (name, (generation, log_seq), digest) in computed {
             let generation = match name {
-                DigestName::Of(_) => Some(cursor.generation),
+                DigestName::Of(_) => Some(*generation),
                 DigestName::FullProjection => None,
             };
             let (name, bytes) = (name.as_str(), digest.0.to_vec());
-            transaction
-                .execute(STORE, &[&tenant, &name, &bytes, &cursor.last_log_seq, &generation])
-                .await?;
+            transaction.execute(STORE, &[&tenant, &name, &bytes, log_seq, &generation]).await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -167,23 +171,28 @@ impl Store {
         let transaction = snapshot(&mut client, true).await?;
         let kept = if anew { Vec::new() } else { current(&transaction, tenant).await? };
         let kept = |name: DigestName| kept.iter().find(|one| one.name == name.as_str());
-        let (mut parts, mut computed, mut took) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut parts, mut computed, mut took, mut any) =
+            (Vec::new(), Vec::new(), Vec::new(), false);
         for projection in Projection::ALL {
             let name = DigestName::Of(projection);
-            let Some(cursor) = active_cursor(&transaction, tenant, projection).await? else {
+            let Some(standing) = Standing::read(&transaction, tenant, projection).await? else {
+                continue;
+            };
+            any = true;
+            let Some(at) = standing.common().map(|log_seq| (standing.generation, log_seq)) else {
                 continue;
             };
             if let Some(kept) = kept(name) {
-                parts.push((cursor, kept.digest));
+                parts.push((at, kept.digest));
                 continue;
             }
             let started = Instant::now();
-            let digest = digest_of(&transaction, tenant, projection, cursor.generation).await?;
+            let digest = digest_of(&transaction, tenant, projection, standing.generation).await?;
             took.push((projection, started.elapsed()));
-            computed.push((name, cursor, digest));
-            parts.push((cursor, digest));
+            computed.push((name, at, digest));
+            parts.push((at, digest));
         }
-        if parts.is_empty() {
+        if !any {
             let message = format!("tenant '{tenant}' has no projection yet");
             return Err(StoreError::new(Code::NotFound, message));
         }
@@ -197,9 +206,9 @@ impl Store {
 }
 
 /// The digest over all three, if they stand at one cursor.
-fn full_of(parts: &[(Cursor, Hash)]) -> Option<(Cursor, Hash)> {
+fn full_of(parts: &[(At, Hash)]) -> Option<(At, Hash)> {
     let [(at, graph), (second, summary), (third, precedent)] = *parts else { return None };
-    let is_one = at.last_log_seq == second.last_log_seq && at.last_log_seq == third.last_log_seq;
+    let is_one = at.1 == second.1 && at.1 == third.1;
     is_one.then(|| (at, full(graph, summary, precedent)))
 }
 
@@ -225,31 +234,6 @@ fn stored(rows: &[tokio_postgres::Row]) -> Result<Vec<StoredDigest>, StoreError>
         })
     };
     rows.iter().map(stored).collect()
-}
-
-const ACTIVE_CURSOR: &str =
-    "SELECT p.active_generation, min(c.last_log_seq), sum(c.applied_events)::bigint
-    FROM dg_projections AS p
-    JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
-        AND c.projection_name = p.projection_name AND c.generation = p.active_generation
-    WHERE p.tenant_id = $1 AND p.projection_name = $2 GROUP BY p.active_generation";
-
-/// The cursor that readers of a projection see: the least of its partitions.
-pub(crate) async fn active_cursor(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-    projection: Projection,
-) -> Result<Option<Cursor>, StoreError> {
-    let statement = transaction.prepare_cached(ACTIVE_CURSOR).await?;
-    let row = transaction.query_opt(&statement, &[&tenant, &projection.as_str()]).await?;
-    row.map(|row| {
-        Ok(Cursor {
-            generation: row.try_get(0)?,
-            last_log_seq: row.try_get(1)?,
-            applied_events: row.try_get(2)?,
-        })
-    })
-    .transpose()
 }
 
 async fn digest_of(

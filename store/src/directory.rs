@@ -22,15 +22,15 @@ pub struct TenantHead {
     pub event_count: i64,
 }
 
-// A missing pointer or cursor is fully behind.
-const BEHIND: &str = "SELECT head.tenant_id, name.projection_name
+// A missing pointer or cursor is fully behind; a projection is where its hindmost partition is.
+const BEHIND: &str = "SELECT DISTINCT head.tenant_id, name.projection_name
     FROM dg_tenant_heads AS head
     CROSS JOIN unnest($1::text[]) AS name (projection_name)
     LEFT JOIN dg_projections AS p
         ON p.tenant_id = head.tenant_id AND p.projection_name = name.projection_name
     LEFT JOIN dg_projection_cursors AS c
         ON c.tenant_id = p.tenant_id AND c.projection_name = p.projection_name
-        AND c.generation = p.active_generation AND c.partition = 0
+        AND c.generation = p.active_generation
     WHERE head.last_log_seq > coalesce(c.last_log_seq, 0)
     ORDER BY head.tenant_id, name.projection_name";
 

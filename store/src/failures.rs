@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use dg_projections::Code;
 use dg_projections::projection::Projection;
 use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
 
 use crate::{Cursor, Store, StoreError};
 
@@ -68,24 +69,33 @@ const RECOVERABLE_RETRIES: &str = "SELECT retry_count FROM dg_projection_failure
     WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
         AND recoverable";
 
-/// What the cursor has passed, or what no event was to blame for.
+/// What the cursor has passed, or what no event was to blame for. A worker beyond the number of
+/// partitions has written for that of the cursor, too.
 pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
     SET status = 'resolved', resolved_at = now()
-    WHERE tenant_id = $1 AND projection_name = $2 AND partition = $3 AND status = 'open'
+    WHERE tenant_id = $1 AND projection_name = $2 AND partition % $5 = $3 AND status = 'open'
         AND (log_seq IS NULL OR log_seq <= $4)";
 
-/// The log may have grown since the cursor's page was read: then there is nothing to compare yet.
+/// What all partitions applied is held against the log where all stand at its end: whichever arrives
+/// last finds them so. When one is behind, or the log has grown, there is nothing to compare yet.
 static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "WITH miscounted AS (
-            SELECT event_count FROM dg_tenant_heads
-            WHERE tenant_id = $1 AND last_log_seq = $4 AND event_count <> $5),
+        "WITH cursors AS (
+            SELECT min(last_log_seq) AS least, max(last_log_seq) AS foremost,
+                sum(applied_events)::bigint AS applied
+            FROM dg_projection_cursors
+            WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6),
+         miscounted AS (
+            SELECT event_count, applied FROM dg_tenant_heads CROSS JOIN cursors
+            WHERE tenant_id = $1 AND last_log_seq = $4 AND least = $4 AND foremost = $4
+              AND event_count <> applied),
          resolved AS ({RESOLVE_FAILURES} AND NOT EXISTS (SELECT FROM miscounted) RETURNING 1)
-         SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted)"
+         SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted),
+            (SELECT applied FROM miscounted)"
     )
 });
 
-/// How a partition's count compares with the log's at the same number.
+/// How the count of a projection compares with the log's at the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
     /// Nothing was skipped.
@@ -97,6 +107,8 @@ pub enum Tail {
     Miscounted {
         /// How many events the log says it has.
         event_count: i64,
+        /// How many the projection says it applied.
+        applied_events: i64,
     },
 }
 
@@ -164,18 +176,19 @@ impl Store {
         &self,
         tenant: &str,
         projection: Projection,
-        partition: i32,
         at: Cursor,
     ) -> Result<Tail, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(&REACH_TAIL).await?;
         let name = projection.as_str();
-        let (last, applied) = (at.last_log_seq, at.applied_events);
-        let row =
-            client.query_one(&statement, &[&tenant, &name, &partition, &last, &applied]).await?;
-        let (resolved, event_count): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(match event_count {
-            Some(event_count) => Tail::Miscounted { event_count },
+        let Cursor { generation, last_log_seq, share, .. } = at;
+        let arguments: [&(dyn ToSql + Sync); 6] =
+            [&tenant, &name, &share.partition, &last_log_seq, &share.partitions, &generation];
+        let row = client.query_one(&statement, &arguments).await?;
+        let resolved: i64 = row.try_get(0)?;
+        let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?);
+        Ok(match counts {
+            Some((event_count, applied_events)) => Tail::Miscounted { event_count, applied_events },
             None => Tail::Sound { resolved: resolved.unsigned_abs() },
         })
     }

@@ -13,6 +13,7 @@
 mod append;
 mod commit;
 mod connect;
+mod cursors;
 mod database;
 mod databases;
 mod digests;
@@ -33,8 +34,9 @@ mod rows;
 mod verify;
 
 pub use append::{Answer, Appended, BatchRefusal};
-pub use commit::{Commit, Committed, Cursor};
+pub use commit::{Commit, Committed};
 pub use connect::Target;
+pub use cursors::{Cursor, Share};
 pub use database::{Options, Store};
 pub use databases::{Reached, create_database, drop_database, ensure_database};
 pub use digests::{DigestName, Refreshed, StoredDigest};

@@ -47,6 +47,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(1, "event_log", "V0001__event_log.sql"),
     migration!(2, "projections", "V0002__projections.sql"),
     migration!(3, "append_function", "V0003__append_function.sql"),
+    migration!(4, "partitions", "V0004__partitions.sql"),
 ];
 
 /// Every step this binary knows, in order.

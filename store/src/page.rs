@@ -9,21 +9,24 @@ use dg_projections::projection::{Projection, Traces};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::cursors::TRACE_HASH;
 use crate::database::{LOOKUPS, writing};
 use crate::rows::hash;
-use crate::{Store, StoreError};
+use crate::{Cursor, Share, Store, StoreError};
 
 /// The next events of a tenant and their context; see [`Traces::load`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
     /// In log order, from the first after the cursor.
     pub events: Vec<LogEvent>,
+    /// How far the log was looked through: up to here these are all events of the share.
+    pub end: i64,
     /// Traces that the page continues, with the `trace_seq` of their first event in it, if the log
     /// holds its predecessor.
     pub resumed: Vec<(String, i64)>,
     /// Earlier events that the projection needs again, in log order.
     pub recalled: Vec<LogEvent>,
-    /// Whether the log may have more after these.
+    /// Whether the log may have more after that.
     pub more: bool,
     /// How long ago the first of them was recorded, by the clock that recorded it.
     pub age: Duration,
@@ -60,9 +63,10 @@ const RESUMED: &str = "SELECT asked.trace_id, asked.trace_seq
     WHERE before.trace_seq = asked.trace_seq - 1 AND before.log_seq <= $4";
 
 impl Store {
-    /// Up to `limit` events and some megabytes after `cursor`, with what `projection` must know of their traces.
+    /// Up to `limit` events of its share and some megabytes after a cursor, with what `projection`
+    /// must know of their traces.
     ///
-    /// The log is append-only and read in commit order, so the three statements need no snapshot.
+    /// The log is append-only and read in commit order, so the statements need no snapshot.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -70,34 +74,111 @@ impl Store {
         &self,
         tenant: &str,
         projection: Projection,
-        cursor: i64,
+        from: Cursor,
         limit: i64,
     ) -> Result<Page, StoreError> {
         let mut client = self.client().await?;
-        let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS},
-                 extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age
-             FROM dg_event_log WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
-        );
-        let sql = within_bytes(&page, "log_seq");
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
-        let statement = transaction.prepare_cached(&sql).await?;
-        let arguments: [&(dyn ToSql + Sync); 3] = [&tenant, &cursor, &limit];
-        let ((), rows) = tokio::try_join!(
-            transaction.batch_execute(LOOKUPS),
-            transaction.query(&statement, &arguments),
-        )?;
-        let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
+        let reading = Reading { transaction: &transaction, tenant, from, limit };
+        let Found { events, end, more, age } = match from {
+            Cursor { share: Share::WHOLE, until: None, .. } => reading.whole().await?,
+            _ => reading.shared().await?,
+        };
         let wanted: Vec<&str> = Traces::recalled(projection, &events).into_iter().collect();
         let (resumed, recalled) = tokio::try_join!(
-            resume(&transaction, tenant, Traces::continued(&events), cursor),
-            recall(&transaction, tenant, &wanted, cursor),
+            resume(&transaction, tenant, Traces::continued(&events), from.last_log_seq),
+            recall(&transaction, tenant, &wanted, from.last_log_seq),
         )?;
+        Ok(Page { events, end, resumed, recalled, more, age })
+    }
+}
+
+/// Of a share, how far a page looks: what is visible now, so that what the next statement does not
+/// see up to there does not exist (numbers are handed out in commit order).
+const WINDOW: &str = "SELECT coalesce(max(log_seq), $2), count(*) FROM (
+        SELECT log_seq FROM dg_event_log
+        WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $3 ORDER BY log_seq LIMIT $4
+    ) AS page";
+
+struct Reading<'a> {
+    transaction: &'a Transaction<'a>,
+    tenant: &'a str,
+    from: Cursor,
+    limit: i64,
+}
+
+/// The events of a page, how far it looked, whether there may be more, and their age.
+struct Found {
+    events: Vec<LogEvent>,
+    end: i64,
+    more: bool,
+    age: Duration,
+}
+
+/// How long ago an event was recorded.
+const AGE: &str = "extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age";
+
+impl Reading<'_> {
+    async fn whole(&self) -> Result<Found, StoreError> {
+        let page = format!(
+            "SELECT {LOG_EVENT_COLUMNS}, {AGE} FROM dg_event_log
+             WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
+        );
+        let arguments: [&(dyn ToSql + Sync); 3] =
+            [&self.tenant, &self.from.last_log_seq, &self.limit];
+        let ((), (events, age, cut)) = tokio::try_join!(
+            async { Ok(self.transaction.batch_execute(LOOKUPS).await?) },
+            self.events(&page, &arguments),
+        )?;
+        let end = events.last().map_or(self.from.last_log_seq, |event| event.log_seq);
+        Ok(Found { events, end, more: cut, age })
+    }
+
+    /// As many events of the log as hold a page of the share on average, and of those its own.
+    async fn shared(&self) -> Result<Found, StoreError> {
+        let Cursor { last_log_seq, share: Share { partition, partitions }, until, .. } = self.from;
+        let (until, width) =
+            (until.unwrap_or(i64::MAX), self.limit.saturating_mul(i64::from(partitions)));
+        let window = self.transaction.prepare_cached(WINDOW).await?;
+        let arguments: [&(dyn ToSql + Sync); 4] = [&self.tenant, &last_log_seq, &until, &width];
+        let ((), row) = tokio::try_join!(
+            self.transaction.batch_execute(LOOKUPS),
+            self.transaction.query_one(&window, &arguments),
+        )?;
+        let (end, looked): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if looked == 0 {
+            return Ok(Found { events: Vec::new(), end, more: false, age: Duration::ZERO });
+        }
+        let page = format!(
+            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
+             WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4
+               AND {TRACE_HASH} % $5 = $6 ORDER BY log_seq LIMIT $3"
+        );
+        let arguments: [&(dyn ToSql + Sync); 6] =
+            [&self.tenant, &last_log_seq, &self.limit, &end, &partitions, &partition];
+        let (events, age, cut) = self.events(&page, &arguments).await?;
+        // Cut short, it looked no further than its last event.
+        let (end, more) = match events.last() {
+            Some(last) if cut => (last.log_seq, true),
+            _ => (end, looked == width),
+        };
+        Ok(Found { events, end, more, age })
+    }
+
+    /// The events of a page within its bytes, their age, and whether more than those may be its own.
+    async fn events(
+        &self,
+        page: &str,
+        arguments: &[&(dyn ToSql + Sync)],
+    ) -> Result<(Vec<LogEvent>, Duration, bool), StoreError> {
+        let statement = self.transaction.prepare_cached(&within_bytes(page, "log_seq")).await?;
+        let rows = self.transaction.query(&statement, arguments).await?;
+        let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
         let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
-        let more = found == limit || (events.len() as i64) < found;
+        let cut = found == self.limit || (events.len() as i64) < found;
         let age: f64 = rows.first().map_or(Ok(0.0), |row| row.try_get("age"))?;
         let age = Duration::try_from_secs_f64(age).unwrap_or_default();
-        Ok(Page { events, resumed, recalled, more, age })
+        Ok((events, age, cut))
     }
 }
 

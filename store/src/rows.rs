@@ -15,8 +15,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
+use crate::cursors::Standing;
 use crate::database::snapshot;
-use crate::digests::active_cursor;
 
 /// 32 bytes.
 pub(crate) fn hash(bytes: &[u8]) -> Result<Hash, StoreError> {
@@ -175,8 +175,8 @@ impl crate::Store {
         let transaction = snapshot(&mut client, true).await?;
         let mut generations = Vec::new();
         for projection in Projection::ALL {
-            let cursor = active_cursor(&transaction, tenant, projection).await?;
-            generations.push(cursor.map_or(0, |cursor| cursor.generation));
+            let standing = Standing::read(&transaction, tenant, projection).await?;
+            generations.push(standing.map_or(0, |standing| standing.generation));
         }
         let [graph, summary, precedent] = generations[..] else {
             return Err(StoreError::internal("there are three projections"));

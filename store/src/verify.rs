@@ -13,11 +13,11 @@ use dg_projections::rows::{EdgeRow, NodeRow, PolicyEvalRow, PrecedentRow, Summar
 use dg_projections::{Code, hash::Hash};
 use futures_util::{StreamExt as _, pin_mut};
 
+use crate::cursors::{Standing, TRACE_HASH};
 use crate::database::snapshot;
-use crate::digests::active_cursor;
 use crate::page::{LOG_EVENT_COLUMNS, log_event_from};
 use crate::rows::{StoredRow, hash, stream};
-use crate::{Cursor, Store, StoreError};
+use crate::{Store, StoreError};
 
 /// What was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +101,24 @@ struct Head {
     kept_numbers: bool,
 }
 
+/// Where a projection is, and what the log has for it up to there.
+struct Place {
+    projection: Projection,
+    standing: Standing,
+    /// How many events of the log its cursors have passed.
+    passed: i64,
+}
+
+impl Place {
+    /// Those of a page that its cursors have passed, by the hashes of their traces.
+    fn passed_of(&self, page: &[LogEvent], hashes: &[i32]) -> Vec<LogEvent> {
+        let places = &self.standing.places;
+        let cursor = |hash: &i32| places[*hash as usize % places.len()];
+        let passed = page.iter().zip(hashes).filter(|(event, hash)| event.log_seq <= cursor(hash));
+        passed.map(|(event, _)| event.clone()).collect()
+    }
+}
+
 struct Proof<'a> {
     transaction: Transaction<'a>,
     tenant: &'a str,
@@ -111,28 +129,33 @@ struct Proof<'a> {
 impl Proof<'_> {
     async fn run(&mut self, progress: VerifyProgress<'_>) -> Result<(), Stop> {
         let head = self.head().await?;
-        let mut cursors = Vec::new();
+        let mut places = Vec::new();
         for projection in Projection::ALL {
-            let cursor = match active_cursor(&self.transaction, self.tenant, projection).await? {
-                Some(cursor) => cursor,
-                None => self.before_the_first_event(projection).await?,
-            };
-            cursors.push((projection, cursor));
+            places.push(self.place(projection).await?);
         }
-        self.read_log(&head, &mut cursors.clone(), progress).await?;
-        for (projection, cursor) in &cursors {
-            self.compare(*projection, *cursor).await?;
+        self.read_log(&head, &mut places, progress).await?;
+        for place in &places {
+            self.compare(place).await?;
         }
-        self.compare_digests(&cursors).await
+        self.compare_digests(&places).await
+    }
+
+    async fn place(&self, projection: Projection) -> Result<Place, Stop> {
+        let standing = Standing::read(&self.transaction, self.tenant, projection).await?;
+        let standing = match standing {
+            Some(standing) => standing,
+            None => self.before_the_first_event(projection).await?,
+        };
+        Ok(Place { projection, standing, passed: 0 })
     }
 
     /// Where a projection without a cursor stands: its tables must then be empty.
-    async fn before_the_first_event(&self, projection: Projection) -> Result<Cursor, Stop> {
+    async fn before_the_first_event(&self, projection: Projection) -> Result<Standing, Stop> {
         let sql = "SELECT active_generation FROM dg_projections
                    WHERE tenant_id = $1 AND projection_name = $2";
         let row = self.transaction.query_opt(sql, &[&self.tenant, &projection.as_str()]).await?;
         let generation = row.map_or(Ok(1), |row| row.try_get(0))?;
-        Ok(Cursor { generation, last_log_seq: 0, applied_events: 0 })
+        Ok(Standing::start(generation))
     }
 
     async fn head(&self) -> Result<Head, Stop> {
@@ -166,15 +189,15 @@ impl Proof<'_> {
         Ok(StoreError::new(Code::NotFound, message).into())
     }
 
-    /// Reads the log to its end, checking it, and projects each projection to its own cursor.
+    /// Reads the log to its end, checking it, and projects each projection to its own cursors.
     async fn read_log(
         &mut self,
         head: &Head,
-        cursors: &mut [(Projection, Cursor)],
+        places: &mut [Place],
         progress: VerifyProgress<'_>,
     ) -> Result<(), Stop> {
         let sql = format!(
-            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
+            "SELECT {LOG_EVENT_COLUMNS}, {TRACE_HASH} AS trace_hash FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
         );
         let statement = self.transaction.prepare(&sql).await?;
@@ -184,22 +207,27 @@ impl Proof<'_> {
         loop {
             let rows = self.transaction.query(&statement, &[&self.tenant, &last, &PAGE]).await?;
             let page = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
+            let hashes = rows.iter().map(|row| row.try_get("trace_hash"));
+            let hashes = hashes.collect::<Result<Vec<i32>, _>>()?;
             let Some(end) = page.last() else { break };
             check_numbers(&page, last, head)?;
             beyond.apply(Projection::TraceSummary, &page).map_err(|poison| damaged(&poison))?;
             beyond.tables = Tables::default();
-            for (projection, cursor) in cursors.iter() {
-                let covered = page.partition_point(|event| event.log_seq <= cursor.last_log_seq);
-                self.model
-                    .apply(*projection, &page[..covered])
-                    .map_err(|poison| damaged(&poison))?;
+            for place in places.iter_mut() {
+                let passed = match end.log_seq <= place.standing.least() {
+                    true => &page,
+                    false => &place.passed_of(&page, &hashes),
+                };
+                place.passed += passed.len() as i64;
+                let applied = self.model.apply(place.projection, passed);
+                applied.map_err(|poison| damaged(&poison))?;
             }
             last = end.log_seq;
             self.checked.events += page.len() as u64;
             progress(self.checked.events, head.event_count as u64);
         }
         self.check_end(head, last)?;
-        self.check_counts(head, cursors).await
+        check_counts(head, places)
     }
 
     fn check_end(&self, head: &Head, last: i64) -> Result<(), Stop> {
@@ -216,34 +244,11 @@ impl Proof<'_> {
         Ok(())
     }
 
-    /// The exact proof: as many events applied as the log has up to the cursor, which is not ahead
-    /// of the log.
-    async fn check_counts(
-        &self,
-        head: &Head,
-        cursors: &[(Projection, Cursor)],
-    ) -> Result<(), Stop> {
-        let sql = "SELECT count(*) FROM dg_event_log WHERE tenant_id = $1 AND log_seq <= $2";
-        for (projection, cursor) in cursors {
-            let Cursor { last_log_seq, applied_events, .. } = *cursor;
-            let row = self.transaction.query_one(sql, &[&self.tenant, &last_log_seq]).await?;
-            let count: i64 = row.try_get(0)?;
-            if count != applied_events {
-                let fields = ("applied_events", count, applied_events);
-                return Err(cursor_difference(*projection, cursor, fields).into());
-            }
-            if last_log_seq > head.last_log_seq {
-                let fields = ("last_log_seq", head.last_log_seq, last_log_seq);
-                return Err(cursor_difference(*projection, cursor, fields).into());
-            }
-        }
-        Ok(())
-    }
-
-    async fn compare(&mut self, projection: Projection, cursor: Cursor) -> Result<(), Stop> {
+    async fn compare(&mut self, place: &Place) -> Result<(), Stop> {
         let tables = &self.model.tables;
-        let (transaction, tenant, generation) = (&self.transaction, self.tenant, cursor.generation);
-        let rows = match projection {
+        let (transaction, tenant, generation) =
+            (&self.transaction, self.tenant, place.standing.generation);
+        let rows = match place.projection {
             Projection::ContextGraph => {
                 compare_table::<NodeRow>(transaction, tenant, generation, &tables.nodes).await?
                     + compare_table::<EdgeRow>(transaction, tenant, generation, &tables.edges)
@@ -275,39 +280,36 @@ impl Proof<'_> {
     }
 
     /// No digest stands for rows that are yet to come.
-    async fn check_digests_not_ahead(&self, cursors: &[(Projection, Cursor)]) -> Result<(), Stop> {
+    async fn check_digests_not_ahead(&self, places: &[Place]) -> Result<(), Stop> {
         let sql = "SELECT log_seq FROM dg_projection_digests
                    WHERE tenant_id = $1 AND digest_name = $2 AND generation = $3 AND log_seq > $4";
-        for (projection, cursor) in cursors {
-            let name = projection.as_str();
-            let Cursor { generation, last_log_seq, .. } = cursor;
+        for place in places {
+            let (name, least) = (place.projection.as_str(), place.standing.least());
             let row = self
                 .transaction
-                .query_opt(sql, &[&self.tenant, &name, generation, last_log_seq])
+                .query_opt(sql, &[&self.tenant, &name, &place.standing.generation, &least])
                 .await?;
             if let Some(row) = row {
                 let stands_for: i64 = row.try_get(0)?;
-                let (expected, found) = (last_log_seq.to_string(), stands_for.to_string());
-                return Err(
-                    digest_difference(name, *last_log_seq, ("log_seq", expected, found)).into()
-                );
+                let (expected, found) = (least.to_string(), stands_for.to_string());
+                return Err(digest_difference(name, least, ("log_seq", expected, found)).into());
             }
         }
         Ok(())
     }
 
     /// Every stored digest that claims to stand for these rows must be the computed one.
-    async fn compare_digests(&mut self, cursors: &[(Projection, Cursor)]) -> Result<(), Stop> {
-        self.check_digests_not_ahead(cursors).await?;
+    async fn compare_digests(&mut self, places: &[Place]) -> Result<(), Stop> {
+        self.check_digests_not_ahead(places).await?;
         let digests = self.model.tables.digests().map_err(StoreError::from)?;
-        let mut computed: Vec<(String, Hash, i64)> = cursors
-            .iter()
-            .map(|(projection, cursor)| {
-                (projection.as_str().to_owned(), digests.of(*projection), cursor.last_log_seq)
-            })
-            .collect();
-        let first = cursors.first().map_or(0, |(_, cursor)| cursor.last_log_seq);
-        if cursors.iter().all(|(_, cursor)| cursor.last_log_seq == first) {
+        let of = |place: &Place| {
+            let name = place.projection.as_str().to_owned();
+            Some((name, digests.of(place.projection), place.standing.common()?))
+        };
+        let mut computed: Vec<(String, Hash, i64)> = places.iter().filter_map(of).collect();
+        if let Some(first) = places.first().and_then(|place| place.standing.common())
+            && places.iter().all(|place| place.standing.common() == Some(first))
+        {
             computed.push(("full_projection".to_owned(), digests.full_projection(), first));
         }
         let sql = "SELECT digest FROM dg_projection_digests
@@ -352,6 +354,22 @@ async fn compare_table<R: StoredRow>(
         comparison.row(&row?)?;
     }
     Ok(comparison.finish()?)
+}
+
+/// The exact proof: as many events applied as the log has up to the cursors, none of which is ahead
+/// of the log.
+fn check_counts(head: &Head, places: &[Place]) -> Result<(), Stop> {
+    for place in places {
+        if place.passed != place.standing.applied_events() {
+            let fields = ("applied_events", place.passed, place.standing.applied_events());
+            return Err(cursor_difference(place, fields).into());
+        }
+        if place.standing.foremost() > head.last_log_seq {
+            let fields = ("last_log_seq", head.last_log_seq, place.standing.foremost());
+            return Err(cursor_difference(place, fields).into());
+        }
+    }
+    Ok(())
 }
 
 /// Without kept numbers the log has no gap: a number that is not there was removed.
@@ -400,18 +418,14 @@ fn log_difference(
     })
 }
 
-fn cursor_difference(
-    projection: Projection,
-    cursor: &Cursor,
-    (field, expected, found): (&str, i64, i64),
-) -> Box<Difference> {
+fn cursor_difference(place: &Place, (field, expected, found): (&str, i64, i64)) -> Box<Difference> {
     Box::new(Difference {
         table: "dg_projection_cursors".to_owned(),
-        key: projection.as_str().to_owned(),
+        key: place.projection.as_str().to_owned(),
         field: Some(field.to_owned()),
         expected: Some(expected.to_string()),
         found: Some(found.to_string()),
-        log_seq: Some(cursor.last_log_seq),
+        log_seq: Some(place.standing.foremost()),
         event_id: None,
     })
 }

@@ -10,7 +10,7 @@ use dg_projections::model::Model;
 use dg_projections::projection::{Projection, Traces, project};
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
-use dg_store::{Commit, Committed, Cursor, Store, Verdict};
+use dg_store::{Commit, Committed, Cursor, Share, Store, Verdict};
 
 use crate::{Database, eventually};
 
@@ -98,34 +98,35 @@ pub async fn apply_page(
     from: Cursor,
     limit: i64,
 ) -> (Committed, Cursor) {
-    let page = store.read_page(tenant, projection, from.last_log_seq, limit).await.unwrap();
+    let page = store.read_page(tenant, projection, from, limit).await.unwrap();
     let mut traces = Traces::load(page.resumed, &page.recalled).unwrap();
     let projected = project(projection, &page.events, &mut traces);
     assert_eq!(projected.poison, None);
-    let Some(last) = page.events.last() else {
+    if page.end == from.last_log_seq {
         return (Committed::Done { resolved: 0 }, from);
-    };
+    }
     let applied_events = from.applied_events + page.events.len() as i64;
-    let to = Cursor { last_log_seq: last.log_seq, applied_events, ..from };
+    let to = Cursor { last_log_seq: page.end, applied_events, ..from };
     let changes = &projected.changes;
-    let batch = Commit { tenant, projection, partition: 0, from, to, changes };
+    let batch = Commit { tenant, projection, from, to, changes };
     (store.commit(&batch).await.unwrap(), to)
 }
 
-/// Brings all projections of a tenant to the end of its log, a page at a time.
+/// Brings all partitions of all projections of a tenant to the end of its log, a page at a time.
 ///
 /// # Panics
 /// As [`apply_page`], and when somebody else is at it.
 pub async fn catch_up(store: &Store, tenant: &str, limit: i64) {
     for projection in Projection::ALL {
-        let mut cursor = store.open_cursor(tenant, projection, 0).await.unwrap();
+        let open = || store.open_cursor(tenant, projection, Share::WHOLE, false);
+        let mut cursor = open().await.unwrap();
         loop {
             let (committed, to) = apply_page(store, tenant, projection, cursor, limit).await;
             assert!(matches!(committed, Committed::Done { .. }));
             if to == cursor {
                 break;
             }
-            cursor = to;
+            cursor = if to.lent { open().await.unwrap() } else { to };
         }
     }
 }
@@ -175,6 +176,7 @@ pub fn settings() -> Settings {
         projections: Projection::ALL.to_vec(),
         append_batch_max_events: 1000,
         append_batch_max_wait: Duration::ZERO,
+        partitions: 1,
         batch_size: 50,
         poll_interval: Duration::from_millis(50),
         retry: RetryPolicy {

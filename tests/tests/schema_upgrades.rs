@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
-use dg_store::{Migration, Store, migrations};
+use dg_store::{Migration, Share, Store, migrations};
 use dg_tests::Database;
 use dg_tests::events;
 use dg_tests::log::{
@@ -79,7 +79,7 @@ async fn filled(store: &Store, logs: &BTreeMap<&str, Vec<Line>>) {
     catch_up(store, "whole", 50).await;
     store.compute_digests("whole").await.unwrap();
     for (projection, events) in Projection::ALL.into_iter().zip([30, 7, 0]) {
-        let cursor = store.open_cursor("part", projection, 0).await.unwrap();
+        let cursor = store.open_cursor("part", projection, Share::WHOLE, false).await.unwrap();
         apply_page(store, "part", projection, cursor, events).await;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dg_projections::event::{Event, Line};
 use dg_projections::projection::Projection;
-use dg_store::{EventFilter, Store};
+use dg_store::{Cursor, EventFilter, Store};
 use dg_tests::by_hand::{HandMade, insert};
 use dg_tests::log::{
     assert_proven, generated_lines, inserted, parsed, until_applied, until_blocked,
@@ -144,7 +144,10 @@ async fn read_prefixes(store: Store, done: Arc<AtomicBool>) -> i64 {
         let all = store.list_events("a", &EventFilter::default(), 100_000).await.unwrap();
         let numbers: Vec<i64> = all.iter().map(|event| event.log_seq).collect();
         assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>());
-        let page = store.read_page("a", Projection::ContextGraph, cursor, 7).await.unwrap();
+        let page = store
+            .read_page("a", Projection::ContextGraph, Cursor::whole(1, cursor, 0), 7)
+            .await
+            .unwrap();
         for event in &page.events {
             assert_eq!(event.log_seq, cursor + 1);
             cursor = event.log_seq;
@@ -196,13 +199,19 @@ async fn no_reader_passes_a_writer_that_holds_its_number_open() {
         store.append("b", &parsed("b", &[events::started("t")])).await.unwrap()[0].clone().unwrap();
         let seen = store.list_events("a", &EventFilter::default(), 10).await.unwrap();
         assert_eq!(seen.len(), 2);
-        let page = store.read_page("a", Projection::ContextGraph, 2, 10).await.unwrap();
+        let page = store
+            .read_page("a", Projection::ContextGraph, Cursor::whole(1, 2, 0), 10)
+            .await
+            .unwrap();
         assert!(page.events.is_empty() && !append.is_finished());
 
         other.batch_execute(end).await.unwrap();
         let committed = end == "COMMIT";
         assert_eq!(inserted(&append.await.unwrap()), if committed { 4 } else { 3 });
-        let page = store.read_page("a", Projection::ContextGraph, 2, 10).await.unwrap();
+        let page = store
+            .read_page("a", Projection::ContextGraph, Cursor::whole(1, 2, 0), 10)
+            .await
+            .unwrap();
         let numbers: Vec<i64> = page.events.iter().map(|event| event.log_seq).collect();
         assert_eq!(numbers, if committed { vec![3, 4] } else { vec![3] });
     }
@@ -218,7 +227,10 @@ async fn a_long_transaction_elsewhere_stalls_neither_writers_nor_readers() {
         .unwrap();
     for (at, line) in (1..).zip(generated_lines("a", 5, 8, 1)) {
         assert_eq!(inserted(&store.append("a", &[line]).await.unwrap()[0]), at);
-        let page = store.read_page("a", Projection::TraceSummary, at - 1, 10).await.unwrap();
+        let page = store
+            .read_page("a", Projection::TraceSummary, Cursor::whole(1, at - 1, 0), 10)
+            .await
+            .unwrap();
         assert_eq!(page.events.last().unwrap().log_seq, at);
     }
     idle.batch_execute("ROLLBACK").await.unwrap();

@@ -21,6 +21,12 @@ const BROKEN: &[(&str, &str)] = &[
     ("dg_projections_generation", "UPDATE dg_projections SET active_generation = 0"),
     ("dg_projection_cursors_place", "UPDATE dg_projection_cursors SET generation = 0"),
     ("dg_projection_cursors_place", "UPDATE dg_projection_cursors SET partition = -1"),
+    ("dg_projection_cursors_share", "UPDATE dg_projection_cursors SET partition = 1"),
+    ("dg_projection_cursors_respread", "UPDATE dg_projection_cursors SET respread_at = 9"),
+    (
+        "dg_projection_cursors_respread",
+        "UPDATE dg_projection_cursors SET respread_at = 0, respread_to = 2",
+    ),
     ("dg_projection_cursors_count", "UPDATE dg_projection_cursors SET applied_events = 7"),
     ("dg_projection_cursors_count", "UPDATE dg_projection_cursors SET applied_events = -1"),
     ("dg_projection_digests_name", "UPDATE dg_projection_digests SET digest_name = 'x'"),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use dg_projections::Code;
 use dg_projections::event::{Line, LogEvent};
 use dg_projections::projection::{Changes, Projection, Traces, project};
-use dg_store::{Commit, Committed, Cursor, Failure, NewFailure, Store};
+use dg_store::{Commit, Committed, Cursor, Failure, NewFailure, Share, Store};
 use dg_tests::log::{
     append_all, apply_page, assert_proven, catch_up, generated_lines, model_of, parsed,
 };
@@ -42,7 +42,7 @@ async fn a_commit_from_another_cursor_or_generation_writes_nothing() {
     let (database, store) = Database::with_schema().await;
     append_all(&store, "a", &generated_lines("a", 3, 8, 1), 100).await;
     for projection in Projection::ALL {
-        let start = store.open_cursor("a", projection, 0).await.unwrap();
+        let start = store.open_cursor("a", projection, Share::WHOLE, false).await.unwrap();
         let (_, moved) = apply_page(&store, "a", projection, start, 10).await;
         let before = image(&database).await;
         for from in [
@@ -50,12 +50,13 @@ async fn a_commit_from_another_cursor_or_generation_writes_nothing() {
             Cursor { last_log_seq: 11, ..moved },
             Cursor { generation: 2, ..moved },
             Cursor { generation: 2, ..start },
+            Cursor { share: Share { partition: 0, partitions: 2 }, ..moved },
         ] {
             let (committed, _) = apply_page(&store, "a", projection, from, 5).await;
             assert_eq!(committed, Committed::Superseded, "{from:?}");
             assert_eq!(image(&database).await, before, "{from:?}");
         }
-        assert_eq!(store.open_cursor("a", projection, 0).await.unwrap(), moved);
+        assert_eq!(store.open_cursor("a", projection, Share::WHOLE, false).await.unwrap(), moved);
     }
 }
 
@@ -64,7 +65,7 @@ async fn of_committers_from_one_cursor_exactly_one_wins() {
     let (database, store) = Database::with_schema().await;
     append_all(&store, "a", &generated_lines("a", 6, 8, 1), 100).await;
     let stores = [store.clone(), database.store()];
-    let mut cursor = store.open_cursor("a", GRAPH, 0).await.unwrap();
+    let mut cursor = store.open_cursor("a", GRAPH, Share::WHOLE, false).await.unwrap();
     while cursor.last_log_seq < 48 {
         let mut committers = JoinSet::new();
         for committer in 0..6 {
@@ -77,7 +78,7 @@ async fn of_committers_from_one_cursor_exactly_one_wins() {
         let won: Vec<_> =
             outcomes.iter().filter(|(outcome, _)| *outcome != Committed::Superseded).collect();
         assert_eq!(won.len(), 1);
-        cursor = store.open_cursor("a", GRAPH, 0).await.unwrap();
+        cursor = store.open_cursor("a", GRAPH, Share::WHOLE, false).await.unwrap();
         assert_eq!(cursor, won[0].1);
     }
     assert_eq!(cursor.applied_events, 48);
@@ -91,9 +92,11 @@ async fn a_cursor_is_opened_once_by_many() {
     let mut openers = JoinSet::new();
     for opener in 0..8 {
         let store = if opener % 2 == 0 { store.clone() } else { database.store() };
-        openers.spawn(async move { store.open_cursor("a", GRAPH, 0).await.unwrap() });
+        openers.spawn(
+            async move { store.open_cursor("a", GRAPH, Share::WHOLE, false).await.unwrap() },
+        );
     }
-    let start = Cursor { generation: 1, last_log_seq: 0, applied_events: 0 };
+    let start = Cursor::whole(1, 0, 0);
     assert_eq!(openers.join_all().await, [start; 8]);
 }
 
@@ -110,13 +113,13 @@ fn partition(projection: Projection, log: &[Line], traces: &BTreeSet<&str>) -> V
 async fn commit_partition(
     store: &Store,
     projection: Projection,
-    partition: i32,
+    share: Share,
     last: i64,
     changes: &Changes,
 ) {
-    let from = store.open_cursor("a", projection, partition).await.unwrap();
+    let from = store.open_cursor("a", projection, share, false).await.unwrap();
     let to = Cursor { last_log_seq: last, applied_events: from.applied_events + 1, ..from };
-    let batch = Commit { tenant: "a", projection, partition, from, to, changes };
+    let batch = Commit { tenant: "a", projection, from, to, changes };
     assert_eq!(store.commit(&batch).await.unwrap(), Committed::Done { resolved: 0 });
 }
 
@@ -137,7 +140,8 @@ async fn partitions_committed_in_any_order_give_the_rows_of_the_first_events() {
             while parts.iter().any(|part| !part.is_empty()) {
                 let turn = random.below(2);
                 if let Some((last, changes)) = parts[turn].pop() {
-                    commit_partition(&store, projection, turn as i32, last, &changes).await;
+                    let share = Share { partition: turn as i32, partitions: 2 };
+                    commit_partition(&store, projection, share, last, &changes).await;
                 }
             }
         }
@@ -211,7 +215,7 @@ async fn a_failure_is_resolved_by_the_commit_that_passes_it_and_by_no_other() {
         };
         store.record_failure(&failure).await.unwrap();
     }
-    let start = store.open_cursor("a", GRAPH, 0).await.unwrap();
+    let start = store.open_cursor("a", GRAPH, Share::WHOLE, false).await.unwrap();
     let (before, cursor) = apply_page(&store, "a", GRAPH, start, 3).await;
     assert_eq!(before, Committed::Done { resolved: 0 });
     let (passed, cursor) = apply_page(&store, "a", GRAPH, cursor, 1).await;

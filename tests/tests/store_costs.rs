@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use dg_projections::event::Line;
+use dg_projections::projection::Projection;
 use dg_projections::subgraph::Bounds;
-use dg_store::{Direction, EdgesQuery, EventFilter, Store};
+use dg_store::{Direction, EdgesQuery, EventFilter, Share, Store};
 use dg_tests::by_hand::dg_append;
 use dg_tests::log::{append_all, catch_up, generated_lines, parsed};
 use dg_tests::{Database, events};
@@ -131,6 +132,26 @@ async fn single_events_cost_the_same_in_a_long_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_trace_costs_no_more_than_many_short_ones() {
     assert_constant(one_trace, [400, 2_400], 100, [12.0, 20.0]).await;
+}
+
+/// Each partition looks through the whole log, and reads no more of it than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_cost_the_same_in_a_long_log() {
+    let mut found = Vec::new();
+    for events in [480, 4_800] {
+        let (database, lines) = (fresh().await, generated_lines("a", events as u64 / 8, 8, 6));
+        let store = database.store();
+        append_all(&store, "a", &lines, 400).await;
+        for projection in Projection::ALL {
+            let four = Share { partition: 0, partitions: 4 };
+            store.open_cursor("a", projection, four, true).await.unwrap();
+        }
+        store.close();
+        found.push(cost(&database, events, async |store| catch_up(&store, "a", 100).await).await);
+    }
+    println!("by four partitions: {:.2} and {:.2} tuples an event", found[0].0, found[1].0);
+    assert!(found.iter().all(|(tuples, _)| *tuples <= 80.0), "{found:?}");
+    assert!(found[1].0 <= found[0].0 * 1.5, "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

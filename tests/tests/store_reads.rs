@@ -4,7 +4,7 @@
 
 use dg_projections::Code;
 use dg_projections::event::{EventType, Line};
-use dg_store::{EventFilter, RecordedEvent, Store};
+use dg_store::{Cursor, EventFilter, RecordedEvent, Store};
 use dg_tests::log::{append_all, generated_lines, parsed};
 use dg_tests::{Database, Random, events};
 
@@ -213,7 +213,10 @@ async fn a_page_of_large_events_is_cut_by_bytes_and_the_pages_together_are_whole
     store.append("a", &(1..=7).map(line).collect::<Vec<_>>()).await.unwrap();
     let (mut cursor, mut sizes) = (0, Vec::new());
     loop {
-        let page = store.read_page("a", Projection::ContextGraph, cursor, 100).await.unwrap();
+        let page = store
+            .read_page("a", Projection::ContextGraph, Cursor::whole(1, cursor, 0), 100)
+            .await
+            .unwrap();
         let Some(last) = page.events.last() else { break };
         cursor = last.log_seq;
         sizes.push(page.events.len());

@@ -11,7 +11,7 @@ use dg_projections::model::Tables;
 use dg_projections::projection::Projection;
 use dg_projections::rows::EdgeRow;
 use dg_projections::subgraph::Bounds;
-use dg_store::{Direction, EdgeCursor, EdgesQuery, PrecedentQuery, Store};
+use dg_store::{Direction, EdgeCursor, EdgesQuery, PrecedentQuery, Share, Store};
 use dg_tests::log::{
     append_all, apply_page, catch_up, generated_lines, model_of, parity, parsed, running,
 };
@@ -282,7 +282,7 @@ async fn a_projection_behind_the_log_refuses_with_both_numbers() {
     // Each waits for what it reads from, and for no other: precedents need the summaries too.
     let order = [Projection::ContextGraph, Projection::TraceSummary, Projection::PrecedentIndex];
     for (projection, behind) in order.into_iter().zip([[0, 0, 1, 1], [0, 0, 0, 1], [0; 4]]) {
-        let cursor = store.open_cursor("a", projection, 0).await.unwrap();
+        let cursor = store.open_cursor("a", projection, Share::WHOLE, false).await.unwrap();
         apply_page(&store, "a", projection, cursor, 10).await;
         assert_eq!(answers().await.map(|error| i32::from(error.is_some())), behind);
     }

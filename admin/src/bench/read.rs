@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dg_projections::Code;
 use dg_projections::event::DEFAULT_TENANT;
 use dg_projections::projection::Projection;
+use dg_store::Cursor;
 
 use super::stage::{Scene, Stage, peak_rss_kb};
 use super::{Effort, Figure, PAGE, Sample, fill, median_of};
@@ -36,8 +37,9 @@ async fn read(scene: &Scene) -> Result<Sample, Failure> {
     let started = Instant::now();
     loop {
         let asked = Instant::now();
+        let from = Cursor::whole(1, cursor, 0);
         let page =
-            scene.store.read_page(DEFAULT_TENANT, Projection::ContextGraph, cursor, PAGE).await?;
+            scene.store.read_page(DEFAULT_TENANT, Projection::ContextGraph, from, PAGE).await?;
         let Some(last) = page.events.last() else { break };
         cursor = last.log_seq;
         events += page.events.len() as u64;

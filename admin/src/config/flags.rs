@@ -95,7 +95,7 @@ mod tests {
             "--pool-size <N>",
             "the greatest number of database connections [default: 16] [accepted: 4 to 500 connections] [env: DECISIONGRAPH_POOL_SIZE]",
             "[default: <data_dir>/decisiongraph.sock]",
-            "workers a tenant's projection is spread over (without effect in this release) [default: 1]",
+            "the most events a replay or rebuild applies in one commit (without effect in this release) [default: 5000]",
         ] {
             assert!(help.contains(expected), "{expected} is not in:\n{help}");
         }

@@ -40,7 +40,7 @@ pub enum Fallback {
 
 /// Keys of the contract whose feature is not in this release: checked and shown like the others, and
 /// told of by help and at the start.
-const WITHOUT_EFFECT: &[&str] = &["projection_partitions", "projection_job_batch_size"];
+const WITHOUT_EFFECT: &[&str] = &["projection_job_batch_size"];
 
 /// What every environment variable of this program starts with.
 pub(super) const ENV_PREFIX: &str = "DECISIONGRAPH_";

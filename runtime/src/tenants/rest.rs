@@ -70,7 +70,7 @@ impl KeeperState {
 
     /// Looks again: it may have been woken since.
     pub(super) async fn stop_if_at_rest(&mut self, tenant: &str) {
-        let expected = self.tenants.settings.projections.len();
+        let expected = self.tenants.keys(tenant).count();
         let rests = |all: &Self| {
             let workers = all.tenants.workers(tenant);
             workers.filter(|owner| all.rests(&owner.snapshot.borrow())).count() == expected

@@ -10,6 +10,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use dg_store::Share;
+
 use super::effects;
 use super::snapshot::{WorkerKey, WorkerSnapshot};
 use super::state::{Effect, Input, Machine, State, Then, step};
@@ -79,6 +81,11 @@ struct WorkerState {
     publish: watch::Sender<WorkerSnapshot>,
     lease: Lease<WorkerKey, WorkerOwner>,
     machine: Machine,
+    /// What it was last given: its own share, or what fell to it of another number of partitions.
+    share: Share,
+    /// Whether its number of partitions was in force once: from then on it follows any other, so
+    /// that two daemons of different settings do not undo each other's for ever.
+    settled: bool,
     in_flight: Option<InFlight>,
     digests: Slot<DigestsMsg>,
     /// The cursor at rest that the digests were told of last.
@@ -113,6 +120,8 @@ impl Actor for Worker {
         let (machine, effects) = Machine::start();
         let who = key.to_string();
         let mut state = WorkerState {
+            share: share(&key, &settings),
+            settled: false,
             key,
             who,
             gate,
@@ -161,6 +170,10 @@ impl WorkerState {
         myself: &ActorRef<WorkerMsg>,
         input: &Input,
     ) -> Result<(), ActorProcessingErr> {
+        if let Input::CursorLoaded { cursor, .. } = input {
+            self.share = cursor.share;
+            self.settled |= !cursor.lent && cursor.share == share(&self.key, &self.settings);
+        }
         let before = self.machine.state.status();
         let (machine, effects) =
             step(self.machine.clone(), input.clone(), &self.settings.retry, &self.who)?;
@@ -229,7 +242,11 @@ impl WorkerState {
                 (self.gate.clone(), self.key.clone(), self.settings.batch_size);
             match effect {
                 Effect::LoadCursor => {
-                    self.begin(myself, async move { effects::load_cursor(&gate, &key).await });
+                    let share = share(&key, &self.settings);
+                    let claim = share.partition == 0 && !self.settled; // one asks for all
+                    self.begin(myself, async move {
+                        effects::load_cursor(&gate, &key, share, claim).await
+                    });
                 }
                 Effect::ApplyPage { from, limit: fewer } => {
                     let limit = fewer.map_or(limit, |fewer| fewer.min(limit));
@@ -238,8 +255,9 @@ impl WorkerState {
                     });
                 }
                 Effect::Record { failure, retries } => {
+                    let partition = self.share.partition;
                     self.begin(myself, async move {
-                        effects::record(&gate, &key, &failure, retries).await
+                        effects::record(&gate, &key, partition, (&failure, retries)).await
                     });
                 }
                 Effect::StartTimer { id, after } => {
@@ -263,4 +281,9 @@ impl WorkerState {
             let _ = myself.cast(outcome.map_or_else(WorkerMsg::Crashed, WorkerMsg::Input));
         }));
     }
+}
+
+/// The share that a worker's settings give it.
+fn share(key: &WorkerKey, settings: &Settings) -> Share {
+    Share { partition: key.partition, partitions: settings.partitions }
 }

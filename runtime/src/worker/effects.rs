@@ -5,7 +5,7 @@ use std::time::Instant;
 use dg_projections::Code;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
-use dg_store::{Commit, Committed, Cursor, NewFailure, Page, StoreError, Tail};
+use dg_store::{Commit, Committed, Cursor, NewFailure, Page, Share, StoreError, Tail};
 
 use super::policy::{Failure, FailureClass};
 use super::snapshot::WorkerKey;
@@ -14,11 +14,13 @@ use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::telemetry;
 
-pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
+/// `claim`: where there are as many partitions as somebody else wants, ask for as many as `share` says.
+pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey, share: Share, claim: bool) -> Input {
     let loaded = gate.work(|store| async move {
-        let cursor = store.open_cursor(&key.tenant_id, key.projection, key.partition).await?;
-        let retries =
-            store.recoverable_retries(&key.tenant_id, key.projection, key.partition).await?;
+        let (tenant, projection) = (&*key.tenant_id, key.projection);
+        let cursor = store.open_cursor(tenant, projection, share, claim).await?;
+        let partition = cursor.share.partition;
+        let retries = store.recoverable_retries(tenant, projection, partition).await?;
         Ok((cursor, retries))
     });
     match loaded.await {
@@ -31,7 +33,7 @@ pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey) -> Input {
 pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit: i64) -> Input {
     failpoint::hit(Point::WorkerApplyBefore, &key.to_string());
     let read = gate.work(|store| async move {
-        store.read_page(&key.tenant_id, key.projection, from.last_log_seq, limit).await
+        store.read_page(&key.tenant_id, key.projection, from, limit).await
     });
     let started = Instant::now();
     let page = match read.await {
@@ -46,7 +48,7 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
     let mut batch = telemetry::Batch::read(key, started.elapsed(), page.age);
     let (projected, to) = project_page(key, from, page);
     batch.projected();
-    if projected.applied > 0 {
+    if to.last_log_seq > from.last_log_seq {
         match commit(gate, key, from, to, &projected).await {
             Ok(Committed::Done { resolved }) => {
                 batch.committed(projected.applied);
@@ -60,7 +62,10 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
         // What came before it is applied; the next page begins with it.
         Some(_) if projected.applied > 0 => Input::Applied { to, at_tail: false },
         Some(poison) => Input::Failed(Failure::from(poison)),
-        None if more => Input::Applied { to, at_tail: false },
+        // What is lent is looked at again until nothing is left of what falls to the worker.
+        None if more || (from.lent && to.last_log_seq > from.last_log_seq) => {
+            Input::Applied { to, at_tail: false }
+        }
         None => at_the_tail(gate, key, to).await,
     }
 }
@@ -82,29 +87,28 @@ fn of_batch(error: &StoreError, events: usize, first: Option<(i64, String, Strin
 /// The log has no more: what the cursor has passed is resolved (by another daemon's commit, say,
 /// while this one was about to write it down), and the proof is made that nothing was skipped.
 async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
-    let (tenant, projection, partition) = (&*key.tenant_id, key.projection, key.partition);
-    let looked =
-        gate.work(|store| async move { store.reach_tail(tenant, projection, partition, at).await });
+    let (tenant, projection) = (&*key.tenant_id, key.projection);
+    let looked = gate.work(|store| async move { store.reach_tail(tenant, projection, at).await });
     match looked.await {
         Ok(Tail::Sound { resolved }) => {
             log_resolved(key, resolved);
             Input::Applied { to: at, at_tail: true }
         }
-        Ok(Tail::Miscounted { event_count }) => {
-            telemetry::miscounted(key, event_count, at);
-            Input::Failed(miscounted(event_count, at))
+        Ok(Tail::Miscounted { event_count, applied_events }) => {
+            telemetry::miscounted(key, event_count, applied_events, at);
+            Input::Failed(miscounted(event_count, applied_events, at))
         }
         Err(error) => Input::Failed(Failure::from(&error)),
     }
 }
 
-fn miscounted(event_count: i64, at: Cursor) -> Failure {
+fn miscounted(event_count: i64, applied_events: i64, at: Cursor) -> Failure {
     Failure {
         class: FailureClass::Defect,
         code: Code::Internal,
         message: format!(
-            "the log has {event_count} events up to log_seq {}, but {} were applied: `verify` names the event",
-            at.last_log_seq, at.applied_events
+            "the log has {event_count} events up to log_seq {}, but {applied_events} were applied: `verify` names the event",
+            at.last_log_seq
         ),
         event: None,
         suspects: 0,
@@ -116,8 +120,13 @@ fn project_page(key: &WorkerKey, from: Cursor, mut page: Page) -> (Projected, Cu
     let (mut traces, damage) = load(&mut page);
     let mut projected = project(key.projection, &page.events, &mut traces);
     projected.poison = projected.poison.or(damage);
-    let last =
-        page.events[..projected.applied].last().map_or(from.last_log_seq, |event| event.log_seq);
+    let last = match &projected.poison {
+        None => page.end,
+        Some(_) => {
+            let applied = page.events[..projected.applied].last();
+            applied.map_or(from.last_log_seq, |event| event.log_seq)
+        }
+    };
     let applied_events = from.applied_events + projected.applied as i64;
     (projected, Cursor { last_log_seq: last, applied_events, ..from })
 }
@@ -154,7 +163,6 @@ async fn commit(
     let batch = Commit {
         tenant: &key.tenant_id,
         projection: key.projection,
-        partition: key.partition,
         from,
         to,
         changes: &projected.changes,
@@ -169,14 +177,19 @@ fn log_resolved(key: &WorkerKey, resolved: u64) {
     }
 }
 
-/// Writes a failure down.
-pub(super) async fn record(gate: &Gate, key: &WorkerKey, failure: &Failure, retries: u32) -> Input {
+/// Writes a failure down, and how often it was tried again, for the partition that was at work.
+pub(super) async fn record(
+    gate: &Gate,
+    key: &WorkerKey,
+    partition: i32,
+    (failure, retries): (&Failure, u32),
+) -> Input {
     let event = failure.event.as_ref();
     let event = event.map(|(log_seq, trace, event)| (*log_seq, trace.as_str(), event.as_str()));
     let row = NewFailure {
         tenant: &key.tenant_id,
         projection: key.projection,
-        partition: key.partition,
+        partition,
         event,
         code: failure.code,
         message: &failure.message,

@@ -123,7 +123,7 @@ impl World {
     }
 
     fn at(&self) -> Cursor {
-        Cursor { generation: 1, last_log_seq: self.cursor, applied_events: self.cursor }
+        Cursor::whole(1, self.cursor, self.cursor)
     }
 
     /// Applies the events after the cursor up to a number, as one transaction.

@@ -214,6 +214,11 @@ impl Machine {
         self.to(State::Recording { failure, then }, effects)
     }
 
+    /// The next page; of what is lent, whatever is most behind now.
+    fn go_on(self, from: Cursor) -> (Machine, Vec<Effect>) {
+        if from.lent { self.restart() } else { self.apply(from) }
+    }
+
     /// The verdict over a failed load or page.
     fn fail(mut self, failure: Failure, policy: &RetryPolicy, who: &str) -> (Machine, Vec<Effect>) {
         match (decide(&failure, self.attempt, policy, who), self.state.clone()) {
@@ -270,7 +275,7 @@ pub fn step(
             if at_tail && !woken {
                 machine.to(S::Idle { at: to }, Vec::new())
             } else {
-                machine.apply(to)
+                machine.go_on(to)
             }
         }
         (S::CatchingUp { .. }, I::Superseded) => machine.restart(),
@@ -280,7 +285,7 @@ pub fn step(
         }
         (S::CatchingUp { .. }, I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
-        (S::Idle { at }, I::Woken) => machine.apply(at),
+        (S::Idle { at }, I::Woken) => machine.go_on(at),
         (S::Idle { .. }, I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
         (S::Retrying { timer, .. }, I::TimerFired(fired)) if fired == timer => machine.restart(),

@@ -9,7 +9,7 @@ const POLICY: RetryPolicy =
     RetryPolicy { base: Duration::from_millis(250), max: Duration::from_secs(30), max_retries: 5 };
 
 fn cursor(at: i64) -> Cursor {
-    Cursor { generation: 1, last_log_seq: at, applied_events: at }
+    Cursor::whole(1, at, at)
 }
 
 fn failure(class: FailureClass) -> Failure {

@@ -13,7 +13,7 @@ pub use graph::{Direction, EdgeCursor, EdgePage, EdgesQuery, Subgraph};
 pub use precedents::{PrecedentHit, PrecedentQuery};
 
 use crate::StoreError;
-use crate::digests::active_cursor;
+use crate::cursors::Standing;
 
 /// The generation to read, when the projection has reached the end of the log.
 ///
@@ -27,11 +27,11 @@ async fn current_generation(
     let statement = transaction.prepare_cached(sql).await?;
     let head = transaction.query_opt(&statement, &[&tenant]).await?;
     let last: i64 = head.map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
-    let cursor = active_cursor(transaction, tenant, projection).await?;
-    let at = cursor.map_or(0, |cursor| cursor.last_log_seq);
+    let standing = Standing::read(transaction, tenant, projection).await?;
+    let at = standing.as_ref().map_or(0, Standing::least);
     if at < last {
         let message = format!("{projection} is at log_seq {at}, the log ends at {last}");
         return Err(StoreError::new(Code::ProjectionOutOfDate, message));
     }
-    Ok(cursor.map_or(0, |cursor| cursor.generation))
+    Ok(standing.map_or(0, |standing| standing.generation))
 }

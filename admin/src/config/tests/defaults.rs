@@ -82,6 +82,6 @@ fn waits_are_at_least_a_millisecond_but_for_an_append_s() {
 fn what_is_set_without_effect_is_told_and_what_is_left_alone_is_not() {
     let told = |config: &Config| config.without_effect().map(|one| one.key).collect::<Vec<_>>();
     assert_eq!(told(&setup().load().unwrap()), [""; 0]);
-    let config = setup().file("projection_partitions = 4\npool_size = 8\n").load().unwrap();
-    assert_eq!(told(&config), ["projection_partitions"]);
+    let config = setup().file("projection_job_batch_size = 4\npool_size = 8\n").load().unwrap();
+    assert_eq!(told(&config), ["projection_job_batch_size"]);
 }

@@ -26,9 +26,10 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
         Err(error) => not_yet(&asked, error.message),
     };
     let (schema, others) = tokio::join!(schema(&asked), others(&asked));
-    let projections = &asked.context.config.projections;
-    let owner = &asked.context.owner;
-    Ok(wire::status(&snapshot, projections, schema.as_ref(), (owner, others)).into())
+    let config = &asked.context.config;
+    let spread = (&*config.projections, config.projection_partitions);
+    let owners = (&*asked.context.owner, others);
+    Ok(wire::status(&snapshot, spread, schema.as_ref(), owners).into())
 }
 
 pub(crate) async fn tree(asked: Asked<'_>) -> Handled {

@@ -1,0 +1,158 @@
+//! Opening a cursor, and the changes that may have to be made before: cursors that are not there yet,
+//! and another number of them.
+//!
+//! Changes are made with the pointer and all cursors locked, in this order. A commit locks its own
+//! cursor alone, so the two wait for each other and never deadlock.
+
+use deadpool_postgres::Transaction;
+use dg_projections::projection::Projection;
+use tokio_postgres::types::ToSql;
+
+use super::{Cursor, STANDING, Share, Standing};
+use crate::database::writing;
+use crate::{Store, StoreError};
+
+/// What must happen to the cursors before they can be used.
+enum Change {
+    /// So many partitions, and not all have a cursor.
+    Fill(i32),
+    Announce(i32),
+    Make(i32),
+}
+
+impl Standing {
+    fn change(&self, wanted: Share, claim: bool) -> Option<Change> {
+        let partitions = self.partitions();
+        match self.respread {
+            _ if self.found < self.places.len() => Some(Change::Fill(partitions)),
+            Some((at, to)) => (self.common() == Some(at)).then_some(Change::Make(to)),
+            None if claim && partitions != wanted.partitions => {
+                Some(Change::Announce(wanted.partitions))
+            }
+            None => None,
+        }
+    }
+}
+
+impl Store {
+    /// The cursor that the holder of a share goes on from. Where nothing was projected yet, there
+    /// are as many partitions as it wants; where there are others, `claim` asks for a change.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn open_cursor(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        wanted: Share,
+        claim: bool,
+    ) -> Result<Cursor, StoreError> {
+        let mut client = self.client().await?;
+        let name = projection.as_str();
+        let statement = client.prepare_cached(STANDING).await?;
+        if let Some(standing) = Standing::of(&client.query(&statement, &[&tenant, &name]).await?)?
+            && standing.change(wanted, claim).is_none()
+        {
+            return Ok(standing.cursor(wanted));
+        }
+        let transaction = writing(&mut client).await?;
+        let cursors = Locked::take(&transaction, tenant, name).await?;
+        let standing = cursors.settle(wanted, claim).await?;
+        transaction.commit().await?;
+        Ok(standing.cursor(wanted))
+    }
+}
+
+const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
+    VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+const LOCK_POINTER: &str = "SELECT active_generation FROM dg_projections
+    WHERE tenant_id = $1 AND projection_name = $2 FOR UPDATE";
+
+const FILL: &str = "INSERT INTO dg_projection_cursors
+        (tenant_id, projection_name, generation, partition, partitions)
+    SELECT $1::text, $2::text, $3::integer, partition, $4::integer
+    FROM generate_series(0, $4 - 1) AS partition
+    ON CONFLICT DO NOTHING";
+
+const ANNOUNCE: &str = "UPDATE dg_projection_cursors SET respread_at = $4, respread_to = $5
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3";
+
+const REMOVE: &str = "DELETE FROM dg_projection_cursors
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3";
+
+// Which partition applied what is no longer known; the sum is what counts.
+const BEGIN_AT: &str = "INSERT INTO dg_projection_cursors (tenant_id, projection_name, generation,
+        partition, partitions, last_log_seq, applied_events)
+    SELECT $1::text, $2::text, $3::integer, partition, $4::integer, $5::bigint,
+        CASE partition WHEN 0 THEN $6::bigint ELSE 0 END
+    FROM generate_series(0, $4 - 1) AS partition";
+
+/// A failure is written down for a partition. Whichever meets the same event under the new number
+/// writes it down anew.
+const FORGET_FAILURES: &str = "UPDATE dg_projection_failures
+    SET status = 'resolved', resolved_at = now()
+    WHERE tenant_id = $1 AND projection_name = $2 AND status = 'open'";
+
+/// The cursors of a projection while nobody else moves them: first the pointer, which says what the
+/// active ones are, then each of them.
+struct Locked<'a> {
+    transaction: &'a Transaction<'a>,
+    tenant: &'a str,
+    name: &'a str,
+    generation: i32,
+}
+
+impl<'a> Locked<'a> {
+    async fn take(
+        transaction: &'a Transaction<'a>,
+        tenant: &'a str,
+        name: &'a str,
+    ) -> Result<Locked<'a>, StoreError> {
+        transaction.execute(ENSURE_POINTER, &[&tenant, &name]).await?;
+        let generation =
+            transaction.query_one(LOCK_POINTER, &[&tenant, &name]).await?.try_get(0)?;
+        Ok(Locked { transaction, tenant, name, generation })
+    }
+
+    /// Makes every change that is due; each leads to another at most twice.
+    async fn settle(&self, wanted: Share, claim: bool) -> Result<Standing, StoreError> {
+        let lock = format!("{STANDING} FOR UPDATE OF c");
+        loop {
+            let rows = self.transaction.query(&lock, &[&self.tenant, &self.name]).await?;
+            let standing = Standing::of(&rows)?;
+            let change = match &standing {
+                None => Some(Change::Fill(wanted.partitions)),
+                Some(standing) => standing.change(wanted, claim),
+            };
+            match (change, standing) {
+                (Some(change), standing) => self.apply(change, standing.as_ref()).await?,
+                (None, Some(standing)) => return Ok(standing),
+                (None, None) => return Err(StoreError::internal("cursors that are not there")),
+            }
+        }
+    }
+
+    async fn apply(&self, change: Change, standing: Option<&Standing>) -> Result<(), StoreError> {
+        let (tenant, name, generation) = (&self.tenant, &self.name, &self.generation);
+        let (foremost, applied) =
+            standing.map_or((0, 0), |standing| (standing.foremost(), standing.applied_events()));
+        match change {
+            Change::Fill(to) => {
+                self.transaction.execute(FILL, &[tenant, name, generation, &to]).await?;
+            }
+            Change::Announce(to) => {
+                let place: [&(dyn ToSql + Sync); 5] = [tenant, name, generation, &foremost, &to];
+                self.transaction.execute(ANNOUNCE, &place).await?;
+            }
+            Change::Make(to) => {
+                self.transaction.execute(REMOVE, &[tenant, name, generation]).await?;
+                let begin: [&(dyn ToSql + Sync); 6] =
+                    [tenant, name, generation, &to, &foremost, &applied];
+                self.transaction.execute(BEGIN_AT, &begin).await?;
+                self.transaction.execute(FORGET_FAILURES, &[tenant, name]).await?;
+            }
+        }
+        Ok(())
+    }
+}
