@@ -16,7 +16,7 @@ use dg_projections::Code;
 use dg_store::{Store, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use crate::Settings;
 use crate::failpoint::{self, Point};
@@ -50,6 +50,8 @@ struct Permits {
     append: Semaphore,
     /// One, for reads of everything there is.
     stream: Semaphore,
+    /// Pages that were read before it is their turn: as many as workers may be at work.
+    ahead: Arc<Semaphore>,
 }
 
 /// The way to the database. Cheap to clone.
@@ -71,6 +73,7 @@ impl Gate {
             work: Semaphore::new(settings.worker_permits),
             append: Semaphore::new(settings.append_permits),
             stream: Semaphore::new(1),
+            ahead: Arc::new(Semaphore::new(settings.worker_permits)),
         };
         Gate {
             store,
@@ -195,6 +198,12 @@ impl Gate {
             )
         })?;
         permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))
+    }
+
+    /// A place for a page that is read before it is its turn, if there is one: many tenants that
+    /// catch up at once must not each keep a page in memory.
+    pub(crate) fn place_ahead(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.ahead.clone().try_acquire_owned().ok()
     }
 
     /// Takes note of a failure; one that means that the database is away closes the gate.

@@ -138,31 +138,31 @@ pub fn read(tenant: &str, by: &str, (events, bytes): (usize, usize), took: Durat
 
 /// A projection's batch on its way from the log to its readers.
 #[derive(Debug)]
-pub(crate) struct Batch<'a> {
-    key: &'a WorkerKey,
+pub(crate) struct Batch {
     /// How old its first event was when it was read.
     age: Duration,
     read: Duration,
     read_at: Instant,
     projected: Duration,
+    projected_at: Instant,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn read(key: &'a WorkerKey, took: Duration, age: Duration) -> Batch<'a> {
-        Batch { key, age, read: took, read_at: Instant::now(), projected: Duration::ZERO }
+impl Batch {
+    pub(crate) fn read(took: Duration, age: Duration) -> Batch {
+        let now = Instant::now();
+        Batch { age, read: took, read_at: now, projected: Duration::ZERO, projected_at: now }
     }
 
-    pub(crate) fn projected(&mut self) {
-        self.projected = self.read_at.elapsed();
+    pub(crate) fn projected(&mut self, took: Duration) {
+        (self.projected, self.projected_at) = (took, Instant::now());
     }
 
     /// Its rows are visible from now on.
-    pub(crate) fn committed(&self, events: usize) {
-        let (projection, since_read) = (self.key.projection, self.read_at.elapsed());
-        let commit = since_read.saturating_sub(self.projected);
-        metrics::count_batch(projection, [self.read, self.projected, commit]);
-        metrics::count_visible(projection, self.age + since_read);
-        metrics::count_applied(&self.key.tenant_id, projection, events);
+    pub(crate) fn committed(&self, key: &WorkerKey, events: usize) {
+        let projection = key.projection;
+        metrics::count_batch(projection, [self.read, self.projected, self.projected_at.elapsed()]);
+        metrics::count_visible(projection, self.age + self.read_at.elapsed());
+        metrics::count_applied(&key.tenant_id, projection, events);
     }
 }
 

@@ -150,7 +150,7 @@ impl Reading<'_> {
             return Ok(Found { events: Vec::new(), end, more: false, age: Duration::ZERO });
         }
         let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
+            "SELECT {LOG_EVENT_COLUMNS}, {AGE} FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4
                AND {TRACE_HASH} % $5 = $6 ORDER BY log_seq LIMIT $3"
         );

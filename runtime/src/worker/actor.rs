@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use dg_store::Share;
 
-use super::effects;
+use super::effects::{self, Ahead};
 use super::snapshot::{WorkerKey, WorkerSnapshot};
 use super::state::{Effect, Input, Machine, State, Then, step};
 use crate::Settings;
@@ -87,6 +87,8 @@ struct WorkerState {
     /// that two daemons of different settings do not undo each other's for ever.
     settled: bool,
     in_flight: Option<InFlight>,
+    /// The page after the one that was applied last.
+    ahead: Option<Ahead>,
     digests: Slot<DigestsMsg>,
     /// The cursor at rest that the digests were told of last.
     rested: Option<i64>,
@@ -95,6 +97,8 @@ struct WorkerState {
 #[derive(Debug)]
 pub(crate) enum WorkerMsg {
     Input(Input),
+    /// The effect in flight has ended.
+    Done(Input, Option<Box<Ahead>>),
     /// The effect in flight panicked.
     Crashed(String),
 }
@@ -130,6 +134,7 @@ impl Actor for Worker {
             lease,
             machine,
             in_flight: None,
+            ahead: None,
             digests,
             rested: None,
         };
@@ -145,6 +150,10 @@ impl Actor for Worker {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             WorkerMsg::Input(input) => state.take(&myself, &input),
+            WorkerMsg::Done(input, ahead) => {
+                state.ahead = ahead.map(|ahead| *ahead);
+                state.take(&myself, &input)
+            }
             WorkerMsg::Crashed(reason) => Err(reason.into()),
         }
     }
@@ -184,6 +193,9 @@ impl WorkerState {
         self.log(before, input, had_error);
         self.count(input, now);
         self.tell_of_rest();
+        if !matches!(self.machine.state, State::CatchingUp { .. }) {
+            self.ahead = None;
+        }
         self.perform(myself, effects);
         Ok(())
     }
@@ -245,19 +257,21 @@ impl WorkerState {
                     let share = share(&key, &self.settings);
                     let claim = share.partition == 0 && !self.settled; // one asks for all
                     self.begin(myself, async move {
-                        effects::load_cursor(&gate, &key, share, claim).await
+                        (effects::load_cursor(&gate, &key, share, claim).await, None)
                     });
                 }
                 Effect::ApplyPage { from, limit: fewer } => {
-                    let limit = fewer.map_or(limit, |fewer| fewer.min(limit));
+                    let limit = (fewer.map_or(limit, |fewer| fewer.min(limit)), fewer.is_some());
+                    let ahead = self.ahead.take().filter(|ahead| ahead.is_after(from) && !limit.1);
                     self.begin(myself, async move {
-                        effects::apply_page(&gate, &key, from, limit).await
+                        effects::apply_page(&gate, &key, from, limit, ahead).await
                     });
                 }
                 Effect::Record { failure, retries } => {
                     let partition = self.share.partition;
                     self.begin(myself, async move {
-                        effects::record(&gate, &key, partition, (&failure, retries)).await
+                        let failure = (&failure, retries);
+                        (effects::record(&gate, &key, partition, failure).await, None)
                     });
                 }
                 Effect::StartTimer { id, after } => {
@@ -271,14 +285,17 @@ impl WorkerState {
     fn begin(
         &mut self,
         myself: &ActorRef<WorkerMsg>,
-        effect: impl Future<Output = Input> + Send + 'static,
+        effect: impl Future<Output = (Input, Option<Ahead>)> + Send + 'static,
     ) {
         let (myself, lease) = (myself.clone(), self.lease.clone());
         self.in_flight = Some(InFlight::begin(async move {
             let outcome = caught(effect).await;
             drop(lease);
             // A worker that is gone has no use for it.
-            let _ = myself.cast(outcome.map_or_else(WorkerMsg::Crashed, WorkerMsg::Input));
+            let _ = myself.cast(match outcome {
+                Ok((input, ahead)) => WorkerMsg::Done(input, ahead.map(Box::new)),
+                Err(panic) => WorkerMsg::Crashed(panic),
+            });
         }));
     }
 }

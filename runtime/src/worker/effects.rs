@@ -7,12 +7,14 @@ use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
 use dg_store::{Commit, Committed, Cursor, NewFailure, Page, Share, StoreError, Tail};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::policy::{Failure, FailureClass};
 use super::snapshot::WorkerKey;
 use super::state::Input;
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
-use crate::telemetry;
+use crate::telemetry::{self, Batch};
 
 /// `claim`: where there are as many partitions as somebody else wants, ask for as many as `share` says.
 pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey, share: Share, claim: bool) -> Input {
@@ -29,36 +31,70 @@ pub(super) async fn load_cursor(gate: &Gate, key: &WorkerKey, share: Share, clai
     }
 }
 
-/// Reads the page after `from`, projects it, and commits what could be applied.
-pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit: i64) -> Input {
+/// A page that was read while the one before it was committed.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    from: Cursor,
+    page: Page,
+    batch: Batch,
+    /// Among the pages that may wait in memory.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Ahead {
+    /// Whether it is the page after this cursor.
+    pub(super) fn is_after(&self, from: Cursor) -> bool {
+        self.from == from
+    }
+}
+
+/// Projects the page after `from` and commits what could be applied; reads it first if it is not
+/// there yet, and the next one meanwhile. `narrowed`: fewer events than usual, one of which is looked
+/// for.
+pub(super) async fn apply_page(
+    gate: &Gate,
+    key: &WorkerKey,
+    from: Cursor,
+    (limit, narrowed): (i64, bool),
+    ahead: Option<Ahead>,
+) -> (Input, Option<Ahead>) {
     failpoint::hit(Point::WorkerApplyBefore, &key.to_string());
-    let read = gate.work(|store| async move {
-        store.read_page(&key.tenant_id, key.projection, from, limit).await
-    });
-    let started = Instant::now();
-    let page = match read.await {
-        Ok(page) => page,
-        Err(error) => return Input::Failed(Failure { suspects: limit, ..Failure::from(&error) }),
+    let read = match ahead {
+        Some(Ahead { page, batch, .. }) => Ok((page, batch)),
+        None => read(gate, key, from, limit).await,
     };
-    let bytes = page.events.iter().map(|event| event.payload.len()).sum();
-    let size = (page.events.len(), bytes);
-    telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
+    let (page, mut batch) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            let failure = Failure { suspects: limit, ..Failure::from(&error) };
+            return (Input::Failed(failure), None);
+        }
+    };
     let more = page.more;
     let first = page.events.first().map(identity);
-    let mut batch = telemetry::Batch::read(key, started.elapsed(), page.age);
+    let started = Instant::now();
     let (projected, to) = project_page(key, from, page);
-    batch.projected();
+    batch.projected(started.elapsed());
+    let mut next = None;
     if to.last_log_seq > from.last_log_seq {
-        match commit(gate, key, from, to, &projected).await {
+        let goes_on = more && projected.poison.is_none() && !narrowed && !from.lent;
+        let (committed, read) = tokio::join!(
+            commit(gate, key, from, to, &projected),
+            read_ahead(gate, key, to, limit, goes_on),
+        );
+        next = read;
+        match committed {
             Ok(Committed::Done { resolved }) => {
-                batch.committed(projected.applied);
+                batch.committed(key, projected.applied);
                 log_resolved(key, resolved);
             }
-            Ok(Committed::Superseded) => return Input::Superseded,
-            Err(error) => return Input::Failed(of_batch(&error, projected.applied, first)),
+            Ok(Committed::Superseded) => return (Input::Superseded, None),
+            Err(error) => {
+                return (Input::Failed(of_batch(&error, projected.applied, first)), None);
+            }
         }
     }
-    match &projected.poison {
+    let input = match &projected.poison {
         // What came before it is applied; the next page begins with it.
         Some(_) if projected.applied > 0 => Input::Applied { to, at_tail: false },
         Some(poison) => Input::Failed(Failure::from(poison)),
@@ -67,7 +103,40 @@ pub(super) async fn apply_page(gate: &Gate, key: &WorkerKey, from: Cursor, limit
             Input::Applied { to, at_tail: false }
         }
         None => at_the_tail(gate, key, to).await,
-    }
+    };
+    (input, next)
+}
+
+async fn read(
+    gate: &Gate,
+    key: &WorkerKey,
+    from: Cursor,
+    limit: i64,
+) -> Result<(Page, Batch), StoreError> {
+    let started = Instant::now();
+    let read = gate.work(|store| async move {
+        store.read_page(&key.tenant_id, key.projection, from, limit).await
+    });
+    let page = read.await?;
+    let bytes = page.events.iter().map(|event| event.payload.len()).sum();
+    let size = (page.events.len(), bytes);
+    telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
+    let batch = Batch::read(started.elapsed(), page.age);
+    Ok((page, batch))
+}
+
+/// The page after the one that is being committed: of the log alone, which does not wait for the
+/// commit. If it cannot be had, it is read again when it is its turn, and what is wrong is told then.
+async fn read_ahead(
+    gate: &Gate,
+    key: &WorkerKey,
+    from: Cursor,
+    limit: i64,
+    goes_on: bool,
+) -> Option<Ahead> {
+    let place = gate.place_ahead().filter(|_| goes_on)?;
+    let (page, batch) = read(gate, key, from, limit).await.ok()?;
+    Some(Ahead { from, page, batch, _place: place })
 }
 
 fn identity(event: &LogEvent) -> (i64, String, String) {
