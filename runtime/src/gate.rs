@@ -186,7 +186,8 @@ impl Gate {
         F: Future<Output = Result<T, StoreError>>,
     {
         let _permit = self.permit(permits).await?;
-        self.run(work).await
+        // Boxed: thousands may wait for a turn, and only those whose turn it is need the room.
+        Box::pin(self.run(work)).await
     }
 
     async fn permit<'a>(&self, permits: &'a Semaphore) -> Result<SemaphorePermit<'a>, StoreError> {
