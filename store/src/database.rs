@@ -36,6 +36,8 @@ const WALKS: &str = "-c enable_bitmapscan=off";
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: Pool<Connections>,
+    /// A projection that has reached this number is not behind, wherever the log ends.
+    pub(crate) enough: i64,
 }
 
 /// A connection of the pool.
@@ -62,7 +64,14 @@ impl Store {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::internal(error.to_string()))?;
-        Ok(Store { pool })
+        Ok(Store { pool, enough: i64::MAX })
+    }
+
+    /// The same store, whose projection-backed reads are content with a projection that has reached
+    /// `log_seq`: what a reader has written itself may be enough, where others never stop writing.
+    #[must_use]
+    pub fn as_of(&self, log_seq: i64) -> Store {
+        Store { enough: log_seq, ..self.clone() }
     }
 
     /// Whether the database answers.

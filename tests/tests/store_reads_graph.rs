@@ -279,6 +279,13 @@ async fn a_projection_behind_the_log_refuses_with_both_numbers() {
         assert_eq!(error.code, Code::ProjectionOutOfDate);
         assert!(error.message.contains(" 4,") && error.message.ends_with(" 6"), "{error}");
     }
+    // Whoever has written up to there may be content with it.
+    let content = store.as_of(4);
+    assert!(content.subgraph("a", "trace:t", one_step()).await.is_ok());
+    assert_eq!(content.trace_summary("a", "t").await.unwrap().last_log_seq, 1);
+    assert!(content.precedents("a", &PrecedentQuery::default()).await.is_ok());
+    let early = store.as_of(5).edges_of("a", &query).await.unwrap_err();
+    assert_eq!(early.code, Code::ProjectionOutOfDate);
     // Each waits for what it reads from, and for no other: precedents need the summaries too.
     let order = [Projection::ContextGraph, Projection::TraceSummary, Projection::PrecedentIndex];
     for (projection, behind) in order.into_iter().zip([[0, 0, 1, 1], [0, 0, 0, 1], [0; 4]]) {

@@ -16,11 +16,11 @@ pub(crate) const WAIT: &str = "wait_ms";
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 impl Asked<'_> {
-    /// Reads from a projection. While that is behind the log and the request has time, it waits for
-    /// the end that the log has and reads again; an answer is never older than the log at its time.
+    /// Reads from projections. Where they are behind the log and the request has time, it waits for
+    /// the end that the log has now and reads what stands there: others may write on meanwhile.
     pub(crate) async fn projected<T, W, F>(
         &self,
-        projection: Projection,
+        projections: &[Projection],
         read: W,
     ) -> Result<T, Refusal>
     where
@@ -30,15 +30,12 @@ impl Asked<'_> {
         let wait = self.query.bounded(WAIT, 0, 0, MAX_WAIT.as_millis() as i64)?;
         let deadline = Instant::now() + Duration::from_millis(wait.unsigned_abs());
         let runtime = self.runtime()?;
-        loop {
-            match runtime.gate().run(&read).await {
-                Err(error)
-                    if error.code == Code::ProjectionOutOfDate && Instant::now() < deadline =>
-                {
-                    runtime.until_visible(&self.tenant, projection, deadline).await?;
-                }
-                outcome => return Ok(outcome?),
+        match runtime.gate().run(&read).await {
+            Err(error) if error.code == Code::ProjectionOutOfDate && wait > 0 => {
+                let end = runtime.until_visible(&self.tenant, projections, deadline).await?;
+                Ok(runtime.gate().run(|store| read(store.as_of(end))).await?)
             }
+            outcome => Ok(outcome?),
         }
     }
 }

@@ -145,7 +145,7 @@ impl Store {
         bounds: Bounds,
     ) -> Result<Subgraph, StoreError> {
         let mut client = self.client().await?;
-        let graph = Graph::open(&mut client, tenant).await?;
+        let graph = Graph::open(&mut client, tenant, self.enough).await?;
         if graph.nodes(&[center]).await?.is_empty() {
             let message = format!("node '{center}' is not in the graph of tenant '{tenant}'");
             return Err(StoreError::new(Code::NotFound, message));
@@ -173,7 +173,7 @@ impl Store {
     /// `projection_out_of_date` behind the log. A node without edges has an empty page.
     pub async fn edges_of(&self, tenant: &str, query: &EdgesQuery) -> Result<EdgePage, StoreError> {
         let mut client = self.client().await?;
-        let graph = Graph::open(&mut client, tenant).await?;
+        let graph = Graph::open(&mut client, tenant, self.enough).await?;
         let mut edges = graph.page(query).await?;
         let more = edges.len() as i64 > query.limit;
         edges.truncate(query.limit as usize);
@@ -194,10 +194,15 @@ struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    async fn open(client: &'a mut Object, tenant: &'a str) -> Result<Graph<'a>, StoreError> {
+    async fn open(
+        client: &'a mut Object,
+        tenant: &'a str,
+        enough: i64,
+    ) -> Result<Graph<'a>, StoreError> {
         let transaction = snapshot(client, false).await?;
         transaction.batch_execute(LOOKUPS).await?;
-        let generation = current_generation(&transaction, tenant, Projection::ContextGraph).await?;
+        let generation =
+            current_generation(&transaction, tenant, Projection::ContextGraph, enough).await?;
         Ok(Graph { transaction, tenant, generation })
     }
 

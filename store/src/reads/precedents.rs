@@ -102,9 +102,11 @@ impl Store {
     ) -> Result<Vec<PrecedentHit>, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, false).await?;
-        let summaries = current_generation(&transaction, tenant, Projection::TraceSummary).await?;
+        let summaries =
+            current_generation(&transaction, tenant, Projection::TraceSummary, self.enough).await?;
         let precedents =
-            current_generation(&transaction, tenant, Projection::PrecedentIndex).await?;
+            current_generation(&transaction, tenant, Projection::PrecedentIndex, self.enough)
+                .await?;
         let join = if query.policy_id.is_some() { BY_POLICY } else { ANY_POLICY };
         let sql = format!(
             "SELECT s.trace_id, s.workflow, s.title, s.outcome, s.finished_at, s.last_log_seq,

@@ -21,7 +21,8 @@ impl Store {
     ) -> Result<SummaryRow, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, false).await?;
-        let generation = current_generation(&transaction, tenant, Projection::TraceSummary).await?;
+        let generation =
+            current_generation(&transaction, tenant, Projection::TraceSummary, self.enough).await?;
         let sql = format!(
             "SELECT {} FROM dg_trace_summary WHERE tenant_id = $1 AND generation = $2 AND trace_id = $3",
             SummaryRow::COLUMNS

@@ -26,7 +26,7 @@ pub(crate) const PRECEDENTS: [&str; 7] =
 pub(crate) async fn summary(asked: Asked<'_>, trace_id: &str) -> Handled {
     let tenant = asked.tenant.as_str();
     let read = |store: Store| async move { store.trace_summary(tenant, trace_id).await };
-    let row = asked.projected(Projection::TraceSummary, read).await?;
+    let row = asked.projected(&[Projection::TraceSummary], read).await?;
     Ok(wire::summary(&row).into())
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn graph(asked: Asked<'_>) -> Handled {
     };
     let (tenant, center, bounds) = (asked.tenant.as_str(), center.as_str(), &bounds);
     let read = |store: Store| async move { store.subgraph(tenant, center, bounds.clone()).await };
-    let found = asked.projected(Projection::ContextGraph, read).await?;
+    let found = asked.projected(&[Projection::ContextGraph], read).await?;
     Ok(wire::subgraph(&found).into())
 }
 
@@ -68,11 +68,14 @@ pub(crate) async fn edges(asked: Asked<'_>) -> Handled {
     wanted.check()?;
     let (tenant, wanted) = (asked.tenant.as_str(), &wanted);
     let read = |store: Store| async move { store.edges_of(tenant, wanted).await };
-    let page = asked.projected(Projection::ContextGraph, read).await?;
+    let page = asked.projected(&[Projection::ContextGraph], read).await?;
     let next = page.next.map_or(Json::Null, |cursor| Json::from(cursor.to_string()));
     let edges = Json::Array(page.edges.iter().map(wire::edge).collect());
     Ok(object([("edges", edges), ("next_cursor", next)]).into())
 }
+
+/// What precedents are read from.
+const NEEDED: [Projection; 2] = [Projection::TraceSummary, Projection::PrecedentIndex];
 
 pub(crate) async fn precedents(asked: Asked<'_>) -> Handled {
     let query = &asked.query;
@@ -87,6 +90,6 @@ pub(crate) async fn precedents(asked: Asked<'_>) -> Handled {
     wanted.check()?;
     let (tenant, wanted) = (asked.tenant.as_str(), &wanted);
     let read = |store: Store| async move { store.precedents(tenant, wanted).await };
-    let hits = asked.projected(Projection::PrecedentIndex, read).await?;
+    let hits = asked.projected(&NEEDED, read).await?;
     Ok(Json::Array(hits.iter().map(wire::precedent).collect()).into())
 }
