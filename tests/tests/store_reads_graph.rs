@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dg_projections::Code;
@@ -124,15 +126,22 @@ async fn reads_beside_writers_and_workers_are_those_of_an_end_of_the_log() {
     let ends: Vec<Tables> = (1..=lines.len()).map(|end| model_of(&lines[..end]).tables).collect();
     let runtime = running(database.store()).await;
     let (writer, all) = (runtime.clone(), lines.clone());
+    let reads = Arc::new(AtomicUsize::new(0));
+    let answered = reads.clone();
     let writing = tokio::spawn(async move {
-        for batch in all.chunks(5) {
+        for (number, batch) in all.chunks(5).enumerate() {
             writer.append("a", batch).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await; // the pace of the load
+            // Now and then the reader gets a look at where the log ends.
+            let before = answered.load(Ordering::SeqCst);
+            let has_looked = || answered.load(Ordering::SeqCst) > before + 1;
+            while number % 6 == 5 && !has_looked() {
+                tokio::task::yield_now().await;
+            }
         }
     });
     let (mut at, mut answers) = (0, BTreeSet::new());
     let reading = async {
-        while at + 1 < ends.len() {
+        loop {
             let found = match store.subgraph("a", &center, everything()).await {
                 Ok(found) => found,
                 Err(error) => {
@@ -150,7 +159,8 @@ async fn reads_beside_writers_and_workers_are_those_of_an_end_of_the_log() {
             // The graph of a trace may be that of several ends; never one of an earlier end.
             at = (at..ends.len()).find(is_of).unwrap_or_else(|| panic!("of no end from {at} on"));
             answers.insert(at);
-            if is_of(&(ends.len() - 1)) {
+            reads.fetch_add(1, Ordering::SeqCst);
+            if is_of(&(ends.len() - 1)) && writing.is_finished() {
                 break;
             }
         }
