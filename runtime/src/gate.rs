@@ -99,6 +99,13 @@ impl Gate {
         self.state.borrow().clone()
     }
 
+    /// Waits until the database has been away and is back; false when the gate is closed for good.
+    pub(crate) async fn comes_back(&self) -> bool {
+        let mut state = self.state.clone();
+        let is_up = |state: &DatabaseState| *state == DatabaseState::Up;
+        state.wait_for(|state| !is_up(state)).await.is_ok() && state.wait_for(is_up).await.is_ok()
+    }
+
     /// The store itself, for reads that stream for longer than a request may take.
     pub fn store(&self) -> &Store {
         &self.store

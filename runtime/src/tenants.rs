@@ -26,6 +26,7 @@ use time::OffsetDateTime;
 use crate::Settings;
 use crate::digests::DigestsMsg;
 use crate::gate::Gate;
+use crate::in_flight::InFlight;
 use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::{
@@ -184,6 +185,8 @@ struct Keeper;
 
 struct KeeperState {
     tenants: Tenants,
+    /// Tells when the database has come back.
+    _watching: InFlight,
     parked: BTreeMap<String, Parked>,
     /// How often in a row each tenant was parked, and when last.
     attempts: BTreeMap<String, (u32, OffsetDateTime)>,
@@ -195,6 +198,8 @@ struct KeeperState {
 
 #[derive(Debug)]
 pub(crate) enum KeeperMsg {
+    /// The database was away.
+    DatabaseBack,
     /// There may be new events of this tenant.
     Wake(String),
     /// A worker ended by itself; its supervisor does what is to be done.
@@ -232,8 +237,13 @@ impl Actor for Keeper {
     ) -> Result<KeeperState, ActorProcessingErr> {
         tenants.keeper.put(myself.clone());
         rest::look_later(&myself, &tenants.settings);
+        let gate = tenants.gate.clone();
+        let watching = InFlight::begin(async move {
+            while gate.comes_back().await && myself.cast(KeeperMsg::DatabaseBack).is_ok() {}
+        });
         Ok(KeeperState {
             tenants,
+            _watching: watching,
             parked: BTreeMap::new(),
             attempts: BTreeMap::new(),
             crashes: BTreeMap::new(),
@@ -265,6 +275,7 @@ impl Actor for Keeper {
             KeeperMsg::Retry(tenant, projection, reply) => {
                 let _ = reply.send(state.retry(tenant, projection).await);
             }
+            KeeperMsg::DatabaseBack => state.try_again(),
             KeeperMsg::Sweep => state.sweep(&myself),
             KeeperMsg::StopIfAtRest(tenant) => state.stop_if_at_rest(&tenant).await,
             KeeperMsg::Look(reply) => {
@@ -276,6 +287,16 @@ impl Actor for Keeper {
 }
 
 impl KeeperState {
+    /// What workers wait for has come: the rest of their waits would be for nothing. They take turns
+    /// at the gate.
+    fn try_again(&self) {
+        for (_, owner) in self.tenants.owners.owners() {
+            if owner.snapshot.borrow().status == "retrying" {
+                let _ = owner.actor.cast(WorkerMsg::Input(Input::RetryRequested));
+            }
+        }
+    }
+
     /// Wakes the workers of a tenant, or starts them: they look at the log by themselves then.
     async fn wake(&mut self, tenant: &str) {
         if self.parked.contains_key(tenant) || self.tenants.settings.projections.is_empty() {

@@ -165,6 +165,23 @@ fn events_that_others_write_after_an_outage_are_projected_without_any_request() 
 }
 
 #[test]
+fn workers_do_not_wait_any_longer_when_the_database_is_back() {
+    let mut server = Server::start();
+    let waits = ["--projection-retry-base-ms=600000", "--projection-retry-max-ms=600000"];
+    let flags = [&waits[..], &["--projection-batch-size=5"]].concat();
+    let daemon = Daemon::start(Where::Url(server.url()), &flags);
+    daemon.cli_with(&["import", "-"], joined(&generated(400, 1)).as_bytes()).ok();
+    server.stop();
+    let waiting = until("workers wait", || {
+        let status = daemon.cli(&["status", "-o", "json"]).json();
+        status.get("workers")?.get("retrying")?.as_i64()
+    });
+    assert!(waiting > 0);
+    server.start_again();
+    daemon.until_current("default");
+}
+
+#[test]
 fn an_import_cut_off_by_an_outage_says_so_and_is_completed_later() {
     let mut server = Server::start();
     let daemon = Daemon::start(Where::Url(server.url()), &[]);
