@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::server::RuntimeSlot;
 
 /// How often to look; the look is also what others know this daemon by.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Looks until told to stop. While the database is away there is nothing to tell: who was there
 /// before counts as there.

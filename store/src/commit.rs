@@ -66,7 +66,8 @@ impl Store {
             &batch.to.applied_events,
             &partitions,
         ];
-        // What comes second tells why it failed; what follows a failure says only that it followed.
+        // The settings first: sent after an update that fails they would fail as well, and the error
+        // that is told could be theirs, which says only that the transaction is aborted.
         let ((), moved) = tokio::try_join!(
             transaction.batch_execute(LOOKUPS),
             transaction.execute(&moved, &arguments),

@@ -21,7 +21,7 @@ pub fn session_name(owner: &str) -> String {
     format!("{PREFIX}{}", &owner[excess..])
 }
 
-// Twice the interval at which daemons look, and more than a slow look.
+// Twice the interval at which daemons look.
 const NEIGHBOURS: &str = "SELECT DISTINCT substr(application_name, length($1) + 1)
     FROM pg_stat_activity
     WHERE datname = current_database() AND starts_with(application_name, $1)
