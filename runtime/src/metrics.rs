@@ -144,9 +144,9 @@ pub(crate) fn count_append_batch(events: usize, bytes: usize, took: Duration) {
     counter!(APPEND_BYTES).increment(bytes as u64);
 }
 
-/// One event's append ended so: `inserted`, `reused`, or a code.
-pub(crate) fn count_append(result: &'static str) {
-    counter!(APPENDED, "result" => result).increment(1);
+/// Appends of events ended so: `inserted`, `reused`, or a code.
+pub(crate) fn count_appends(result: &'static str, events: usize) {
+    counter!(APPENDED, "result" => result).increment(events as u64);
 }
 
 /// A page of the log was read.

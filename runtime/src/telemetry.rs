@@ -4,6 +4,7 @@
 //! that may quote one. What an operator looks for stands at `info` (refusals, one line a batch) and
 //! `warn` (a transaction that failed); batches are `debug`, single events `trace`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dg_projections::admission::Admission;
@@ -19,7 +20,7 @@ use crate::worker::WorkerKey;
 struct Tally<'a> {
     inserted: usize,
     reused: usize,
-    refused: usize,
+    refused: BTreeMap<&'static str, usize>,
     /// Payload of the inserted ones.
     bytes: usize,
     first_refused: Option<(&'a Line, Code)>,
@@ -36,7 +37,7 @@ impl<'a> Tally<'a> {
                 }
                 Ok(Admission::Reused { .. }) => tally.reused += 1,
                 Err(rejection) => {
-                    tally.refused += 1;
+                    *tally.refused.entry(rejection.code.as_str()).or_default() += 1;
                     tally.first_refused.get_or_insert((line, rejection.code));
                 }
             }
@@ -49,10 +50,12 @@ impl<'a> Tally<'a> {
 pub(crate) fn appended(tenant: &str, lines: &[&Line], answers: &[Answer], took: Duration) {
     let tally = Tally::of(lines, answers);
     metrics::count_append_batch(lines.len(), tally.bytes, took);
-    for (line, answer) in lines.iter().zip(answers) {
-        one(line, answer);
-    }
+    lines.iter().zip(answers).for_each(|(line, answer)| trace_one(line, answer));
     let Tally { inserted, reused, refused, bytes, first_refused } = tally;
+    let counts = [("inserted", inserted), ("reused", reused)].into_iter().chain(refused.clone());
+    // Each counter is looked up by its name: once a batch, not once an event.
+    counts.for_each(|(result, events)| metrics::count_appends(result, events));
+    let refused: usize = refused.into_values().sum();
     let ms = millis(took);
     tracing::debug!(tenant, events = lines.len(), inserted, reused, refused, bytes, ms, "append");
     if let Some((line, code)) = first_refused {
@@ -80,21 +83,20 @@ pub(crate) fn appended_atomic(
         }
         Ok(Err(BatchRefusal { index, reason })) => {
             // The others were not written because of it: neither inserted nor refused.
-            metrics::count_append(reason.code.as_str());
+            metrics::count_appends(reason.code.as_str(), 1);
             tell_refusal(&lines[*index], reason.code, 1, took);
         }
         Err(error) => append_failed(tenant, lines.len(), error, took),
     }
 }
 
-fn one(line: &Line, answer: &Answer) {
+fn trace_one(line: &Line, answer: &Answer) {
     let event = &line.event;
     let (result, log_seq) = match answer {
         Ok(Admission::Insert { log_seq }) => ("inserted", Some(*log_seq)),
         Ok(Admission::Reused { log_seq, .. }) => ("reused", Some(*log_seq)),
         Err(rejection) => (rejection.code.as_str(), None),
     };
-    metrics::count_append(result);
     tracing::trace!(
         tenant = event.tenant_id,
         result,
@@ -118,14 +120,15 @@ pub(crate) fn append_failed(tenant: &str, events: usize, error: &StoreError, too
     tracing::warn!(tenant, events, code = %error.code, reason = %error, ms, "append failed");
 }
 
-/// Lines that a request brought and that hold no event, with the first one's number.
-pub fn unread<'a>(
-    tenant: &str,
-    mut rejections: impl Iterator<Item = (usize, &'a Rejection)> + Clone,
-) {
-    let refused = rejections.clone().inspect(|(_, one)| metrics::count_append(one.code.as_str()));
-    let refused = refused.count();
-    if let Some((line, Rejection { code, .. })) = rejections.next() {
+/// Lines that a request brought and that hold no event, with their numbers.
+pub fn unread<'a>(tenant: &str, rejections: impl Iterator<Item = (usize, &'a Rejection)>) {
+    let (mut refused, mut first) = (0, None);
+    for (line, Rejection { code, .. }) in rejections {
+        metrics::count_appends(code.as_str(), 1);
+        refused += 1;
+        first.get_or_insert((line, code));
+    }
+    if let Some((line, code)) = first {
         tracing::info!(tenant, refused, %code, line, "append refused");
     }
 }
