@@ -45,12 +45,12 @@ GRANT SELECT ON dg_event_log, dg_tenant_heads TO dg_projector;
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     dg_projections, dg_projection_cursors, dg_cg_nodes, dg_cg_edges, dg_trace_summary,
     dg_policy_eval_index, dg_precedent_index, dg_projection_digests, dg_projection_failures,
-    dg_projection_runs
+    dg_projection_runs, dg_projection_run_steps
     TO dg_projector;
 GRANT SELECT ON dg_schema_migrations TO dg_daemon;
 
 GRANT SELECT ON
     dg_event_log, dg_tenant_heads, dg_projections, dg_projection_cursors, dg_cg_nodes, dg_cg_edges,
     dg_trace_summary, dg_policy_eval_index, dg_precedent_index, dg_projection_digests,
-    dg_projection_failures, dg_projection_runs, dg_schema_migrations
+    dg_projection_failures, dg_projection_runs, dg_projection_run_steps, dg_schema_migrations
     TO dg_reader;

@@ -222,6 +222,7 @@ CREATE TABLE public.dg_projection_cursors (
     partitions integer DEFAULT 1 NOT NULL,
     respread_at bigint,
     respread_to integer,
+    retired boolean DEFAULT false NOT NULL,
     CONSTRAINT dg_projection_cursors_count CHECK (((applied_events >= 0) AND (applied_events <= last_log_seq))),
     CONSTRAINT dg_projection_cursors_place CHECK (((generation > 0) AND (partition >= 0))),
     CONSTRAINT dg_projection_cursors_respread CHECK ((((respread_at IS NULL) = (respread_to IS NULL)) AND (last_log_seq <= respread_at) AND (respread_to > 0))),
@@ -260,6 +261,29 @@ CREATE TABLE public.dg_projection_failures (
     CONSTRAINT dg_projection_failures_retries CHECK ((retry_count >= 0)),
     CONSTRAINT dg_projection_failures_status CHECK ((status = ANY (ARRAY['open'::text, 'resolved'::text])))
 );
+CREATE TABLE public.dg_projection_run_steps (
+    tenant_id text NOT NULL COLLATE pg_catalog."C",
+    run_id uuid NOT NULL,
+    projection_name text NOT NULL COLLATE pg_catalog."C",
+    step integer NOT NULL,
+    generation integer,
+    since_applied bigint,
+    processed_events bigint DEFAULT 0 NOT NULL,
+    last_log_seq bigint DEFAULT 0 NOT NULL,
+    compared_log_seq bigint,
+    digest bytea,
+    digest_before bytea,
+    difference text COLLATE pg_catalog."C",
+    not_compared text COLLATE pg_catalog."C",
+    switched_at timestamp with time zone,
+    switch_ms bigint,
+    finished_at timestamp with time zone,
+    CONSTRAINT dg_projection_run_steps_compared CHECK ((((compared_log_seq IS NULL) = (digest IS NULL)) AND ((digest IS NULL) = (digest_before IS NULL)))),
+    CONSTRAINT dg_projection_run_steps_counts CHECK (((step >= 0) AND (processed_events >= 0) AND (last_log_seq >= 0))),
+    CONSTRAINT dg_projection_run_steps_digests CHECK (((octet_length(digest) = 32) AND (octet_length(digest_before) = 32))),
+    CONSTRAINT dg_projection_run_steps_name CHECK ((projection_name = ANY (ARRAY['context_graph'::text, 'trace_summary'::text, 'precedent_index'::text])))
+)
+WITH (fillfactor='70');
 CREATE TABLE public.dg_projection_runs (
     tenant_id text NOT NULL COLLATE pg_catalog."C",
     run_id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -278,11 +302,18 @@ CREATE TABLE public.dg_projection_runs (
     total_events bigint,
     error_code text COLLATE pg_catalog."C",
     error_message text COLLATE pg_catalog."C",
+    dry_run boolean DEFAULT false NOT NULL,
+    requested_by text COLLATE pg_catalog."C",
+    owner text COLLATE pg_catalog."C",
+    seen_at timestamp with time zone,
+    work_ms bigint DEFAULT 0 NOT NULL,
     CONSTRAINT dg_projection_runs_counts CHECK (((since_log_seq >= 0) AND (processed_events >= 0) AND (last_log_seq >= 0) AND (until_log_seq >= since_log_seq))),
+    CONSTRAINT dg_projection_runs_dry CHECK (((NOT dry_run) OR (mode = 'rebuild'::text))),
     CONSTRAINT dg_projection_runs_error CHECK ((((status = 'failed'::text) = (error_code IS NOT NULL)) AND ((error_code IS NULL) = (error_message IS NULL)))),
     CONSTRAINT dg_projection_runs_finished CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
     CONSTRAINT dg_projection_runs_mode CHECK ((mode = ANY (ARRAY['replay'::text, 'rebuild'::text]))),
     CONSTRAINT dg_projection_runs_name CHECK ((projection_name = ANY (ARRAY['context_graph'::text, 'trace_summary'::text, 'precedent_index'::text, 'all'::text]))),
+    CONSTRAINT dg_projection_runs_owner CHECK (((status <> 'running'::text) OR ((owner IS NOT NULL) AND (seen_at IS NOT NULL)))),
     CONSTRAINT dg_projection_runs_reason CHECK ((btrim(reason) <> ''::text)),
     CONSTRAINT dg_projection_runs_started CHECK (((status <> ALL (ARRAY['running'::text, 'completed'::text])) OR (started_at IS NOT NULL))),
     CONSTRAINT dg_projection_runs_status CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'interrupted'::text])))
@@ -352,6 +383,8 @@ ALTER TABLE ONLY public.dg_projection_digests
     ADD CONSTRAINT dg_projection_digests_pkey PRIMARY KEY (tenant_id, digest_name);
 ALTER TABLE ONLY public.dg_projection_failures
     ADD CONSTRAINT dg_projection_failures_pkey PRIMARY KEY (tenant_id, failure_id);
+ALTER TABLE ONLY public.dg_projection_run_steps
+    ADD CONSTRAINT dg_projection_run_steps_pkey PRIMARY KEY (tenant_id, run_id, projection_name);
 ALTER TABLE ONLY public.dg_projection_runs
     ADD CONSTRAINT dg_projection_runs_pkey PRIMARY KEY (tenant_id, run_id);
 ALTER TABLE ONLY public.dg_projections
@@ -365,8 +398,12 @@ ALTER TABLE ONLY public.dg_trace_summary
 CREATE INDEX dg_cg_edges_from ON public.dg_cg_edges USING btree (tenant_id, generation, from_node_id, log_seq);
 CREATE INDEX dg_cg_edges_to ON public.dg_cg_edges USING btree (tenant_id, generation, to_node_id, log_seq);
 CREATE INDEX dg_precedent_index_policy ON public.dg_precedent_index USING btree (tenant_id, generation, policy_id, policy_version);
+CREATE INDEX dg_projection_cursors_retired ON public.dg_projection_cursors USING btree (tenant_id, projection_name, generation) WHERE retired;
 CREATE UNIQUE INDEX dg_projection_failures_open ON public.dg_projection_failures USING btree (tenant_id, projection_name, partition) WHERE (status = 'open'::text);
 CREATE UNIQUE INDEX dg_projection_runs_active ON public.dg_projection_runs USING btree (tenant_id, projection_name) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+CREATE INDEX dg_projection_runs_id ON public.dg_projection_runs USING btree (run_id);
 CREATE TRIGGER dg_event_log_admit AFTER INSERT ON public.dg_event_log REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.dg_event_log_admit();
 ALTER TABLE ONLY public.dg_projection_cursors
     ADD CONSTRAINT dg_projection_cursors_tenant_id_projection_name_fkey FOREIGN KEY (tenant_id, projection_name) REFERENCES public.dg_projections(tenant_id, projection_name);
+ALTER TABLE ONLY public.dg_projection_run_steps
+    ADD CONSTRAINT dg_projection_run_steps_tenant_id_run_id_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.dg_projection_runs(tenant_id, run_id);

@@ -23,6 +23,7 @@ mod in_flight;
 mod lanes;
 pub mod metrics;
 pub mod registry;
+mod runs;
 mod runtime;
 mod settings;
 mod slot;
@@ -34,6 +35,7 @@ mod visible;
 pub mod worker;
 
 pub use gate::{DatabaseState, Gate};
+pub use runs::{Asked, RunRequest, RunView};
 pub use runtime::{Runtime, RuntimeError, Snapshot};
 pub use settings::Settings;
 pub use tenants::Parked;

@@ -2,7 +2,8 @@
 //!
 //! It begins with the cursor, naming the place it starts from and the number of partitions. Nobody
 //! else's transaction can then write the same partition until this one ends, and if the cursor has
-//! moved already, or the number has changed, it writes nothing: [`Committed::Superseded`].
+//! moved already, or the number has changed, or another generation has taken the place of this one, it
+//! writes nothing: [`Committed::Superseded`].
 
 use deadpool_postgres::Transaction;
 use dg_projections::projection::{Changes, Projection, SummaryChange};
@@ -25,6 +26,8 @@ pub struct Commit<'a> {
     pub to: Cursor,
     /// Its rows.
     pub changes: &'a Changes,
+    /// Whether readers see the generation: then the failures that it passes are resolved.
+    pub is_live: bool,
 }
 
 /// What became of a batch.
@@ -35,14 +38,16 @@ pub enum Committed {
         /// Failures that the cursor has passed.
         resolved: u64,
     },
-    /// Somebody else moved the cursor, or the number of partitions is another: nothing was written.
+    /// Somebody else moved the cursor, the number of partitions is another, or the generation is
+    /// retired: nothing was written.
     Superseded,
 }
 
 const MOVE_CURSOR: &str = "UPDATE dg_projection_cursors
     SET last_log_seq = $6, applied_events = $7, updated_at = now()
     WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND partition = $4
-        AND partitions = $8 AND last_log_seq = $5 AND (respread_at IS NULL OR respread_at >= $6)";
+        AND partitions = $8 AND last_log_seq = $5 AND (respread_at IS NULL OR respread_at >= $6)
+        AND NOT retired";
 
 impl Store {
     /// Commits a batch.
@@ -81,10 +86,13 @@ impl Store {
             generation: batch.from.generation,
         };
         rows.write(batch.changes).await?;
-        let resolve = transaction.prepare_cached(RESOLVE_FAILURES).await?;
-        let passed: [&(dyn ToSql + Sync); 5] =
-            [&batch.tenant, &name, &partition, &batch.to.last_log_seq, &partitions];
-        let resolved = transaction.execute(&resolve, &passed).await?;
+        let mut resolved = 0;
+        if batch.is_live {
+            let resolve = transaction.prepare_cached(RESOLVE_FAILURES).await?;
+            let passed: [&(dyn ToSql + Sync); 5] =
+                [&batch.tenant, &name, &partition, &batch.to.last_log_seq, &partitions];
+            resolved = transaction.execute(&resolve, &passed).await?;
+        }
         transaction.commit().await?;
         Ok(Committed::Done { resolved })
     }

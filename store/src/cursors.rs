@@ -78,6 +78,12 @@ const STANDING: &str = "SELECT c.generation, c.partition, c.partitions, c.last_l
         AND c.projection_name = p.projection_name AND c.generation = p.active_generation
     WHERE p.tenant_id = $1 AND p.projection_name = $2 ORDER BY c.partition";
 
+const OF_GENERATION: &str = "SELECT generation, partition, partitions, last_log_seq,
+        applied_events, respread_at, respread_to
+    FROM dg_projection_cursors
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND NOT retired
+    ORDER BY partition";
+
 impl Standing {
     /// None where nothing was ever projected.
     pub(crate) async fn read(
@@ -87,6 +93,30 @@ impl Standing {
     ) -> Result<Option<Standing>, StoreError> {
         let statement = transaction.prepare_cached(STANDING).await?;
         Standing::of(&transaction.query(&statement, &[&tenant, &projection.as_str()]).await?)
+    }
+
+    /// The cursors of a generation that is not retired, the active one or another.
+    pub(crate) async fn of_generation(
+        transaction: &Transaction<'_>,
+        tenant: &str,
+        projection: Projection,
+        generation: i32,
+    ) -> Result<Option<Standing>, StoreError> {
+        let statement = transaction.prepare_cached(OF_GENERATION).await?;
+        let name = projection.as_str();
+        Standing::of(&transaction.query(&statement, &[&tenant, &name, &generation]).await?)
+    }
+
+    /// The same, and nobody moves them until the transaction ends.
+    pub(crate) async fn locked(
+        transaction: &Transaction<'_>,
+        tenant: &str,
+        projection: Projection,
+        generation: i32,
+    ) -> Result<Option<Standing>, StoreError> {
+        let sql = format!("{OF_GENERATION} FOR UPDATE");
+        let name = projection.as_str();
+        Standing::of(&transaction.query(&sql, &[&tenant, &name, &generation]).await?)
     }
 
     /// Of a projection without cursors: one partition, at the start.
@@ -136,6 +166,20 @@ impl Standing {
 
     fn partitions(&self) -> i32 {
         self.places.len() as i32
+    }
+
+    /// A cursor for each partition, for whoever works on all of them.
+    pub(crate) fn cursors(&self) -> Vec<Cursor> {
+        let partitions = self.partitions();
+        let cursor = |(partition, place): (i32, &i64)| Cursor {
+            generation: self.generation,
+            last_log_seq: *place,
+            applied_events: self.applied[partition as usize],
+            share: Share { partition, partitions },
+            until: self.respread.map(|(at, _)| at),
+            lent: false,
+        };
+        (0..).zip(&self.places).map(cursor).collect()
     }
 
     /// What the holder of a share works on: its own partition where the number is the one it knows,

@@ -21,6 +21,7 @@ mod directory;
 mod error;
 mod failures;
 mod floor;
+mod generations;
 mod health;
 mod lag;
 mod log;
@@ -31,6 +32,7 @@ mod place;
 mod reads;
 mod roles;
 mod rows;
+mod runs;
 mod verify;
 
 pub use append::{Answer, Appended, BatchRefusal};
@@ -44,6 +46,7 @@ pub use directory::{Behind, TenantHead};
 pub use error::StoreError;
 pub use failures::{Failure, NewFailure, Tail};
 pub use floor::Floor;
+pub use generations::{Building, Cleared, Compared, Prepared, Switch, Switched};
 pub use health::{Health, PartitionHealth, ProjectionHealth};
 pub use lag::Lag;
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
@@ -55,4 +58,8 @@ pub use reads::{
     Direction, EdgeCursor, EdgePage, EdgesQuery, PrecedentHit, PrecedentQuery, Subgraph,
 };
 pub use roles::DAEMON_ROLE;
+pub use runs::{
+    ALL_PROJECTIONS, Comparison, Ending, NewRun, Progress, Run, RunFilter, RunKey, RunMode,
+    RunStatus, RunStep, Turn,
+};
 pub use verify::{Checked, Verdict, VerifyProgress};

@@ -48,6 +48,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(2, "projections", "V0002__projections.sql"),
     migration!(3, "append_function", "V0003__append_function.sql"),
     migration!(4, "partitions", "V0004__partitions.sql"),
+    migration!(5, "runs", "V0005__runs.sql"),
 ];
 
 /// Every step this binary knows, in order.

@@ -81,7 +81,7 @@ impl Store {
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
         let reading = Reading { transaction: &transaction, tenant, from, limit };
         let Found { events, end, more, age } = match from {
-            Cursor { share: Share::WHOLE, until: None, .. } => reading.whole().await?,
+            Cursor { share: Share::WHOLE, .. } => reading.whole().await?,
             _ => reading.shared().await?,
         };
         let wanted: Vec<&str> = Traces::recalled(projection, &events).into_iter().collect();
@@ -122,10 +122,11 @@ impl Reading<'_> {
     async fn whole(&self) -> Result<Found, StoreError> {
         let page = format!(
             "SELECT {LOG_EVENT_COLUMNS}, {AGE} FROM dg_event_log
-             WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
+             WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4 ORDER BY log_seq LIMIT $3"
         );
-        let arguments: [&(dyn ToSql + Sync); 3] =
-            [&self.tenant, &self.from.last_log_seq, &self.limit];
+        let until = self.from.until.unwrap_or(i64::MAX);
+        let arguments: [&(dyn ToSql + Sync); 4] =
+            [&self.tenant, &self.from.last_log_seq, &self.limit, &until];
         let ((), (events, age, cut)) = tokio::try_join!(
             async { Ok(self.transaction.batch_execute(LOOKUPS).await?) },
             self.events(&page, &arguments),

@@ -108,7 +108,7 @@ pub async fn apply_page(
     let applied_events = from.applied_events + page.events.len() as i64;
     let to = Cursor { last_log_seq: page.end, applied_events, ..from };
     let changes = &projected.changes;
-    let batch = Commit { tenant, projection, from, to, changes };
+    let batch = Commit { tenant, projection, from, to, changes, is_live: true };
     (store.commit(&batch).await.unwrap(), to)
 }
 

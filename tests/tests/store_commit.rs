@@ -119,7 +119,7 @@ async fn commit_partition(
 ) {
     let from = store.open_cursor("a", projection, share, false).await.unwrap();
     let to = Cursor { last_log_seq: last, applied_events: from.applied_events + 1, ..from };
-    let batch = Commit { tenant: "a", projection, from, to, changes };
+    let batch = Commit { tenant: "a", projection, from, to, changes, is_live: true };
     assert_eq!(store.commit(&batch).await.unwrap(), Committed::Done { resolved: 0 });
 }
 

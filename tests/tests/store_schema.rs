@@ -142,7 +142,9 @@ const INDEXES: &[(&str, &str)] = &[
     ("dg_cg_edges_to", "edges of a node, incoming; the frontier of a subgraph"),
     ("dg_precedent_index_policy", "precedents of a policy"),
     ("dg_projection_failures_open", "the failure that a commit resolves; one a worker"),
+    ("dg_projection_cursors_retired", "generations to be cleared"),
     ("dg_projection_runs_active", "one active run a projection"),
+    ("dg_projection_runs_id", "a run by its identifier alone"),
 ];
 
 #[tokio::test]

@@ -235,6 +235,7 @@ async fn commit(
         from,
         to,
         changes: &projected.changes,
+        is_live: true,
     };
     let batch = &batch;
     gate.work(|store| async move { store.commit(batch).await }).await

@@ -1,0 +1,99 @@
+//! Clearing what is left of generations that nobody needs: in slices, so that no transaction is long
+//! and whoever clears can be stopped at any moment.
+
+use std::time::Duration;
+
+use dg_projections::projection::Projection;
+
+use crate::database::writing;
+use crate::{Store, StoreError};
+
+/// What a slice came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleared {
+    /// The tenant.
+    pub tenant_id: String,
+    /// The projection.
+    pub projection: Projection,
+    /// The generation.
+    pub generation: i32,
+    /// Rows that were deleted.
+    pub rows: u64,
+    /// Whether nothing is left of it.
+    pub is_done: bool,
+}
+
+/// The tables that hold the rows of a projection.
+const fn tables(projection: Projection) -> &'static [&'static str] {
+    match projection {
+        Projection::ContextGraph => &["dg_cg_nodes", "dg_cg_edges"],
+        Projection::TraceSummary => &["dg_trace_summary"],
+        Projection::PrecedentIndex => &["dg_policy_eval_index", "dg_precedent_index"],
+    }
+}
+
+const RETIRED: &str = "SELECT c.tenant_id, c.projection_name, c.generation
+    FROM dg_projection_cursors AS c
+    JOIN dg_projections AS p USING (tenant_id, projection_name)
+    WHERE c.retired AND c.generation <> p.active_generation
+    ORDER BY c.tenant_id, c.projection_name, c.generation LIMIT 1";
+
+const FORGET: &str = "DELETE FROM dg_projection_cursors
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND retired";
+
+// Built by a run that has ended for good, or so long ago that nobody will resume it.
+const RETIRE_ABANDONED: &str = "UPDATE dg_projection_cursors AS c SET retired = true
+    FROM dg_projections AS p
+    WHERE p.tenant_id = c.tenant_id AND p.projection_name = c.projection_name
+        AND c.generation <> p.active_generation AND NOT c.retired
+        AND NOT EXISTS (SELECT 1 FROM dg_projection_run_steps AS s
+            JOIN dg_projection_runs AS r USING (tenant_id, run_id)
+            WHERE s.tenant_id = c.tenant_id AND s.projection_name = c.projection_name
+                AND s.generation = c.generation
+                AND (r.status IN ('queued', 'running', 'interrupted')
+                    OR r.status IN ('cancelled', 'failed')
+                        AND r.finished_at > clock_timestamp() - $1 * interval '1 ms'))";
+
+impl Store {
+    /// Deletes up to `slice` rows of a retired generation; none when nothing is retired.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn clear_retired(&self, slice: i64) -> Result<Option<Cleared>, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        let Some(row) = transaction.query_opt(RETIRED, &[]).await? else { return Ok(None) };
+        let (tenant_id, name, generation): (String, &str, i32) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let projection = Projection::from_name(name)
+            .ok_or_else(|| StoreError::internal("a cursor of an unknown projection"))?;
+        let mut rows = 0;
+        for table in tables(projection) {
+            let left = slice - rows as i64;
+            if left > 0 {
+                let delete = format!(
+                    "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table}
+                     WHERE tenant_id = $1 AND generation = $2 LIMIT $3))"
+                );
+                let statement = transaction.prepare_cached(&delete).await?;
+                rows += transaction.execute(&statement, &[&tenant_id, &generation, &left]).await?;
+            }
+        }
+        let is_done = (rows as i64) < slice;
+        if is_done {
+            transaction.execute(FORGET, &[&tenant_id, &name, &generation]).await?;
+        }
+        transaction.commit().await?;
+        Ok(Some(Cleared { tenant_id, projection, generation, rows, is_done }))
+    }
+
+    /// Retires what runs began to build that nobody will go on with: those that completed without a
+    /// switch, and those that ended longer than `kept` ago; how many cursors.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn retire_abandoned(&self, kept: Duration) -> Result<u64, StoreError> {
+        let kept = kept.as_millis() as f64;
+        Ok(self.client().await?.execute(RETIRE_ABANDONED, &[&kept]).await?)
+    }
+}

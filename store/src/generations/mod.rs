@@ -1,0 +1,193 @@
+//! Generations: a projection built anew beside the one that is served, and the change from one to
+//! the other.
+//!
+//! Invariants:
+//! - readers and live workers use the active generation, which the pointer names; it is whole at
+//!   its cursors at any moment;
+//! - a generation that is built belongs to a step of a run ([`Store::prepare_generation`]), has
+//!   cursors of its own, and is nobody else's business until the [`switch`];
+//! - what is not needed any more is retired: whoever still writes it is stopped by its cursors. Its
+//!   rows are cleared in slices, its cursors last, so what is left of it can always be found
+//!   ([`clear`]).
+//!
+//! Locks are taken in one order: pointer, run, cursors.
+
+mod clear;
+mod compare;
+mod switch;
+
+use deadpool_postgres::Transaction;
+use dg_projections::projection::Projection;
+use tokio_postgres::types::ToSql;
+
+pub use clear::Cleared;
+pub use compare::Compared;
+pub use switch::{Switch, Switched};
+
+use crate::cursors::{Cursor, Standing};
+use crate::database::writing;
+use crate::runs::RunKey;
+use crate::{Store, StoreError};
+
+/// What a rebuild finds of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepared {
+    /// Readers have it already.
+    Switched,
+    /// A generation to be built, or to be built on.
+    Building {
+        /// Its number.
+        generation: i32,
+        /// Whether it was compared with what is served.
+        is_compared: bool,
+    },
+    /// The run is no longer this owner's.
+    NotOurs,
+}
+
+const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
+    VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+const LOCK_POINTER: &str = "SELECT active_generation FROM dg_projections
+    WHERE tenant_id = $1 AND projection_name = $2 FOR UPDATE";
+
+const LOCK_RUN: &str = "SELECT 1 FROM dg_projection_runs
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3
+    FOR UPDATE";
+
+const OWN: &str = "SELECT s.generation, s.switched_at IS NOT NULL,
+        s.compared_log_seq IS NOT NULL OR s.not_compared IS NOT NULL,
+        EXISTS (SELECT 1 FROM dg_projection_cursors AS c
+            WHERE c.tenant_id = s.tenant_id AND c.projection_name = s.projection_name
+                AND c.generation = s.generation AND NOT c.retired)
+    FROM dg_projection_run_steps AS s
+    WHERE s.tenant_id = $1 AND s.run_id = $2::text::uuid AND s.projection_name = $3";
+
+const RETIRE_OTHERS: &str = "UPDATE dg_projection_cursors SET retired = true
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation <> $3 AND NOT retired";
+
+const BEGIN: &str = "WITH next AS (
+        SELECT greatest(max(generation), $3) + 1 AS generation FROM dg_projection_cursors
+        WHERE tenant_id = $1 AND projection_name = $2)
+    INSERT INTO dg_projection_cursors (tenant_id, projection_name, generation, partition, partitions)
+    SELECT $1, $2, next.generation, partition, $4 FROM next, generate_series(0, $4 - 1) AS partition
+    RETURNING generation";
+
+const OWN_IT: &str = "UPDATE dg_projection_run_steps SET generation = $4, processed_events = 0,
+        last_log_seq = 0, compared_log_seq = NULL, digest = NULL, digest_before = NULL,
+        difference = NULL, not_compared = NULL
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+
+/// The pointer of a projection, locked: its active generation.
+async fn lock_pointer(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+    projection: Projection,
+) -> Result<i32, StoreError> {
+    let name = projection.as_str();
+    transaction.execute(ENSURE_POINTER, &[&tenant, &name]).await?;
+    Ok(transaction.query_one(LOCK_POINTER, &[&tenant, &name]).await?.try_get(0)?)
+}
+
+/// Keeps a run as it is until the transaction ends; false when it is no longer the owner's.
+async fn lock_run(
+    transaction: &Transaction<'_>,
+    run: &RunKey,
+    owner: &str,
+) -> Result<bool, StoreError> {
+    let row = transaction.query_opt(LOCK_RUN, &[&run.tenant_id, &run.run_id, &owner]).await?;
+    Ok(row.is_some())
+}
+
+impl Store {
+    /// The generation that a step of a run builds: the one that it began, if that is still there, or
+    /// a new one with so many partitions. What other runs had begun of the projection is retired.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn prepare_generation(
+        &self,
+        run: &RunKey,
+        owner: &str,
+        projection: Projection,
+        partitions: i32,
+    ) -> Result<Prepared, StoreError> {
+        let (tenant, name) = (&run.tenant_id, projection.as_str());
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        let active = lock_pointer(&transaction, tenant, projection).await?;
+        if !lock_run(&transaction, run, owner).await? {
+            return Ok(Prepared::NotOurs);
+        }
+        let row = transaction.query_one(OWN, &[tenant, &run.run_id, &name]).await?;
+        let (is_switched, is_compared, is_there) =
+            (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        match row.try_get(0)? {
+            _ if is_switched => return Ok(Prepared::Switched),
+            Some(generation) if is_there => {
+                return Ok(Prepared::Building { generation, is_compared });
+            }
+            Some(_) | None => {}
+        }
+        transaction.execute(RETIRE_OTHERS, &[tenant, &name, &active]).await?;
+        let begin: [&(dyn ToSql + Sync); 4] = [tenant, &name, &active, &partitions];
+        let generation = match transaction.query(BEGIN, &begin).await?.first() {
+            Some(row) => row.try_get::<_, i32>(0)?,
+            None => return Err(StoreError::internal("a generation without partitions")),
+        };
+        transaction.execute(OWN_IT, &[tenant, &run.run_id, &name, &generation]).await?;
+        transaction.commit().await?;
+        Ok(Prepared::Building { generation, is_compared: false })
+    }
+
+    /// The cursors of a generation by partition, and how far the active one is.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn building(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        generation: i32,
+    ) -> Result<Building, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = crate::database::snapshot(&mut client, false).await?;
+        let built = Standing::of_generation(&transaction, tenant, projection, generation).await?;
+        let built = built.ok_or_else(|| gone(projection, generation))?;
+        let active = Standing::read(&transaction, tenant, projection).await?;
+        Ok(Building { cursors: built.cursors(), active: active.map(|active| active.places) })
+    }
+
+    /// Retires a generation, unless it is the active one.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn retire_generation(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        generation: i32,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE dg_projection_cursors AS c SET retired = true FROM dg_projections AS p
+            WHERE c.tenant_id = $1 AND c.projection_name = $2 AND c.generation = $3
+                AND p.tenant_id = $1 AND p.projection_name = $2 AND p.active_generation <> $3";
+        let name = projection.as_str();
+        self.client().await?.execute(sql, &[&tenant, &name, &generation]).await?;
+        Ok(())
+    }
+}
+
+/// A generation that is being built.
+#[derive(Debug, Clone)]
+pub struct Building {
+    /// Its cursors, by partition.
+    pub cursors: Vec<Cursor>,
+    /// Where the partitions of the active generation are; none where there is nothing yet.
+    pub active: Option<Vec<i64>>,
+}
+
+/// A generation that somebody has retired and cleared.
+fn gone(projection: Projection, generation: i32) -> StoreError {
+    let message = format!("generation {generation} of {projection} is gone; resume the run");
+    StoreError::new(dg_projections::Code::Conflict, message)
+}

@@ -1,0 +1,294 @@
+//! What a daemon writes of the runs it is at: each statement names the daemon, and changes nothing
+//! where the run is no longer its own.
+
+use std::time::Duration;
+
+use dg_projections::Code;
+use dg_projections::json::canonical;
+use dg_projections::projection::Projection;
+use tokio_postgres::types::ToSql;
+
+use super::{Comparison, RUN, Run, RunKey, RunStatus, with_steps};
+use crate::{Store, StoreError};
+
+/// A checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// What the run is at.
+    pub phase: &'a str,
+    /// The projection whose step it is.
+    pub projection: Projection,
+    /// Events of this step.
+    pub processed_events: i64,
+    /// How far this step is.
+    pub last_log_seq: i64,
+    /// For how long the run has been at work since its last checkpoint.
+    pub worked: Duration,
+}
+
+/// How a daemon leaves a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending<'a> {
+    /// Its work is done.
+    Completed,
+    /// Its work cannot be done: the code and what to do about it.
+    Failed(Code, &'a str),
+    /// The daemon stops.
+    Interrupted,
+    /// It goes on in another life.
+    Queued,
+}
+
+impl Ending<'_> {
+    /// The status that follows.
+    pub const fn status(&self) -> RunStatus {
+        match self {
+            Ending::Completed => RunStatus::Completed,
+            Ending::Failed(..) => RunStatus::Failed,
+            Ending::Interrupted => RunStatus::Interrupted,
+            Ending::Queued => RunStatus::Queued,
+        }
+    }
+}
+
+// Of those that nobody is at, the one that waits longest; two daemons take two.
+const CLAIM: &str = "WITH next AS (
+        SELECT tenant_id, run_id FROM dg_projection_runs WHERE status = 'queued'
+        ORDER BY requested_at, run_id LIMIT 1 FOR UPDATE SKIP LOCKED),
+    claimed AS (
+        UPDATE dg_projection_runs AS r SET status = 'running', phase = 'starting', owner = $1,
+            seen_at = clock_timestamp(), started_at = coalesce(r.started_at, clock_timestamp())
+        FROM next WHERE r.tenant_id = next.tenant_id AND r.run_id = next.run_id
+        RETURNING r.*)";
+
+// A rebuild is about the whole log, however long it has grown meanwhile.
+const CHECKPOINT: &str = "WITH step AS (
+        UPDATE dg_projection_run_steps SET processed_events = $6, last_log_seq = $7
+        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $5
+            AND EXISTS (SELECT 1 FROM dg_projection_runs WHERE tenant_id = $1
+                AND run_id = $2::text::uuid AND status = 'running' AND owner = $3)
+        RETURNING tenant_id, run_id),
+    done AS (SELECT $6::bigint + coalesce(sum(processed_events), 0)::bigint AS others, count(*) AS steps
+        FROM dg_projection_run_steps
+        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name <> $5)
+    UPDATE dg_projection_runs AS r SET phase = $4, seen_at = clock_timestamp(),
+        work_ms = work_ms + $8, processed_events = done.others, last_log_seq = $7,
+        total_events = greatest(done.others, CASE r.mode WHEN 'rebuild'
+            THEN (done.steps + 1) * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
+            ELSE r.total_events END)
+    FROM done WHERE r.tenant_id = $1 AND r.run_id = $2::text::uuid AND r.status = 'running'
+        AND r.owner = $3";
+
+const SEEN: &str = "UPDATE dg_projection_runs SET seen_at = clock_timestamp(), phase = $4
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
+
+const END: &str = "UPDATE dg_projection_runs SET status = $4, phase = NULL, error_code = $5,
+        error_message = $6,
+        finished_at = CASE WHEN $4 IN ('completed', 'failed') THEN clock_timestamp() END
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
+
+// Whoever is at a run says so every second. This daemon knows its own.
+const INTERRUPT: &str = "UPDATE dg_projection_runs SET status = 'interrupted', phase = NULL
+    WHERE status = 'running' AND NOT (run_id::text = ANY($2))
+        AND (owner = $1 OR seen_at < clock_timestamp() - $3 * interval '1 ms')
+    RETURNING tenant_id, run_id::text";
+
+const RESUME_INTERRUPTED: &str = "UPDATE dg_projection_runs AS r SET status = 'queued'
+    WHERE status = 'interrupted' AND NOT EXISTS (SELECT 1 FROM dg_projection_runs AS o
+        WHERE o.tenant_id = r.tenant_id AND o.run_id <> r.run_id
+            AND (o.status IN ('queued', 'running') OR o.status = 'interrupted'
+                AND (o.requested_at, o.run_id) > (r.requested_at, r.run_id))
+            AND (o.projection_name = r.projection_name
+                OR 'all' IN (o.projection_name, r.projection_name)))
+    RETURNING tenant_id, run_id::text";
+
+const BEGAN_AT: &str = "UPDATE dg_projection_run_steps SET since_applied = $4
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3
+        AND since_applied IS NULL";
+
+const FINISH_STEP: &str = "UPDATE dg_projection_run_steps
+    SET finished_at = coalesce(finished_at, clock_timestamp()), switch_ms = coalesce($4, switch_ms)
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+
+const COMPARED: &str = "UPDATE dg_projection_run_steps SET compared_log_seq = $4, digest = $5,
+        digest_before = $6, difference = $7, not_compared = NULL
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+
+const NOT_COMPARED: &str = "UPDATE dg_projection_run_steps SET compared_log_seq = NULL,
+        digest = NULL, digest_before = NULL, difference = NULL, not_compared = $4
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+
+impl Store {
+    /// Takes up the run that has waited longest; none when none waits.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn claim_run(&self, owner: &str) -> Result<Option<Run>, StoreError> {
+        let client = self.client().await?;
+        let sql = format!("{CLAIM} {}", RUN.replace("dg_projection_runs", "claimed"));
+        let rows = client.query(&sql, &[&owner]).await?;
+        Ok(with_steps(&client, &rows).await?.pop())
+    }
+
+    /// Writes a checkpoint down, and that somebody is at the run; false when it is no longer the
+    /// owner's.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn checkpoint_run(
+        &self,
+        key: &RunKey,
+        owner: &str,
+        progress: &Progress<'_>,
+    ) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(CHECKPOINT).await?;
+        let worked = i64::try_from(progress.worked.as_millis()).unwrap_or(i64::MAX);
+        let name = progress.projection.as_str();
+        let arguments: [&(dyn ToSql + Sync); 8] = [
+            &key.tenant_id,
+            &key.run_id,
+            &owner,
+            &progress.phase,
+            &name,
+            &progress.processed_events,
+            &progress.last_log_seq,
+            &worked,
+        ];
+        Ok(client.execute(&statement, &arguments).await? > 0)
+    }
+
+    /// Says that somebody is at the run; false when it is no longer the owner's.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn see_run(
+        &self,
+        key: &RunKey,
+        owner: &str,
+        phase: &str,
+    ) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(SEEN).await?;
+        let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &owner, &phase];
+        Ok(client.execute(&statement, &arguments).await? > 0)
+    }
+
+    /// Leaves a run; false when it is no longer the owner's.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn end_run(
+        &self,
+        key: &RunKey,
+        owner: &str,
+        ending: &Ending<'_>,
+    ) -> Result<bool, StoreError> {
+        let (code, message) = match ending {
+            Ending::Failed(code, message) => (Some(code.as_str()), Some(*message)),
+            Ending::Completed | Ending::Interrupted | Ending::Queued => (None, None),
+        };
+        let status = ending.status().as_str();
+        let arguments: [&(dyn ToSql + Sync); 6] =
+            [&key.tenant_id, &key.run_id, &owner, &status, &code, &message];
+        Ok(self.client().await?.execute(END, &arguments).await? > 0)
+    }
+
+    /// Finds runs without a runner and marks them as interrupted: those of this owner that are not
+    /// among the ones it is `at`, and those whose owner has said nothing for as long as `silence`.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn interrupt_abandoned_runs(
+        &self,
+        owner: &str,
+        at: &[&str],
+        silence: Duration,
+    ) -> Result<Vec<RunKey>, StoreError> {
+        let silence = silence.as_millis() as f64;
+        let rows = self.client().await?.query(INTERRUPT, &[&owner, &at, &silence]).await?;
+        rows.iter().map(key_from).collect()
+    }
+
+    /// Queues every interrupted run again that no other is in the way of: the newest of those that
+    /// overlap.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn resume_interrupted_runs(&self) -> Result<Vec<RunKey>, StoreError> {
+        let rows = self.client().await?.query(RESUME_INTERRUPTED, &[]).await?;
+        rows.iter().map(key_from).collect()
+    }
+
+    /// Notes how many events were applied when a replay began, once.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn begin_replay(
+        &self,
+        key: &RunKey,
+        projection: Projection,
+        applied: i64,
+    ) -> Result<(), StoreError> {
+        let name = projection.as_str();
+        let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &name, &applied];
+        self.client().await?.execute(BEGAN_AT, &arguments).await?;
+        Ok(())
+    }
+
+    /// Notes that a step is done, and for how long its switch kept the workers.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn finish_step(
+        &self,
+        key: &RunKey,
+        projection: Projection,
+        switch: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let name = projection.as_str();
+        let switch = switch.map(|took| took.as_millis() as i64);
+        let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &name, &switch];
+        self.client().await?.execute(FINISH_STEP, &arguments).await?;
+        Ok(())
+    }
+
+    /// Notes what a comparison came to, or why there was none.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn record_comparison(
+        &self,
+        key: &RunKey,
+        projection: Projection,
+        outcome: Result<&Comparison, &str>,
+    ) -> Result<(), StoreError> {
+        let (client, name) = (self.client().await?, projection.as_str());
+        match outcome {
+            Ok(found) => {
+                let (digest, before) = (found.digest.0.to_vec(), found.digest_before.0.to_vec());
+                let difference = found.difference.as_ref().map(|one| canonical(&one.to_json()));
+                let arguments: [&(dyn ToSql + Sync); 7] = [
+                    &key.tenant_id,
+                    &key.run_id,
+                    &name,
+                    &found.log_seq,
+                    &digest,
+                    &before,
+                    &difference,
+                ];
+                client.execute(COMPARED, &arguments).await?;
+            }
+            Err(why) => {
+                let arguments: [&(dyn ToSql + Sync); 4] =
+                    [&key.tenant_id, &key.run_id, &name, &why];
+                client.execute(NOT_COMPARED, &arguments).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_from(row: &tokio_postgres::Row) -> Result<RunKey, StoreError> {
+    Ok(RunKey { tenant_id: row.try_get(0)?, run_id: row.try_get(1)? })
+}
