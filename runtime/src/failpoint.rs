@@ -2,7 +2,7 @@
 //! is no code of them in the binary.
 //!
 //! `DECISIONGRAPH_TEST_FAILPOINTS` is a list `point[/who]=action[*times]` separated by `;`, where the
-//! action is `panic` and `who` narrows it to one worker, such as
+//! action is `panic` or `abort` and `who` narrows it to one worker, such as
 //! `worker_apply_before/acme/context_graph/0=panic*1`.
 
 /// The places.
@@ -12,6 +12,40 @@ pub(crate) enum Point {
     WorkerApplyBefore,
     /// The gate is about to handle a message.
     GateHandleBefore,
+    /// A rebuild has the generation that it builds.
+    RunOpenAfter,
+    /// A run has applied a page.
+    RunApplyAfter,
+    /// A run has written down how far it is.
+    RunCheckpointAfter,
+    /// A rebuild is about to compare.
+    RunCompareBefore,
+    /// It has, and has written down what it came to.
+    RunCompareAfter,
+    /// It is about to give readers what was built.
+    RunSwitchBefore,
+    /// They have it.
+    RunSwitchAfter,
+    /// A run is about to write down how it ended.
+    RunEndBefore,
+}
+
+#[cfg(feature = "failpoints")]
+impl Point {
+    const fn name(self) -> &'static str {
+        match self {
+            Point::WorkerApplyBefore => "worker_apply_before",
+            Point::GateHandleBefore => "gate_handle_before",
+            Point::RunOpenAfter => "run_open_after",
+            Point::RunApplyAfter => "run_apply_after",
+            Point::RunCheckpointAfter => "run_checkpoint_after",
+            Point::RunCompareBefore => "run_compare_before",
+            Point::RunCompareAfter => "run_compare_after",
+            Point::RunSwitchBefore => "run_switch_before",
+            Point::RunSwitchAfter => "run_switch_after",
+            Point::RunEndBefore => "run_end_before",
+        }
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -29,6 +63,8 @@ mod armed {
 
     struct Armed {
         place: String,
+        /// Whether the process ends, without a word; otherwise whoever is there panics.
+        aborts: bool,
         left: AtomicU64,
     }
 
@@ -41,20 +77,21 @@ mod armed {
         let (place, action) = one.trim().split_once('=')?;
         let (action, times) = action.split_once('*').unwrap_or((action, "18446744073709551615"));
         let left = AtomicU64::new(times.parse().ok()?);
-        (action == "panic").then(|| Armed { place: place.to_owned(), left })
+        let aborts = action == "abort";
+        (aborts || action == "panic").then(|| Armed { place: place.to_owned(), aborts, left })
     }
 
-    /// Panics if a test has armed this place for this one.
+    /// Panics or ends the process if a test has armed this place for this one.
     pub(crate) fn hit(point: Point, who: &str) {
-        let name = match point {
-            Point::WorkerApplyBefore => "worker_apply_before",
-            Point::GateHandleBefore => "gate_handle_before",
-        };
+        let name = point.name();
         let here = format!("{name}/{who}");
         for armed in ARMED.iter().filter(|armed| armed.place == name || armed.place == here) {
             let take = armed
                 .left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if take.is_ok() && armed.aborts {
+                std::process::abort();
+            }
             assert!(take.is_err(), "fail point {here}");
         }
     }

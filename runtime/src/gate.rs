@@ -10,19 +10,21 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_store::{Store, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::time::error::Elapsed;
 
 use crate::Settings;
 use crate::failpoint::{self, Point};
 use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
+use crate::yielding::{LiveLag, share};
 
 const PROBE_FIRST: Duration = Duration::from_millis(100);
 const PROBE_LAST: Duration = Duration::from_secs(2);
@@ -48,6 +50,9 @@ pub enum DatabaseState {
 struct Permits {
     work: Semaphore,
     append: Semaphore,
+    /// Of those for work, how many runs may use at once.
+    job: Semaphore,
+    most_jobs: usize,
     /// One, for reads of everything there is.
     stream: Semaphore,
     /// Pages that were read before it is their turn: as many as workers may be at work.
@@ -61,6 +66,7 @@ pub struct Gate {
     state: watch::Receiver<DatabaseState>,
     permits: Arc<Permits>,
     timeout: Duration,
+    live_lag: Arc<LiveLag>,
     actor: Slot<GateMsg>,
     publish: Arc<watch::Sender<DatabaseState>>,
 }
@@ -69,7 +75,10 @@ impl Gate {
     /// A gate that is open; [`Gate::start_fn`] starts its actor.
     pub(crate) fn new(store: Store, settings: &Settings) -> Gate {
         let (publish, state) = watch::channel(DatabaseState::Up);
+        let most_jobs = (settings.worker_permits / 2).max(1);
         let permits = Permits {
+            job: Semaphore::new(most_jobs),
+            most_jobs,
             work: Semaphore::new(settings.worker_permits),
             append: Semaphore::new(settings.append_permits),
             stream: Semaphore::new(1),
@@ -80,6 +89,7 @@ impl Gate {
             state,
             permits: Arc::new(permits),
             timeout: settings.storage_timeout,
+            live_lag: Arc::new(LiveLag::new()),
             actor: Slot::new(),
             publish: Arc::new(publish),
         }
@@ -174,6 +184,34 @@ impl Gate {
         self.permitted(&self.permits.work, work).await
     }
 
+    /// Does a run's work, when a permit of its own and one of the workers' is free. While live workers
+    /// are slower than their goal, a turn weighs more, up to all that runs may use.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn job<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let Permits { job, most_jobs, .. } = &*self.permits;
+        let weight = most_jobs / share(self.live_lag(), *most_jobs);
+        let weight = u32::try_from(weight).unwrap_or(1);
+        let permit = tokio::time::timeout(self.timeout, job.acquire_many(weight)).await;
+        let _permit = self.granted(permit)?;
+        self.work(work).await
+    }
+
+    /// A worker's batch became visible so long after it was appended.
+    pub(crate) fn note_lag(&self, lag: Duration) {
+        self.live_lag.note(lag, Instant::now());
+    }
+
+    /// The longest lag of live workers of late.
+    pub(crate) fn live_lag(&self) -> Duration {
+        self.live_lag.recent(Instant::now())
+    }
+
     /// Does a lane's append, when a permit is free.
     ///
     /// # Errors
@@ -198,7 +236,14 @@ impl Gate {
     }
 
     async fn permit<'a>(&self, permits: &'a Semaphore) -> Result<SemaphorePermit<'a>, StoreError> {
-        let permit = tokio::time::timeout(self.timeout, permits.acquire()).await;
+        self.granted(tokio::time::timeout(self.timeout, permits.acquire()).await)
+    }
+
+    /// A permit that came in time, of a gate that is not closed.
+    fn granted<'a>(
+        &self,
+        permit: Result<Result<SemaphorePermit<'a>, AcquireError>, Elapsed>,
+    ) -> Result<SemaphorePermit<'a>, StoreError> {
         let permit = permit.map_err(|_| {
             StoreError::new(
                 Code::Storage,
@@ -225,6 +270,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.permits.work.close();
         self.permits.append.close();
+        self.permits.job.close();
         self.permits.stream.close();
         self.store.close();
     }

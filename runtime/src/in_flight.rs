@@ -16,6 +16,13 @@ impl InFlight {
         InFlight(tokio::spawn(task))
     }
 
+    /// Cuts it off, and waits until nothing of it is left.
+    pub(crate) async fn cut(mut self) {
+        self.0.abort();
+        // It was cut off, has ended before, or has panicked, which is its own report.
+        let _ = (&mut self.0).await;
+    }
+
     /// Waits for its end.
     pub(crate) async fn finished(&mut self) -> Result<(), JoinError> {
         (&mut self.0).await

@@ -22,6 +22,8 @@ mod gate;
 mod in_flight;
 mod lanes;
 pub mod metrics;
+mod pages;
+mod pauses;
 pub mod registry;
 mod runs;
 mod runtime;
@@ -33,6 +35,7 @@ mod tenants;
 mod tree;
 mod visible;
 pub mod worker;
+mod yielding;
 
 pub use gate::{DatabaseState, Gate};
 pub use runs::{Asked, RunRequest, RunView};

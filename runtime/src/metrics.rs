@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use dg_projections::Code;
 use dg_projections::projection::Projection;
+use dg_store::{RunMode, RunStatus};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use time::OffsetDateTime;
 
@@ -39,6 +40,9 @@ const FAILURES: &str = "decisiongraph_projection_failures_total";
 const MISMATCHES: &str = "decisiongraph_projection_count_mismatches_total";
 const LAST_CYCLE: &str = "decisiongraph_projection_last_cycle_timestamp_seconds";
 const DIGEST_SECONDS: &str = "decisiongraph_projection_digest_duration_seconds";
+const RUNS: &str = "decisiongraph_replay_runs";
+const RUN_SECONDS: &str = "decisiongraph_replay_duration_seconds";
+const RUN_EVENTS: &str = "decisiongraph_replay_events_total";
 
 /// Which supervisor, as a label: all tenants' are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,7 @@ pub(crate) enum Label {
     Lanes,
     Tenants,
     Tenant,
+    Replays,
 }
 
 impl Label {
@@ -56,6 +61,7 @@ impl Label {
             Label::Lanes => "lanes",
             Label::Tenants => "tenants",
             Label::Tenant => "tenant",
+            Label::Replays => "replays",
         }
     }
 }
@@ -63,6 +69,7 @@ impl Label {
 /// Tells a recorder what the metrics mean, and makes those of no event yet appear as 0.
 pub fn describe() {
     describe_projections();
+    describe_runs();
     describe_counter!(RESTARTS, "Children that ended and made their supervisor restart them.");
     describe_counter!(
         ESCALATIONS,
@@ -88,7 +95,7 @@ pub fn describe() {
     for result in ["inserted", "reused"] {
         counter!(APPENDED, "result" => result).increment(0);
     }
-    for label in [Label::Root, Label::Lanes, Label::Tenants, Label::Tenant] {
+    for label in [Label::Root, Label::Lanes, Label::Tenants, Label::Tenant, Label::Replays] {
         counter!(RESTARTS, "supervisor" => label.as_str()).increment(0);
         counter!(ESCALATIONS, "supervisor" => label.as_str()).increment(0);
     }
@@ -110,6 +117,15 @@ fn describe_projections() {
     describe_gauge!(LAST_CYCLE, "When a worker last applied a batch or found nothing to apply.");
     for projection in Projection::ALL {
         counter!(MISMATCHES, "projection" => projection.as_str()).increment(0);
+    }
+}
+
+fn describe_runs() {
+    describe_gauge!(RUNS, "Runs by mode and status, those of the past included.");
+    describe_histogram!(RUN_SECONDS, "How long a run that has completed was at work.");
+    describe_counter!(RUN_EVENTS, "Events that runs have applied.");
+    for mode in RunMode::ALL {
+        counter!(RUN_EVENTS, "mode" => mode.as_str()).increment(0);
     }
 }
 
@@ -173,6 +189,27 @@ pub(crate) fn count_applied(tenant: &str, projection: Projection, events: usize)
     let tenant = tenants::label(tenant);
     counter!(APPLIED, "tenant" => tenant, "projection" => projection.as_str())
         .increment(events as u64);
+}
+
+/// A run applied events.
+pub(crate) fn count_run_events(mode: RunMode, events: usize) {
+    counter!(RUN_EVENTS, "mode" => mode.as_str()).increment(events as u64);
+}
+
+/// A run has completed after so much work.
+pub(crate) fn time_run(mode: RunMode, took: Duration) {
+    histogram!(RUN_SECONDS, "mode" => mode.as_str()).record(took.as_secs_f64());
+}
+
+/// Sets the gauges of runs, also where there are none.
+pub(crate) fn publish_runs(counts: &[(RunMode, RunStatus, i64)]) {
+    for mode in RunMode::ALL {
+        for status in RunStatus::ALL {
+            let of = |(m, s, _): &&(RunMode, RunStatus, i64)| (*m, *s) == (mode, status);
+            let count = counts.iter().find(of).map_or(0, |(_, _, count)| *count);
+            gauge!(RUNS, "mode" => mode.as_str(), "status" => status.as_str()).set(count as f64);
+        }
+    }
 }
 
 /// A worker waits before it tries again.

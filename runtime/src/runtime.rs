@@ -16,6 +16,7 @@ use crate::digests;
 use crate::lanes::Lanes;
 use crate::metrics::tenants::OTHER;
 use crate::metrics::{self, Label};
+use crate::runs::Runs;
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
 use crate::telemetry;
 use crate::tenants::{KeeperMsg, Look, Parked, Tenants};
@@ -51,6 +52,7 @@ pub struct Snapshot {
 pub struct Runtime {
     tenants: Tenants,
     lanes: Lanes,
+    pub(crate) runs: Runs,
     root: SupervisorRef<Part>,
     started_at: OffsetDateTime,
     stop: watch::Sender<Option<Duration>>,
@@ -67,11 +69,13 @@ impl Runtime {
         let tenants = Tenants::new(gate, settings);
         let lanes =
             Lanes::new(tenants.gate.clone(), tenants.settings.clone(), tenants.keeper.clone());
-        let (root, life) = SupervisorRef::start_root(tree::root(&tenants, &lanes)).await?;
+        let runs = Runs::new(tenants.clone());
+        let (root, life) = SupervisorRef::start_root(tree::root(&tenants, &lanes, &runs)).await?;
         let (stop, asked) = watch::channel(None);
         let (tell, ended) = watch::channel(false);
         tokio::spawn(watch_over(life, asked, tell));
-        Ok(Runtime { tenants, lanes, root, started_at: OffsetDateTime::now_utc(), stop, ended })
+        let started_at = OffsetDateTime::now_utc();
+        Ok(Runtime { tenants, lanes, runs, root, started_at, stop, ended })
     }
 
     /// The way to the database, for reads.
@@ -90,14 +94,15 @@ impl Runtime {
     /// `storage` when a supervisor does not answer.
     pub async fn tree(&self) -> Result<Tree, StoreError> {
         let snapshot = self.snapshot().await?;
-        let look = Tree::of(&self.root, &self.lanes, &self.tenants, &snapshot);
+        let look = Tree::of(&self.root, &self.lanes, &self.tenants, &self.runs, &snapshot);
         tokio::time::timeout(ASK, look).await.ok().flatten().ok_or_else(no_answer)
     }
 
     /// Sets the gauges of [`crate::metrics`], and tells the lag of the `most` most lagging tenants
     /// and of the others together. What does not answer in time is left as it was, or untold.
     pub async fn publish_gauges(&self, most: usize) -> Vec<Lag> {
-        let (lags, actors) = tokio::join!(self.lags(most), self.publish_actors());
+        let runs = tokio::time::timeout(SCRAPE, self.runs.publish());
+        let (lags, actors, _) = tokio::join!(self.lags(most), self.publish_actors(), runs);
         if let Err(error) = actors {
             tracing::debug!(reason = %error, "gauges of actors are as they were");
         }
@@ -133,6 +138,11 @@ impl Runtime {
             && let Ok(children) = supervisor.which_children().await
         {
             metrics::publish_children(Label::Lanes, &children);
+        }
+        if let Some(supervisor) = self.runs.supervisor()
+            && let Ok(children) = supervisor.which_children().await
+        {
+            metrics::publish_children(Label::Replays, &children);
         }
         if let Some(supervisor) = self.tenants.supervisor.get()
             && let Ok(children) = SupervisorRef::of(supervisor).which_children().await
@@ -240,10 +250,11 @@ impl Runtime {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// Stops in order: 1 the digests and the directory, 2 the keeper, 3 the tenants, each worker after
-    /// the batch it has in flight, 4 the lanes, likewise, 5 the gate and its connections. What is not
-    /// done by `deadline` is rolled back.
+    /// Stops in order: 1 the digests and the directory, 2 the runs, which are left as interrupted, 3
+    /// the keeper, 4 the tenants, each worker after the batch it has in flight, 5 the lanes, likewise,
+    /// 6 the gate and its connections. What is not done by `deadline` is rolled back.
     pub async fn stop(&self, deadline: Duration) {
+        self.runs.close();
         self.stop.send_replace(Some(deadline));
         self.ended().await;
         self.gate().close();

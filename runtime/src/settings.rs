@@ -19,6 +19,10 @@ pub struct Settings {
     pub partitions: i32,
     /// Events a batch of a projection at most.
     pub batch_size: i64,
+    /// Events a batch of a run at most.
+    pub job_batch_size: i64,
+    /// Whether runs that were interrupted go on by themselves.
+    pub resume_interrupted_runs: bool,
     /// Between two looks for events written elsewhere.
     pub poll_interval: Duration,
     /// When and how often to try again.

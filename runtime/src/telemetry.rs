@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use dg_projections::admission::Admission;
 use dg_projections::event::{Event, Line};
 use dg_projections::{Code, Rejection};
-use dg_store::{Answer, BatchRefusal, Cursor, StoreError};
+use dg_store::{Answer, BatchRefusal, Cursor, RunMode, StoreError};
 
 use crate::metrics;
+use crate::pages::{Applier, On};
 use crate::worker::WorkerKey;
 
 /// What became of the events of one transaction.
@@ -160,12 +161,24 @@ impl Batch {
         (self.projected, self.projected_at) = (took, Instant::now());
     }
 
-    /// Its rows are visible from now on.
-    pub(crate) fn committed(&self, key: &WorkerKey, events: usize) {
-        let projection = key.projection;
+    /// It is in. A worker's rows are visible from now on; those of a replay have been waited for by
+    /// nobody, and those of a rebuild are not seen yet.
+    pub(crate) fn committed(&self, by: &Applier<'_>, events: usize) {
+        let projection = by.key.projection;
         metrics::count_batch(projection, [self.read, self.projected, self.projected_at.elapsed()]);
-        metrics::count_visible(projection, self.age + self.read_at.elapsed());
-        metrics::count_applied(&key.tenant_id, projection, events);
+        if by.on == On::Live {
+            let after = self.age + self.read_at.elapsed();
+            metrics::count_visible(projection, after);
+            by.gate.note_lag(after);
+        }
+        match by.on {
+            On::Live => {}
+            On::Replay => metrics::count_run_events(RunMode::Replay, events),
+            On::Building => metrics::count_run_events(RunMode::Rebuild, events),
+        }
+        if by.on != On::Building {
+            metrics::count_applied(&by.key.tenant_id, projection, events);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::digests::DigestsMsg;
 use crate::gate::Gate;
 use crate::in_flight::InFlight;
 use crate::metrics;
+use crate::pauses::Pauses;
 use crate::slot::Slot;
 use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Report, Restart, Shutdown, StartFn, StartFuture,
@@ -61,6 +62,7 @@ pub(crate) struct Tenants {
     pub(crate) gate: Gate,
     pub(crate) settings: Settings,
     pub(crate) owners: Owners,
+    pub(crate) pauses: Pauses,
     pub(crate) keeper: Slot<KeeperMsg>,
     pub(crate) digests: Slot<DigestsMsg>,
     pub(crate) supervisor: Slot<crate::supervisor::SupervisorMsg<String>>,
@@ -68,10 +70,12 @@ pub(crate) struct Tenants {
 
 impl Tenants {
     pub(crate) fn new(gate: Gate, settings: Settings) -> Tenants {
+        let owners = Owners::new();
         Tenants {
+            pauses: Pauses::new(&owners, settings.partitions),
             gate,
             settings,
-            owners: Owners::new(),
+            owners,
             keeper: Slot::new(),
             digests: Slot::new(),
             supervisor: Slot::new(),
@@ -127,8 +131,8 @@ impl Tenants {
     /// A tenant's supervisor: a worker for each projection and partition.
     fn tenant(&self, tenant: &str) -> Init<WorkerKey> {
         let child = |key: WorkerKey| {
-            let Tenants { gate, settings, owners, digests, .. } = self;
-            let start = worker::start_fn(key.clone(), gate, settings, owners, digests);
+            let Tenants { gate, settings, owners, pauses, digests, .. } = self;
+            let start = worker::start_fn(key.clone(), gate, settings, owners, pauses, digests);
             (ChildSpec::worker(key).shutdown(Shutdown::Timeout(self.settings.stop_patience)), start)
         };
         let children = self.keys(tenant).map(child).collect();

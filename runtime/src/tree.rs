@@ -6,8 +6,10 @@
 //!  2 lanes (dynamic)         a lane a tenant: what waits becomes one append
 //!  3 tenants (dynamic)       a supervisor a tenant at work; one tenant's bug stops no other
 //!  4 keeper                  starts, wakes and parks tenants
-//!  5 directory               one look for all tenants
-//!  6 digests                 what the tables come to; last to start, first to stop
+//!  5 replays (dynamic)       an actor a run
+//!  6 coordinator             takes up the runs that wait, finds those without a runner
+//!  7 directory               one look for all tenants
+//!  8 digests                 what the tables come to; last to start, first to stop
 //! ```
 //! Who owns what is told by the registry, which is a table and outlives every actor.
 
@@ -19,6 +21,7 @@ use crate::digests::Digests;
 use crate::directory::Directory;
 use crate::lanes::Lanes;
 use crate::metrics;
+use crate::runs::Runs;
 use time::OffsetDateTime;
 
 use crate::Snapshot;
@@ -49,6 +52,10 @@ pub enum Part {
     Tenants,
     /// Their keeper.
     Keeper,
+    /// The runs at work.
+    Replays,
+    /// Who takes them up.
+    Coordinator,
     /// The look for events written elsewhere.
     Directory,
     /// What the tables come to.
@@ -62,6 +69,8 @@ impl fmt::Display for Part {
             Part::Lanes => "lanes",
             Part::Tenants => "tenants",
             Part::Keeper => "keeper",
+            Part::Replays => "replays",
+            Part::Coordinator => "coordinator",
             Part::Directory => "directory",
             Part::Digests => "digests",
         })
@@ -69,13 +78,18 @@ impl fmt::Display for Part {
 }
 
 /// The root and its children, in start order.
-pub(crate) fn root(tenants: &Tenants, lanes: &Lanes) -> Init<Part> {
+pub(crate) fn root(tenants: &Tenants, lanes: &Lanes, runs: &Runs) -> Init<Part> {
     let children = vec![
         (ChildSpec::worker(Part::Store), tenants.gate.start_fn()),
         (ChildSpec::supervisor(Part::Lanes), lanes.start_fn()),
         (ChildSpec::supervisor(Part::Tenants), tenants.supervisor_start_fn()),
         // These hold nothing that must be finished, and may be waiting for the database.
         (ChildSpec::worker(Part::Keeper).shutdown(Shutdown::BrutalKill), tenants.keeper_start_fn()),
+        (ChildSpec::supervisor(Part::Replays), runs.supervisor_start_fn()),
+        (
+            ChildSpec::worker(Part::Coordinator).shutdown(Shutdown::BrutalKill),
+            runs.coordinator_start_fn(),
+        ),
         (
             ChildSpec::worker(Part::Directory).shutdown(Shutdown::BrutalKill),
             Directory::start_fn(tenants),
@@ -112,15 +126,21 @@ impl Tree {
         root: &SupervisorRef<Part>,
         lanes: &Lanes,
         tenants: &Tenants,
+        runs: &Runs,
         snapshot: &Snapshot,
     ) -> Option<Tree> {
         let mut children = Vec::new();
         for part in root.which_children().await.ok()? {
             let mut node = Tree::node(&part);
             node.children = match part.id {
-                Part::Lanes => Tree::lanes(lanes).await?,
+                Part::Lanes => Tree::dynamic(lanes.supervisor()?).await?,
+                Part::Replays => Tree::dynamic(runs.supervisor()?).await?,
                 Part::Tenants => Tree::tenants(tenants, snapshot).await?,
-                Part::Store | Part::Keeper | Part::Directory | Part::Digests => Vec::new(),
+                Part::Store
+                | Part::Keeper
+                | Part::Coordinator
+                | Part::Directory
+                | Part::Digests => Vec::new(),
             };
             children.push(node);
         }
@@ -135,8 +155,9 @@ impl Tree {
         })
     }
 
-    async fn lanes(lanes: &Lanes) -> Option<Vec<Tree>> {
-        let children = lanes.supervisor()?.which_children().await.ok()?;
+    /// The children of a dynamic supervisor, by name.
+    async fn dynamic<K: Key>(supervisor: SupervisorRef<K>) -> Option<Vec<Tree>> {
+        let children = supervisor.which_children().await.ok()?;
         let mut nodes: Vec<Tree> = children.iter().map(Tree::node).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Some(nodes)

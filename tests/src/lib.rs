@@ -21,6 +21,7 @@ pub mod naive;
 mod postgres;
 pub mod proxy;
 mod random;
+pub mod runs;
 mod stage;
 mod wait;
 pub mod ways;

@@ -178,6 +178,8 @@ pub fn settings() -> Settings {
         append_batch_max_wait: Duration::ZERO,
         partitions: 1,
         batch_size: 50,
+        job_batch_size: 200,
+        resume_interrupted_runs: false,
         poll_interval: Duration::from_millis(50),
         retry: RetryPolicy {
             base: Duration::from_millis(20),

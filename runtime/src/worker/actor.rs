@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use dg_store::Share;
 
-use super::effects::{self, Ahead};
+use super::effects;
 use super::snapshot::{WorkerKey, WorkerSnapshot};
 use super::state::{Effect, Input, Machine, State, Then, step};
 use crate::Settings;
@@ -20,6 +20,8 @@ use crate::digests::DigestsMsg;
 use crate::gate::Gate;
 use crate::in_flight::{InFlight, caught};
 use crate::metrics;
+use crate::pages::Ahead;
+use crate::pauses::Pauses;
 use crate::registry::{AlreadyOwned, Lease, Registry};
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
@@ -41,16 +43,18 @@ pub(crate) fn start_fn(
     gate: &Gate,
     settings: &Settings,
     owners: &Owners,
+    pauses: &Pauses,
     digests: &Slot<DigestsMsg>,
 ) -> StartFn {
     let (gate, settings, owners) = (gate.clone(), settings.clone(), owners.clone());
-    let digests = digests.clone();
+    let (pauses, digests) = (pauses.clone(), digests.clone());
     Arc::new(move |parent| {
         let arguments = WorkerArguments {
             key: key.clone(),
             gate: gate.clone(),
             settings: settings.clone(),
             owners: owners.clone(),
+            pauses: pauses.clone(),
             digests: digests.clone(),
         };
         Box::pin(async move {
@@ -70,6 +74,7 @@ struct WorkerArguments {
     gate: Gate,
     settings: Settings,
     owners: Owners,
+    pauses: Pauses,
     digests: Slot<DigestsMsg>,
 }
 
@@ -114,14 +119,19 @@ impl Actor for Worker {
         myself: ActorRef<WorkerMsg>,
         start: WorkerArguments,
     ) -> Result<WorkerState, ActorProcessingErr> {
-        let WorkerArguments { key, gate, settings, owners, digests } = start;
+        let WorkerArguments { key, gate, settings, owners, pauses, digests } = start;
         let (publish, snapshot) = watch::channel(WorkerSnapshot::new(key.clone()));
         let owner = WorkerOwner { actor: myself.clone(), snapshot };
         let lease = owners
             .register(key.clone(), owner)
             .map_err(|AlreadyOwned(_)| format!("{key} has a live owner"))?;
         let _ = self.lease.set(lease.clone());
-        let (machine, effects) = Machine::start();
+        // After it was registered: whoever pauses from now on finds it and tells it.
+        let (machine, effects) = match pauses.by(&key) {
+            Some(run) => (Machine::start_paused(run), Vec::new()),
+            None => Machine::start(),
+        };
+        publish.send_modify(|snapshot| snapshot.status = machine.state.status());
         let who = key.to_string();
         let mut state = WorkerState {
             share: share(&key, &settings),

@@ -1,5 +1,5 @@
 //! Random lives of a worker in a small world: a log that grows, a database that fails before and
-//! after it commits, another daemon, crashes, events that cannot be applied, and an operator.
+//! after it commits, another daemon, crashes, events that cannot be applied, and an operator, and runs that want it out of their way.
 
 use dg_projections::Code;
 use proptest::prelude::*;
@@ -40,6 +40,8 @@ enum Act {
     Timer,
     Retry,
     Mend,
+    Pause,
+    Unpause,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -54,6 +56,8 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Timer),
         1 => Just(Act::Retry),
         1 => Just(Act::Mend),
+        1 => Just(Act::Pause),
+        1 => Just(Act::Unpause),
     ]
 }
 
@@ -73,6 +77,8 @@ struct World {
     countable: u32,
     /// Whether another daemon has moved the cursor.
     shared: bool,
+    /// Whether a run holds a pause.
+    paused: bool,
 }
 
 impl World {
@@ -88,6 +94,7 @@ impl World {
             timer: None,
             countable: 0,
             shared: false,
+            paused: false,
         };
         world.perform(effects);
         world
@@ -208,7 +215,10 @@ impl World {
                 if let Some(effect) = self.in_flight.take() {
                     self.outcome(effect, committed);
                 }
-                let (machine, effects) = Machine::start();
+                let (machine, effects) = match self.paused {
+                    true => (Machine::start_paused("run".to_owned()), Vec::new()),
+                    false => Machine::start(),
+                };
                 (self.machine, self.timer, self.countable) = (machine, None, 0);
                 self.perform(effects);
             }
@@ -227,6 +237,14 @@ impl World {
                 }
             }
             Act::Retry => self.input(Input::RetryRequested),
+            Act::Pause => {
+                self.paused = true;
+                self.input(Input::Pause("run".to_owned()));
+            }
+            Act::Unpause => {
+                self.paused = false;
+                self.input(Input::Unpause);
+            }
             Act::Mend => self.log.iter_mut().for_each(|event| *event = Event::Good),
         }
     }
@@ -236,6 +254,10 @@ impl World {
             assert_eq!(*count, u32::from(at <= self.cursor), "event {at}: {self:?}");
         }
         assert!(self.machine.attempt <= self.countable, "{self:?}");
+        let is_paused = matches!(self.machine.state, State::Paused { .. });
+        assert!(!is_paused || (self.paused && self.in_flight.is_none()), "{self:?}");
+        let will_pause = is_paused || self.machine.pause.is_some();
+        assert_eq!(self.paused, will_pause, "{self:?}");
         if let State::Failed { failure } = &self.machine.state {
             let (log_seq, ..) = failure.event.as_ref().expect("a dead letter names its event");
             assert!((1..=self.log.len() as i64).contains(log_seq), "{self:?}");
@@ -261,6 +283,7 @@ proptest! {
             world.act(act);
             prop_assert!(world.cursor >= before);
         }
+        world.act(Act::Unpause);
         // Without mending, what stops it is named, and stands right after the cursor.
         for _ in 0..200 {
             world.act(Act::End);

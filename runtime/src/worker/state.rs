@@ -55,6 +55,11 @@ pub enum State {
         /// What happened.
         failure: Failure,
     },
+    /// A run does its work, or must not be disturbed in its own.
+    Paused {
+        /// Which run.
+        by: String,
+    },
     /// Asked to stop; an effect in flight is finished, nothing else begun.
     Stopping,
 }
@@ -71,7 +76,7 @@ pub enum Then {
 }
 
 impl State {
-    /// All words of [`State::status`], and `paused`, which a run may bring about.
+    /// All words of [`State::status`].
     pub const STATUSES: [&'static str; 7] =
         ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
 
@@ -83,8 +88,14 @@ impl State {
             State::Idle { .. } => "idle",
             State::Retrying { .. } | State::Recording { then: Then::Wait(_), .. } => "retrying",
             State::Recording { .. } | State::Unrecorded { .. } | State::Failed { .. } => "failed",
+            State::Paused { .. } => "paused",
             State::Stopping => "stopping",
         }
+    }
+
+    /// Whether an effect is in flight.
+    const fn is_busy(&self) -> bool {
+        matches!(self, State::Starting | State::CatchingUp { .. } | State::Recording { .. })
     }
 }
 
@@ -117,8 +128,26 @@ pub enum Input {
     Woken,
     /// An operator asks for another try.
     RetryRequested,
+    /// This run wants the worker out of its way.
+    Pause(String),
+    /// It does no longer.
+    Unpause,
     /// The worker must end.
     Stop,
+}
+
+impl Input {
+    /// Whether the effect in flight has come back with it.
+    const fn ends_effect(&self) -> bool {
+        matches!(
+            self,
+            Input::CursorLoaded { .. }
+                | Input::Applied { .. }
+                | Input::Superseded
+                | Input::Failed(_)
+                | Input::Recorded
+        )
+    }
 }
 
 /// What is to be done.
@@ -160,6 +189,8 @@ pub struct Machine {
     pub timers: TimerId,
     /// Events after the cursor one of which made a batch fail; 0 when none is looked for.
     pub suspects: i64,
+    /// The run that waits for the effect in flight to end.
+    pub pause: Option<String>,
 }
 
 /// An input that its state cannot meet: a defect of the shell around the machine.
@@ -170,10 +201,30 @@ pub struct IllegalTransition(Box<(State, Input)>);
 impl Machine {
     /// A new worker and its first effect.
     pub fn start() -> (Machine, Vec<Effect>) {
-        (
-            Machine { state: State::Starting, attempt: 0, timers: 0, suspects: 0 },
-            vec![Effect::LoadCursor],
-        )
+        let state = State::Starting;
+        let machine = Machine { state, attempt: 0, timers: 0, suspects: 0, pause: None };
+        (machine, vec![Effect::LoadCursor])
+    }
+
+    /// A new worker that a run keeps from its work.
+    pub fn start_paused(by: String) -> Machine {
+        let (machine, _) = Machine::start();
+        Machine { state: State::Paused { by }, ..machine }
+    }
+
+    fn pause_now(self, by: String) -> (Machine, Vec<Effect>) {
+        match self.state {
+            State::Stopping => self.stay(),
+            _ => self.to(State::Paused { by }, Vec::new()),
+        }
+    }
+
+    /// At once, or when the effect in flight has come back.
+    fn pause(self, by: String) -> (Machine, Vec<Effect>) {
+        match self.state.is_busy() {
+            true => Machine { pause: Some(by), ..self }.stay(),
+            false => self.pause_now(by),
+        }
     }
 
     fn to(self, state: State, effects: Vec<Effect>) -> (Machine, Vec<Effect>) {
@@ -260,6 +311,21 @@ pub fn step(
     policy: &RetryPolicy,
     who: &str,
 ) -> Result<(Machine, Vec<Effect>), IllegalTransition> {
+    let pauses = machine.pause.clone().filter(|_| input.ends_effect());
+    let (machine, effects) = transition(machine, input, policy, who)?;
+    Ok(match pauses {
+        // Nothing else is begun. What has failed is found again by whoever goes on.
+        Some(by) => Machine { pause: None, ..machine }.pause_now(by),
+        None => (machine, effects),
+    })
+}
+
+fn transition(
+    machine: Machine,
+    input: Input,
+    policy: &RetryPolicy,
+    who: &str,
+) -> Result<(Machine, Vec<Effect>), IllegalTransition> {
     use Input as I;
     use State as S;
     let next = match (machine.state.clone(), input) {
@@ -313,6 +379,10 @@ pub fn step(
         (S::Unrecorded { .. } | S::Failed { .. }, I::RetryRequested) => machine.restart(),
         (S::Unrecorded { .. } | S::Failed { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
+        (S::Paused { .. }, I::Unpause) => machine.restart(),
+        (S::Paused { .. }, I::Woken | I::RetryRequested | I::TimerFired(_)) => machine.stay(),
+        (_, I::Pause(by)) => machine.pause(by),
+        (_, I::Unpause) => Machine { pause: None, ..machine }.stay(),
         (_, I::Stop) => machine.to(S::Stopping, Vec::new()),
         (S::Stopping, _) => machine.stay(),
 
@@ -323,7 +393,8 @@ pub fn step(
             | S::Retrying { .. }
             | S::Recording { .. }
             | S::Unrecorded { .. }
-            | S::Failed { .. }),
+            | S::Failed { .. }
+            | S::Paused { .. }),
             input,
         ) => return Err(IllegalTransition(Box::new((state, input)))),
     };

@@ -29,6 +29,7 @@ fn states() -> Vec<State> {
         State::Recording { failure: poison.clone(), then: Then::Restart },
         State::Unrecorded { failure: poison.clone(), timer: 7 },
         State::Failed { failure: poison },
+        State::Paused { by: "run".into() },
         State::Stopping,
     ]
 }
@@ -47,6 +48,8 @@ fn inputs() -> Vec<Input> {
         Input::TimerFired(6),
         Input::Woken,
         Input::RetryRequested,
+        Input::Pause("run".into()),
+        Input::Unpause,
         Input::Stop,
     ]
 }
@@ -64,6 +67,7 @@ fn letter(state: &State) -> char {
         State::Recording { then: Then::Restart, .. } => 'W',
         State::Unrecorded { .. } => 'u',
         State::Failed { .. } => 'F',
+        State::Paused { .. } => 'P',
         State::Stopping => 's',
     }
 }
@@ -71,25 +75,28 @@ fn letter(state: &State) -> char {
 #[test]
 fn every_pair_of_state_and_input_goes_where_the_table_says() {
     // Columns: CursorLoaded, Applied at the tail, Applied before it, Superseded, Failed by storage,
-    // by poison, as a batch, Recorded, its timer, an old timer, Woken, RetryRequested, Stop.
+    // by poison, as a batch, Recorded, its timer, an old timer, Woken, RetryRequested, Pause, Unpause,
+    // Stop.
     // '!' is an illegal transition.
     let table = [
-        ("S", "c!!!Rww!SSSSs"),
-        ("c", "!IcSRwc!ccCcs"),
-        ("C", "!ccSRwc!CCCCs"),
-        ("I", "!!!!!!!!IIcIs"),
-        ("R", "!!!!!!!!SRRSs"),
-        ("w", "!!!!uuuFwwwWs"),
-        ("v", "!!!!RRRRvvvWs"),
-        ("W", "!!!!SSSSWWWWs"),
-        ("u", "!!!!!!!!wuuSs"),
-        ("F", "!!!!!!!!FFFSs"),
-        ("s", "sssssssssssss"),
+        ("S", "c!!!Rww!SSSSSSs"),
+        ("c", "!IcSRwc!ccCcccs"),
+        ("C", "!ccSRwc!CCCCCCs"),
+        ("I", "!!!!!!!!IIcIPIs"),
+        ("R", "!!!!!!!!SRRSPRs"),
+        ("w", "!!!!uuuFwwwWwws"),
+        ("v", "!!!!RRRRvvvWvvs"),
+        ("W", "!!!!SSSSWWWWWWs"),
+        ("u", "!!!!!!!!wuuSPus"),
+        ("F", "!!!!!!!!FFFSPFs"),
+        ("P", "!!!!!!!!PPPPPSs"),
+        ("s", "sssssssssssssss"),
     ];
     for (state, (name, row)) in states().into_iter().zip(table) {
         assert_eq!(letter(&state).to_string(), name);
         for (input, expected) in inputs().into_iter().zip(row.chars()) {
-            let machine = Machine { state: state.clone(), attempt: 2, timers: 7, suspects: 0 };
+            let machine =
+                Machine { state: state.clone(), attempt: 2, timers: 7, suspects: 0, pause: None };
             let found = match step(machine, input.clone(), &POLICY, "w") {
                 Ok((machine, _)) => letter(&machine.state),
                 Err(_) => '!',
@@ -104,7 +111,8 @@ fn every_pair_of_state_and_input_goes_where_the_table_says() {
 fn exactly_the_starred_states_have_an_effect_in_flight() {
     for state in states() {
         for input in inputs() {
-            let machine = Machine { state: state.clone(), attempt: 2, timers: 7, suspects: 0 };
+            let machine =
+                Machine { state: state.clone(), attempt: 2, timers: 7, suspects: 0, pause: None };
             let Ok((after, effects)) = step(machine, input.clone(), &POLICY, "w") else { continue };
             let calls =
                 effects.iter().filter(|effect| !matches!(effect, Effect::StartTimer { .. }));
@@ -114,7 +122,8 @@ fn exactly_the_starred_states_have_an_effect_in_flight() {
                     State::CatchingUp { .. },
                     Input::Woken | Input::RetryRequested | Input::TimerFired(_)
                 ) | (State::Recording { .. }, Input::RetryRequested)
-            );
+                    | (_, Input::Pause(_) | Input::Unpause)
+            ) || matches!((&state, &input), (State::Paused { .. }, Input::Unpause));
             let entered = (after.state != state || letter(&state) == 'c') && ended;
             let starred = matches!(
                 after.state,
@@ -132,6 +141,7 @@ fn an_applied_page_forgets_retries_and_a_failed_one_counts_them() {
         attempt: 4,
         timers: 0,
         suspects: 0,
+        pause: None,
     };
     let failed = step(machine.clone(), Input::Failed(failure(FailureClass::Storage)), &POLICY, "w")
         .unwrap()
@@ -178,4 +188,35 @@ fn a_batch_is_narrowed_to_its_event_in_few_steps() {
         };
         (machine, effects) = step(machine, input, &POLICY, "w").unwrap();
     }
+}
+
+/// Whoever pauses a worker is told when nothing of it is in flight, and it goes on as if it had just
+/// been started.
+#[test]
+fn a_busy_worker_pauses_when_its_effect_has_come_back_whatever_that_says() {
+    for state in states().into_iter().filter(State::is_busy) {
+        for input in inputs().into_iter().filter(Input::ends_effect) {
+            let machine =
+                Machine { state: state.clone(), attempt: 2, timers: 7, suspects: 0, pause: None };
+            let pause = Input::Pause("run".into());
+            let (machine, effects) = step(machine, pause, &POLICY, "w").unwrap();
+            assert_eq!((&machine.state, effects.len()), (&state, 0));
+            let Ok((machine, effects)) = step(machine, input.clone(), &POLICY, "w") else {
+                continue;
+            };
+            let paused = State::Paused { by: "run".into() };
+            assert_eq!((&machine.state, effects.len()), (&paused, 0), "{state:?} + {input:?}");
+            let (machine, effects) = step(machine, Input::Unpause, &POLICY, "w").unwrap();
+            assert_eq!((machine.state, machine.pause), (State::Starting, None));
+            assert_eq!(effects, [Effect::LoadCursor]);
+        }
+    }
+}
+
+#[test]
+fn a_pause_that_is_given_up_before_it_came_about_changes_nothing() {
+    let (machine, _) = Machine::start();
+    let (machine, _) = step(machine, Input::Pause("run".into()), &POLICY, "w").unwrap();
+    let (machine, _) = step(machine, Input::Unpause, &POLICY, "w").unwrap();
+    assert_eq!(machine, Machine::start().0);
 }

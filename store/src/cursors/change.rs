@@ -63,6 +63,26 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The cursors of all partitions that readers see, by partition: for whoever does the work of all
+    /// their workers. A change that is due is made.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn live_cursors(
+        &self,
+        tenant: &str,
+        projection: Projection,
+    ) -> Result<Vec<Cursor>, StoreError> {
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        let cursors = Locked::take(&transaction, tenant, projection.as_str()).await?;
+        let standing = cursors.settle(Share::WHOLE, false).await?;
+        transaction.commit().await?;
+        Ok(standing.cursors())
+    }
+}
+
 const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
     VALUES ($1, $2) ON CONFLICT DO NOTHING";
 

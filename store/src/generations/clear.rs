@@ -36,6 +36,7 @@ const RETIRED: &str = "SELECT c.tenant_id, c.projection_name, c.generation
     FROM dg_projection_cursors AS c
     JOIN dg_projections AS p USING (tenant_id, projection_name)
     WHERE c.retired AND c.generation <> p.active_generation
+        AND ($1::text IS NULL OR c.tenant_id = $1) AND ($2::text IS NULL OR c.projection_name = $2)
     ORDER BY c.tenant_id, c.projection_name, c.generation LIMIT 1";
 
 const FORGET: &str = "DELETE FROM dg_projection_cursors
@@ -55,14 +56,22 @@ const RETIRE_ABANDONED: &str = "UPDATE dg_projection_cursors AS c SET retired = 
                         AND r.finished_at > clock_timestamp() - $1 * interval '1 ms'))";
 
 impl Store {
-    /// Deletes up to `slice` rows of a retired generation; none when nothing is retired.
+    /// Deletes up to `slice` rows of a retired generation, of one projection or of any; none when
+    /// nothing is retired.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn clear_retired(&self, slice: i64) -> Result<Option<Cleared>, StoreError> {
+    pub async fn clear_retired(
+        &self,
+        of: Option<(&str, Projection)>,
+        slice: i64,
+    ) -> Result<Option<Cleared>, StoreError> {
+        let (tenant, name) = (of.map(|(tenant, _)| tenant), of.map(|(_, name)| name.as_str()));
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        let Some(row) = transaction.query_opt(RETIRED, &[]).await? else { return Ok(None) };
+        let Some(row) = transaction.query_opt(RETIRED, &[&tenant, &name]).await? else {
+            return Ok(None);
+        };
         let (tenant_id, name, generation): (String, &str, i32) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let projection = Projection::from_name(name)

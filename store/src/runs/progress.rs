@@ -102,9 +102,10 @@ const RESUME_INTERRUPTED: &str = "UPDATE dg_projection_runs AS r SET status = 'q
                 OR 'all' IN (o.projection_name, r.projection_name)))
     RETURNING tenant_id, run_id::text";
 
-const BEGAN_AT: &str = "UPDATE dg_projection_run_steps SET since_applied = $4
+const BEGAN_AT: &str =
+    "UPDATE dg_projection_run_steps SET since_applied = coalesce(since_applied, $4)
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3
-        AND since_applied IS NULL";
+    RETURNING since_applied";
 
 const FINISH_STEP: &str = "UPDATE dg_projection_run_steps
     SET finished_at = coalesce(finished_at, clock_timestamp()), switch_ms = coalesce($4, switch_ms)
@@ -220,7 +221,8 @@ impl Store {
         rows.iter().map(key_from).collect()
     }
 
-    /// Notes how many events were applied when a replay began, once.
+    /// Notes how many events were applied when a replay began, unless it had begun before: how many
+    /// it was then.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -229,11 +231,10 @@ impl Store {
         key: &RunKey,
         projection: Projection,
         applied: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<i64, StoreError> {
         let name = projection.as_str();
         let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &name, &applied];
-        self.client().await?.execute(BEGAN_AT, &arguments).await?;
-        Ok(())
+        Ok(self.client().await?.query_one(BEGAN_AT, &arguments).await?.try_get(0)?)
     }
 
     /// Notes that a step is done, and for how long its switch kept the workers.

@@ -1,0 +1,96 @@
+//! Pauses: a run keeps the live workers of a projection from their work for as long as it holds one.
+//!
+//! Invariants:
+//! - a paused worker has nothing in flight: what it did is committed or rolled back;
+//! - a worker that starts meanwhile finds the pause in the table before it does anything, one that
+//!   runs is told: none is missed, whichever comes first;
+//! - a pause ends with whoever holds it, also when that is cut off or crashes.
+
+use dg_projections::projection::Projection;
+
+use crate::registry::{AlreadyOwned, Lease, Registry};
+use crate::worker::{Input, Owners, WorkerKey, WorkerMsg, WorkerOwner};
+
+type Table = Registry<(String, Projection), String>;
+
+/// Who has paused what. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Pauses {
+    table: Table,
+    owners: Owners,
+    partitions: i32,
+}
+
+impl Pauses {
+    pub(crate) fn new(owners: &Owners, partitions: i32) -> Pauses {
+        Pauses { table: Registry::new(), owners: owners.clone(), partitions }
+    }
+
+    /// The run that has paused a worker.
+    pub(crate) fn by(&self, key: &WorkerKey) -> Option<String> {
+        self.table.owner(&(key.tenant_id.clone(), key.projection))
+    }
+
+    /// Tells the workers of a projection to pause; [`Pause::settled`] waits for them.
+    ///
+    /// # Errors
+    /// The run that has paused them already.
+    pub(crate) fn pause(
+        &self,
+        tenant: &str,
+        projection: Projection,
+        run_id: &str,
+    ) -> Result<Pause, AlreadyOwned<String>> {
+        let lease = self.table.register((tenant.to_owned(), projection), run_id.to_owned())?;
+        let pause = Pause {
+            tenant: tenant.to_owned(),
+            projection,
+            pauses: self.clone(),
+            lease: Some(lease),
+        };
+        pause.tell(&Input::Pause(run_id.to_owned()));
+        Ok(pause)
+    }
+}
+
+/// The live workers of a projection are paused while this lives.
+#[derive(Debug)]
+pub(crate) struct Pause {
+    tenant: String,
+    projection: Projection,
+    pauses: Pauses,
+    lease: Option<Lease<(String, Projection), String>>,
+}
+
+impl Pause {
+    fn workers(&self) -> impl Iterator<Item = WorkerOwner> {
+        let key = |partition| WorkerKey {
+            tenant_id: self.tenant.clone(),
+            projection: self.projection,
+            partition,
+        };
+        (0..self.pauses.partitions).filter_map(move |one| self.pauses.owners.owner(&key(one)))
+    }
+
+    fn tell(&self, input: &Input) {
+        for owner in self.workers() {
+            let _ = owner.actor.cast(WorkerMsg::Input(input.clone()));
+        }
+    }
+
+    /// Waits until no worker of the projection has anything in flight.
+    pub(crate) async fn settled(&self) {
+        let workers: Vec<WorkerOwner> = self.workers().collect();
+        for WorkerOwner { mut snapshot, .. } in workers {
+            // One that has ended meanwhile finds the pause in its next life.
+            let _ = snapshot.wait_for(|worker| worker.status == "paused").await;
+        }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        drop(self.lease.take());
+        self.tell(&Input::Unpause);
+    }
+}

@@ -1,0 +1,211 @@
+//! The coordinator: takes up runs that wait, as many as may be at work at once; finds those without a
+//! runner; and has what is left of generations cleared.
+//!
+//! Which runs there are, and which wait, is in the database: a new life of this actor looks there.
+
+use std::time::{Duration, Instant};
+
+use dg_projections::Code;
+use dg_store::{Ending, Run, RunKey, StoreError};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::Runs;
+use super::work::SLICE;
+use crate::in_flight::{InFlight, caught};
+use crate::yielding::rest;
+
+/// Runs that are at work at once: each reads and writes as fast as it may.
+const AT_ONCE: usize = 2;
+/// A run whose owner has said nothing for so long has none; it says something every second.
+const SILENCE: Duration = Duration::from_secs(5);
+/// What a run that was cancelled or failed has built is kept so long, to be resumed.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two looks for something to clear.
+const CLEARING: Duration = Duration::from_secs(60);
+
+pub(super) struct Coordinator;
+
+pub(super) struct CoordinatorState {
+    runs: Runs,
+    /// The look that is under way.
+    look: Option<InFlight>,
+    /// Whether somebody has asked for another one meanwhile.
+    again: bool,
+    clearing: Option<InFlight>,
+    cleared: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(crate) enum RunsMsg {
+    /// Look, then look again after a while.
+    Tick,
+    /// A run may wait.
+    Look,
+    /// What the look came to.
+    Looked(Result<Vec<Run>, StoreError>),
+    /// A run has ended; of itself, or because it crashed.
+    Ended(RunKey, Option<String>),
+    /// Nothing is left to be cleared, for now.
+    Cleared,
+    /// A look panicked.
+    Crashed(String),
+}
+
+impl Actor for Coordinator {
+    type Msg = RunsMsg;
+    type State = CoordinatorState;
+    type Arguments = Runs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RunsMsg>,
+        runs: Runs,
+    ) -> Result<CoordinatorState, ActorProcessingErr> {
+        runs.coordinator.put(myself.clone());
+        myself.cast(RunsMsg::Tick)?;
+        Ok(CoordinatorState { runs, look: None, again: false, clearing: None, cleared: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RunsMsg>,
+        message: RunsMsg,
+        state: &mut CoordinatorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RunsMsg::Tick => {
+                myself.send_after(state.runs.tenants.settings.poll_interval, || RunsMsg::Tick);
+                state.look(&myself);
+                state.clear(&myself);
+            }
+            RunsMsg::Look => state.look(&myself),
+            RunsMsg::Looked(found) => {
+                state.look = None;
+                state.take_up(&myself, found).await;
+            }
+            RunsMsg::Ended(key, crash) => state.ended(&myself, key, crash),
+            RunsMsg::Cleared => state.clearing = None,
+            RunsMsg::Crashed(reason) => return Err(reason.into()),
+        }
+        Ok(())
+    }
+}
+
+impl CoordinatorState {
+    /// Finds runs without a runner, and takes up what waits while there is room.
+    fn look(&mut self, myself: &ActorRef<RunsMsg>) {
+        if self.look.is_some() {
+            self.again = true;
+            return;
+        }
+        self.again = false;
+        let (runs, myself) = (self.runs.clone(), myself.clone());
+        self.look = Some(InFlight::begin(async move {
+            let outcome = caught(look(&runs)).await;
+            let _ = myself.cast(outcome.map_or_else(RunsMsg::Crashed, RunsMsg::Looked));
+        }));
+    }
+
+    async fn take_up(&mut self, myself: &ActorRef<RunsMsg>, found: Result<Vec<Run>, StoreError>) {
+        match found {
+            Ok(claimed) => {
+                for run in claimed {
+                    self.runs.start(run.key).await;
+                }
+            }
+            // While the database is away the gate says so.
+            Err(error) if error.is_outage => {}
+            Err(error) => {
+                tracing::warn!(code = %error.code, reason = %error, "runs not looked for");
+            }
+        }
+        if self.again {
+            self.look(myself);
+        }
+    }
+
+    fn ended(&mut self, myself: &ActorRef<RunsMsg>, key: RunKey, crash: Option<String>) {
+        self.cleared = None;
+        self.look(myself);
+        self.clear(myself);
+        let Some(reason) = crash else { return };
+        let runs = self.runs.clone();
+        tokio::spawn(async move { fail(&runs, &key, &reason).await });
+    }
+
+    /// Has what is left of generations cleared, beside everything else.
+    fn clear(&mut self, myself: &ActorRef<RunsMsg>) {
+        let is_due = self.cleared.is_none_or(|at| at.elapsed() >= CLEARING);
+        if self.clearing.is_some() || !is_due {
+            return;
+        }
+        self.cleared = Some(Instant::now());
+        let (runs, myself) = (self.runs.clone(), myself.clone());
+        self.clearing = Some(InFlight::begin(async move {
+            let told = match caught(clear(&runs)).await {
+                Ok(Ok(())) => RunsMsg::Cleared,
+                Ok(Err(error)) => {
+                    tracing::debug!(reason = %error, "generations not cleared; trying again");
+                    RunsMsg::Cleared
+                }
+                Err(panic) => RunsMsg::Crashed(panic),
+            };
+            let _ = myself.cast(told);
+        }));
+    }
+}
+
+async fn look(runs: &Runs) -> Result<Vec<Run>, StoreError> {
+    let (gate, owner) = (&runs.tenants.gate, &*runs.tenants.settings.owner);
+    let at_work: Vec<RunKey> = runs.owners.owners().into_iter().map(|(key, _)| key).collect();
+    let at: &[&str] = &at_work.iter().map(|key| key.run_id.as_str()).collect::<Vec<_>>();
+    let abandoned = gate
+        .run(|store| async move { store.interrupt_abandoned_runs(owner, at, SILENCE).await })
+        .await?;
+    for key in abandoned {
+        tracing::warn!(run = %key, "run interrupted: nobody is at it any more; resume or cancel it");
+    }
+    if runs.tenants.settings.resume_interrupted_runs {
+        let resumed =
+            gate.run(|store| async move { store.resume_interrupted_runs().await }).await?;
+        for key in resumed {
+            tracing::info!(run = %key, "run resumed");
+        }
+    }
+    let mut claimed = Vec::new();
+    while at_work.len() + claimed.len() < AT_ONCE {
+        match gate.run(|store| async move { store.claim_run(owner).await }).await? {
+            Some(run) => claimed.push(run),
+            None => break,
+        }
+    }
+    Ok(claimed)
+}
+
+/// A run that crashed is not tried again by itself: the same would happen.
+async fn fail(runs: &Runs, key: &RunKey, reason: &str) {
+    let (gate, owner) = (&runs.tenants.gate, &*runs.tenants.settings.owner);
+    let message = format!("the run crashed: {reason}; `resume` lets it go on");
+    let ending = &Ending::Failed(Code::Internal, &message);
+    if let Err(error) =
+        gate.run(|store| async move { store.end_run(key, owner, ending).await }).await
+    {
+        tracing::error!(run = %key, reason = %error, "the end of a run could not be recorded");
+    }
+}
+
+/// Clears slice by slice, giving way to live workers.
+async fn clear(runs: &Runs) -> Result<(), StoreError> {
+    let gate = &runs.tenants.gate;
+    gate.run(|store| async move { store.retire_abandoned(KEPT).await }).await?;
+    loop {
+        let started = Instant::now();
+        let slice = gate.job(|store| async move { store.clear_retired(None, SLICE).await });
+        let Some(cleared) = slice.await? else { return Ok(()) };
+        if cleared.is_done {
+            let (tenant, projection) = (&cleared.tenant_id, cleared.projection);
+            tracing::info!(%tenant, %projection, generation = cleared.generation, "generation cleared");
+        }
+        tokio::time::sleep(rest(gate.live_lag(), started.elapsed())).await;
+    }
+}

@@ -1,0 +1,384 @@
+//! What a run does at the database: each effect is one awaited call that ends in one input. It may be
+//! cut off at any wait; what was done until then stands in the database, and `open` finds it.
+
+use std::time::{Duration, Instant};
+
+use dg_projections::Code;
+use dg_projections::projection::Projection;
+use dg_store::{Cursor, Prepared, Progress, Run, RunMode, StoreError};
+use futures_util::future::join_all;
+
+use super::state::{Effect, Input, Outcome};
+use crate::failpoint::{self, Point};
+use crate::pages::{Ahead, Applier, On, Outcome as PageOutcome};
+use crate::pauses::Pause;
+use crate::tenants::Tenants;
+use crate::worker::{Failure, WorkerKey};
+use crate::yielding::rest;
+
+/// Rows that one transaction deletes of a generation that nobody needs.
+pub(super) const SLICE: i64 = 10_000;
+/// How long to wait for another run of ours that is still ending.
+const HANDED_OVER: Duration = Duration::from_millis(50);
+
+/// A run at work.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) tenants: Tenants,
+    pub(super) run: Run,
+    /// Where the present step is.
+    pub(super) at: At,
+    /// What people are shown that it is at.
+    pub(super) phase: &'static str,
+    /// For how long the live workers were kept from their work by the switch of this step.
+    pub(super) switch_took: Option<Duration>,
+    /// When this life began.
+    began: Instant,
+    /// When work was last accounted for.
+    counted: Instant,
+    /// The live workers of the step, while a replay does their work.
+    held: Option<Pause>,
+}
+
+/// Where a step is.
+#[derive(Debug, Default)]
+pub(super) struct At {
+    /// By partition, each with the page that was read before its turn.
+    pub(super) lanes: Vec<Lane>,
+    /// What the step had applied before it began.
+    since_applied: i64,
+    /// What a rebuild builds.
+    pub(super) generation: i32,
+    /// How far pages may go now; to the end of the log if nothing is said.
+    pub(super) until: Option<i64>,
+    /// Whether that is because another number of partitions is wanted, which is made there.
+    is_respreading: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) cursor: Cursor,
+    ahead: Option<Ahead>,
+    /// Whether there may be more up to where it may go.
+    pub(super) more: bool,
+}
+
+impl Lane {
+    fn new(cursor: Cursor) -> Lane {
+        Lane { cursor, ahead: None, more: true }
+    }
+}
+
+impl At {
+    pub(super) fn processed(&self) -> i64 {
+        let applied: i64 = self.lanes.iter().map(|lane| lane.cursor.applied_events).sum();
+        (applied - self.since_applied).max(0)
+    }
+
+    pub(super) fn last_log_seq(&self) -> i64 {
+        self.lanes.iter().map(|lane| lane.cursor.last_log_seq).min().unwrap_or(0)
+    }
+
+    /// From now on pages may go so far.
+    pub(super) fn go_to(&mut self, until: Option<i64>) {
+        self.until = until;
+        for lane in &mut self.lanes {
+            lane.cursor.until = until;
+            lane.ahead = None;
+            lane.more = until.is_none_or(|until| lane.cursor.last_log_seq < until);
+        }
+    }
+}
+
+impl Work {
+    pub(super) fn new(tenants: Tenants, run: Run) -> Work {
+        Work {
+            tenants,
+            run,
+            at: At::default(),
+            phase: "opening",
+            switch_took: None,
+            began: Instant::now(),
+            counted: Instant::now(),
+            held: None,
+        }
+    }
+
+    /// For how long it has been at work, over all its lives, as far as that was written down.
+    pub(super) fn worked(&self) -> Duration {
+        Duration::from_millis(self.run.work_ms.unsigned_abs()) + self.began.elapsed()
+    }
+
+    pub(super) fn owner(&self) -> &str {
+        &self.tenants.settings.owner
+    }
+
+    const fn on(&self) -> On {
+        match self.run.mode {
+            RunMode::Replay => On::Replay,
+            RunMode::Rebuild => On::Building,
+        }
+    }
+
+    /// Does what the machine asks for.
+    pub(super) async fn perform(&mut self, effect: Effect) -> Input {
+        let done = match effect {
+            Effect::Open(projection) => self.open(projection).await,
+            Effect::Apply { projection, to_served, limit } => {
+                self.apply(projection, to_served, limit).await
+            }
+            Effect::Compare(projection) => self.compare(projection).await,
+            Effect::Switch(projection) => self.switch(projection).await,
+            Effect::Close(projection) => self.close(projection).await,
+            Effect::Digest => self.digest().await,
+            Effect::Wait(after) => {
+                self.held = None;
+                tokio::time::sleep(after).await;
+                self.counted = Instant::now();
+                Ok(Input::Waited)
+            }
+            Effect::End(outcome) => self.end(&outcome).await,
+        };
+        done.unwrap_or_else(|error| match error.code {
+            // What it was building is gone, or the row was changed under it: look again.
+            Code::Conflict => Input::Superseded,
+            _ => Input::Failed(Failure::from(&error)),
+        })
+    }
+
+    async fn open(&mut self, projection: Projection) -> Result<Input, StoreError> {
+        (self.at, self.switch_took) = (At::default(), None);
+        match self.run.mode {
+            RunMode::Replay => self.open_replay(projection).await,
+            RunMode::Rebuild => self.open_rebuild(projection).await,
+        }
+    }
+
+    async fn open_replay(&mut self, projection: Projection) -> Result<Input, StoreError> {
+        if self.held.is_none() {
+            self.held = Some(self.pause(projection).await);
+        }
+        let cursors = self.served(projection).await?;
+        let applied: i64 = cursors.iter().map(|cursor| cursor.applied_events).sum();
+        let (key, gate) = (&self.run.key, &self.tenants.gate);
+        let begin =
+            gate.run(|store| async move { store.begin_replay(key, projection, applied).await });
+        self.at.since_applied = begin.await?;
+        let announced = cursors.iter().filter_map(|cursor| cursor.until).min();
+        self.at.lanes = cursors.into_iter().map(Lane::new).collect();
+        let until = self.run.until_log_seq.into_iter().chain(announced).min();
+        self.at.is_respreading = announced.is_some() && until == announced;
+        self.at.go_to(until);
+        Ok(Input::Opened { is_compared: true })
+    }
+
+    async fn open_rebuild(&mut self, projection: Projection) -> Result<Input, StoreError> {
+        self.clear_remains(projection).await?;
+        let (key, owner) = (&self.run.key, self.owner());
+        let partitions = self.tenants.settings.partitions;
+        let gate = &self.tenants.gate;
+        let prepared = gate.run(|store| async move {
+            store.prepare_generation(key, owner, projection, partitions).await
+        });
+        let (generation, is_compared) = match prepared.await? {
+            Prepared::Switched => return Ok(Input::AlreadyDone),
+            Prepared::NotOurs => return Ok(Input::Lost),
+            Prepared::Building { generation, is_compared } => (generation, is_compared),
+        };
+        let tenant = &key.tenant_id;
+        let building = gate
+            .run(|store| async move { store.building(tenant, projection, generation).await })
+            .await?;
+        self.at.generation = generation;
+        self.at.lanes = building.cursors.into_iter().map(Lane::new).collect();
+        let served = building.active.map_or(0, |places| places.into_iter().min().unwrap_or(0));
+        self.at.go_to((!is_compared).then_some(served));
+        failpoint::hit(Point::RunOpenAfter, "");
+        Ok(Input::Opened { is_compared })
+    }
+
+    /// What earlier rebuilds of the projection have left goes first: there are never more than two
+    /// generations and a part of a third.
+    async fn clear_remains(&self, projection: Projection) -> Result<(), StoreError> {
+        let of = Some((&*self.run.key.tenant_id, projection));
+        let clear =
+            || self.tenants.gate.job(|store| async move { store.clear_retired(of, SLICE).await });
+        while clear().await?.is_some() {}
+        Ok(())
+    }
+
+    /// A page of each partition that may go on.
+    async fn apply(
+        &mut self,
+        projection: Projection,
+        to_served: bool,
+        limit: Option<i64>,
+    ) -> Result<Input, StoreError> {
+        if self.run.mode == RunMode::Rebuild && !to_served && self.at.until.is_some() {
+            self.at.go_to(None);
+        }
+        let started = Instant::now();
+        let before = self.at.processed();
+        let outcome = self.round(projection, limit).await;
+        failpoint::hit(Point::RunApplyAfter, "");
+        if !self.checkpoint(projection).await? {
+            return Ok(Input::Lost);
+        }
+        if let Some(trouble) = outcome {
+            return Ok(trouble);
+        }
+        let events = self.at.processed() - before;
+        if self.at.is_respreading && !self.at.lanes.iter().any(|lane| lane.more) {
+            return Ok(Input::Superseded);
+        }
+        let is_there = !self.at.lanes.iter().any(|lane| lane.more)
+            && self.is_near(projection, to_served).await?;
+        if !is_there {
+            tokio::time::sleep(rest(self.tenants.gate.live_lag(), started.elapsed())).await;
+        }
+        Ok(Input::Applied { events, is_there })
+    }
+
+    /// Applies a page in each lane; what stood in the way of one, if anything did.
+    pub(super) async fn round(
+        &mut self,
+        projection: Projection,
+        limit: Option<i64>,
+    ) -> Option<Input> {
+        let usual = self.tenants.settings.job_batch_size;
+        let limit = (limit.map_or(usual, |fewer| fewer.min(usual)), limit.is_some());
+        let (gate, on, tenant) = (self.tenants.gate.clone(), self.on(), &self.run.key.tenant_id);
+        let lanes = self.at.lanes.iter_mut().filter(|lane| lane.more);
+        let pages = lanes.map(|lane| async {
+            let (tenant_id, partition) = (tenant.clone(), lane.cursor.share.partition);
+            let key = WorkerKey { tenant_id, projection, partition };
+            let from = lane.cursor;
+            let ahead = lane.ahead.take().filter(|ahead| ahead.is_after(from) && !limit.1);
+            let (outcome, next) =
+                Applier { gate: &gate, key: &key, on }.apply(from, limit, ahead).await;
+            lane.ahead = next;
+            lane.take(outcome)
+        });
+        join_all(pages).await.into_iter().flatten().next()
+    }
+
+    /// Whether what is served has not gone far ahead of what was built up to where it was: if so,
+    /// it is gone after at full speed before anybody is paused.
+    async fn is_near(
+        &mut self,
+        projection: Projection,
+        to_served: bool,
+    ) -> Result<bool, StoreError> {
+        if self.run.mode == RunMode::Replay || !to_served {
+            return Ok(true);
+        }
+        let (tenant, generation) = (&self.run.key.tenant_id, self.at.generation);
+        let building = self
+            .tenants
+            .gate
+            .run(|store| async move { store.building(tenant, projection, generation).await });
+        let served = building.await?.active.and_then(|places| places.into_iter().min());
+        let Some(served) = served.filter(|served| Some(*served) > self.at.until) else {
+            return Ok(true);
+        };
+        let gap = served - self.at.until.unwrap_or(0);
+        if gap <= self.tenants.settings.job_batch_size {
+            return Ok(true);
+        }
+        self.at.go_to(Some(served));
+        Ok(false)
+    }
+
+    /// Writes down how far the step is; false when the run is no longer ours.
+    pub(super) async fn checkpoint(&mut self, projection: Projection) -> Result<bool, StoreError> {
+        let now = Instant::now();
+        let progress = Progress {
+            phase: self.phase,
+            projection,
+            processed_events: self.at.processed(),
+            last_log_seq: self.at.last_log_seq(),
+            worked: now - self.counted,
+        };
+        let (key, owner, progress) = (&self.run.key, self.owner(), &progress);
+        let write = self
+            .tenants
+            .gate
+            .run(|store| async move { store.checkpoint_run(key, owner, progress).await });
+        let is_ours = write.await?;
+        self.counted = now;
+        failpoint::hit(Point::RunCheckpointAfter, "");
+        Ok(is_ours)
+    }
+
+    /// Keeps the live workers of a projection from their work, once they have ended what they are at.
+    pub(super) async fn pause(&self, projection: Projection) -> Pause {
+        let (tenant, run_id) = (&self.run.key.tenant_id, &self.run.key.run_id);
+        let pause = loop {
+            match self.tenants.pauses.pause(tenant, projection, run_id) {
+                Ok(pause) => break pause,
+                // A run that was cancelled and has not quite ended.
+                Err(_) => tokio::time::sleep(HANDED_OVER).await,
+            }
+        };
+        pause.settled().await;
+        pause
+    }
+
+    async fn close(&mut self, projection: Projection) -> Result<Input, StoreError> {
+        self.held = None;
+        let is_ours = self.checkpoint(projection).await?;
+        let (key, gate) = (&self.run.key, &self.tenants.gate);
+        if self.run.dry_run {
+            let (tenant, generation) = (&key.tenant_id, self.at.generation);
+            gate.run(|store| async move {
+                store.retire_generation(tenant, projection, generation).await
+            })
+            .await?;
+        }
+        let took = self.switch_took;
+        gate.run(|store| async move { store.finish_step(key, projection, took).await }).await?;
+        Ok(if is_ours { Input::Closed } else { Input::Lost })
+    }
+
+    async fn digest(&mut self) -> Result<Input, StoreError> {
+        crate::digests::refresh(&self.tenants.gate, &self.run.key.tenant_id, false).await?;
+        Ok(Input::Digested)
+    }
+
+    async fn end(&mut self, outcome: &Outcome) -> Result<Input, StoreError> {
+        let ending = match outcome {
+            Outcome::Completed => dg_store::Ending::Completed,
+            Outcome::Failed(failure) => dg_store::Ending::Failed(failure.code, &failure.message),
+            Outcome::Lost => return Ok(Input::Ended),
+        };
+        failpoint::hit(Point::RunEndBefore, "");
+        let (key, owner, ending) = (&self.run.key, self.owner(), &ending);
+        let write =
+            self.tenants.gate.run(|store| async move { store.end_run(key, owner, ending).await });
+        Ok(if write.await? { Input::Ended } else { Input::Lost })
+    }
+
+    /// The cursors of what is served, by partition.
+    pub(super) async fn served(&self, projection: Projection) -> Result<Vec<Cursor>, StoreError> {
+        let tenant = &self.run.key.tenant_id;
+        let cursors = self
+            .tenants
+            .gate
+            .run(|store| async move { store.live_cursors(tenant, projection).await });
+        cursors.await
+    }
+}
+
+impl Lane {
+    /// What became of a page; what stood in its way.
+    fn take(&mut self, outcome: PageOutcome) -> Option<Input> {
+        match outcome {
+            PageOutcome::Applied { to, more } => {
+                (self.cursor, self.more) = (to, more);
+                None
+            }
+            PageOutcome::Superseded => Some(Input::Superseded),
+            PageOutcome::Failed(failure) => Some(Input::Failed(failure)),
+        }
+    }
+}
