@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+mod auditor;
 mod authority;
 pub mod by_hand;
 mod cli;
@@ -26,6 +27,7 @@ mod stage;
 mod wait;
 pub mod ways;
 
+pub use auditor::Auditor;
 pub use authority::{Authority, EXPIRED, Identity};
 pub use cli::{Answer, run, spawn};
 pub use daemon::{Daemon, Where};

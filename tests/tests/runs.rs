@@ -7,11 +7,11 @@ use std::time::Duration;
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_runtime::{RunRequest, Runtime, Settings};
-use dg_store::{RunMode, Store};
+use dg_store::{RunMode, RunStatus, Store, Verdict};
 use dg_tests::log::{
     append_all, assert_proven, generated_lines, model_of, running, settings, until_applied,
 };
-use dg_tests::runs::{completed, request, request_of, start};
+use dg_tests::runs::{completed, request, request_of, start, until_status};
 use dg_tests::{Database, eventually};
 
 const STOP: Duration = Duration::from_secs(10);
@@ -90,26 +90,160 @@ async fn a_dry_run_compares_and_leaves_everything_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_goes_to_its_bound_and_not_beyond_and_hands_the_cursor_back() {
-    let (database, store) = Database::with_schema().await;
-    let log = generated_lines("a", 50, 8, 63);
-    append_all(&store, "a", &log, 100).await;
-    // Workers that would go on at once if they were not paused: held until the replay has begun.
-    let runtime = Runtime::start(
-        database.store(),
-        Settings { batch_size: 1, job_batch_size: 7, partitions: 3, ..settings() },
-    )
-    .await
-    .unwrap();
-    let projection = Projection::TraceSummary;
-    let asked =
-        RunRequest { until_log_seq: Some(250), ..request_of("a", RunMode::Replay, projection) };
-    let run = start(&runtime, asked).await;
-    let run = completed(&store, &run.run.key.run_id).await;
-    assert!(run.last_log_seq >= 250, "{run:?}");
-    assert!(run.processed_events <= 250, "{run:?}");
-    until_applied(&store, "a").await;
+async fn a_replay_goes_to_its_bound_and_not_beyond() {
+    for partitions in [1, 3] {
+        let (database, store) = Database::with_schema().await;
+        // Nobody looks for what is written behind its back: only the replay applies it.
+        let poll_interval = Duration::from_secs(3600);
+        let settings = Settings { job_batch_size: 7, partitions, poll_interval, ..settings() };
+        let runtime = Runtime::start(database.store(), settings).await.unwrap();
+        let log = generated_lines("a", 50, 8, 63);
+        append_all(&store, "a", &log, 100).await;
+        for (until, processed) in [(250, 250), (100, 0), (251, 1), (400, 149)] {
+            let asked = RunRequest {
+                until_log_seq: Some(until),
+                ..request_of("a", RunMode::Replay, Projection::TraceSummary)
+            };
+            let run = start(&runtime, asked).await;
+            let run = completed(&store, &run.run.key.run_id).await;
+            let place = store.place("a", Projection::TraceSummary).await.unwrap().cursor;
+            assert_eq!((run.processed_events, place), (processed, place.max(until)), "{run:?}");
+            assert_eq!(run.total_events, Some(processed));
+            assert_proven(&store, "a").await;
+        }
+        let whole = start(&runtime, request("a", RunMode::Replay)).await;
+        completed(&store, &whole.run.key.run_id).await;
+        assert_eq!(store.tables("a").await.unwrap(), model_of(&log).tables);
+        runtime.stop(STOP).await;
+    }
+}
+
+/// A change behind everybody's back, and the table that a rebuild names for it.
+const TAMPERINGS: &[(Projection, &str, &str)] = &[
+    (
+        Projection::ContextGraph,
+        "dg_cg_nodes",
+        "UPDATE dg_cg_nodes SET created_at = 'never'
+        WHERE node_id = (SELECT max(node_id) FROM dg_cg_nodes)",
+    ),
+    (
+        Projection::ContextGraph,
+        "dg_cg_edges",
+        "DELETE FROM dg_cg_edges
+        WHERE edge_id = (SELECT min(edge_id) FROM dg_cg_edges)",
+    ),
+    (
+        Projection::ContextGraph,
+        "dg_cg_nodes",
+        "INSERT INTO dg_cg_nodes
+        (tenant_id, generation, log_seq, node_id, node_type, trace_id, created_at)
+        SELECT tenant_id, generation, 1, 'zz:added', 'zz', 'x', 'y' FROM dg_cg_nodes LIMIT 1",
+    ),
+    (
+        Projection::TraceSummary,
+        "dg_trace_summary",
+        "UPDATE dg_trace_summary SET outcome = 'failure'
+        WHERE trace_id = (SELECT max(trace_id) FROM dg_trace_summary WHERE outcome = 'success')",
+    ),
+    (
+        Projection::TraceSummary,
+        "dg_trace_summary",
+        "DELETE FROM dg_trace_summary
+        WHERE trace_id = (SELECT max(trace_id) FROM dg_trace_summary)",
+    ),
+    (
+        Projection::PrecedentIndex,
+        "dg_policy_eval_index",
+        "UPDATE dg_policy_eval_index
+        SET policy_version = '99' WHERE log_seq = (SELECT min(log_seq) FROM dg_policy_eval_index)",
+    ),
+    (Projection::PrecedentIndex, "dg_precedent_index", "DELETE FROM dg_precedent_index"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_restores_what_was_tampered_with_and_names_the_first_difference_as_verify_does() {
+    let (database, store, runtime, log) = current().await;
+    let model = model_of(&log).tables;
+    let client = database.connect().await;
+    for (projection, table, change) in TAMPERINGS {
+        client.batch_execute(change).await.unwrap();
+        let Verdict::Different(verified) = store.verify("a", &|_, _| ()).await.unwrap() else {
+            panic!("verify finds nothing: {change}");
+        };
+        for dry_run in [true, false] {
+            let asked = request_of("a", RunMode::Rebuild, *projection);
+            let run = start(&runtime, RunRequest { dry_run, ..asked }).await;
+            let run = completed(&store, &run.run.key.run_id).await;
+            let compared = run.steps[0].comparison.as_ref().unwrap();
+            let difference = compared.difference.as_ref().unwrap();
+            assert_eq!((difference, difference.table.as_str()), (&*verified, *table));
+            assert_eq!(run.is_equal(), Some(false));
+            // What no digest covers is compared all the same.
+            let is_covered = *table != "dg_policy_eval_index";
+            assert_eq!(compared.digest != compared.digest_before, is_covered);
+        }
+        assert_eq!(store.tables("a").await.unwrap(), model, "{change}");
+        assert_proven(&store, "a").await;
+    }
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_meets_a_damaged_event_fails_naming_it_and_goes_on_when_it_is_mended() {
+    let (database, store, runtime, log) = current().await;
+    let client = database.connect().await;
+    let damage = |text: &str| {
+        format!(
+            "SET session_replication_role = replica; UPDATE dg_event_log SET
+            payload_json = {text} WHERE log_seq = 300; SET session_replication_role = origin"
+        )
+    };
+    client
+        .batch_execute(
+            "CREATE TABLE kept AS SELECT payload_json FROM dg_event_log WHERE log_seq = 300",
+        )
+        .await
+        .unwrap();
+    client.batch_execute(&damage("'{}'")).await.unwrap();
+    let run = start(&runtime, request_of("a", RunMode::Rebuild, Projection::ContextGraph)).await;
+    let run_id = run.run.key.run_id.as_str();
+    let failed = until_status(&store, run_id, &[RunStatus::Failed]).await;
+    assert_eq!(failed.error_code.as_deref(), Some("conflict"));
+    assert_eq!((failed.last_log_seq, failed.steps[0].generation), (299, Some(2)));
+    assert!(failed.error_message.unwrap().contains("hash"));
+    // What is served is whole, and no worker has failed.
     assert_eq!(store.tables("a").await.unwrap(), model_of(&log).tables);
-    assert_proven(&store, "a").await;
+    assert_eq!(store.failures("a", true).await.unwrap(), []);
+    client.batch_execute(&damage("(SELECT payload_json FROM kept)")).await.unwrap();
+    runtime.resume_run(None, run_id).await.unwrap().unwrap();
+    let run = completed(&store, run_id).await;
+    assert_eq!((run.steps[0].generation, run.processed_events), (Some(2), 400));
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_brings_a_failed_worker_back() {
+    let (database, store, runtime, log) = current().await;
+    let client = database.connect().await;
+    // The row that the end of a trace would change: gone.
+    let begun = dg_tests::log::parsed("a", &[dg_tests::events::started("late")]);
+    let ended = dg_tests::log::parsed("a", &[dg_tests::events::finished("late", 1)]);
+    runtime.append("a", begun.clone()).await.unwrap();
+    until_applied(&store, "a").await;
+    client.batch_execute("DELETE FROM dg_trace_summary WHERE trace_id = 'late'").await.unwrap();
+    runtime.append("a", ended.clone()).await.unwrap();
+    eventually("the worker has failed", || async {
+        let failures = store.failures("a", false).await.ok()?;
+        (failures.len() == 1 && failures[0].log_seq == Some(402)).then_some(())
+    })
+    .await;
+    let run = start(&runtime, request("a", RunMode::Rebuild)).await;
+    let run = completed(&store, &run.run.key.run_id).await;
+    let compared = run.steps[1].comparison.as_ref().unwrap();
+    assert_eq!(compared.log_seq, 401, "where the failed worker stood");
+    assert!(compared.difference.as_ref().unwrap().key == "late");
+    until_applied(&store, "a").await;
+    assert_eq!(store.failures("a", false).await.unwrap(), []);
+    assert_eq!(store.tables("a").await.unwrap(), model_of(&[log, begun, ended].concat()).tables);
     runtime.stop(STOP).await;
 }

@@ -57,6 +57,10 @@ const DIGEST: &str = "INSERT INTO dg_projection_digests AS kept
     ON CONFLICT (tenant_id, digest_name) DO UPDATE SET digest = excluded.digest,
         log_seq = excluded.log_seq, generation = excluded.generation, updated_at = now()";
 
+/// The one over all three was made of what was served until now.
+const FORGET_FULL: &str = "DELETE FROM dg_projection_digests
+    WHERE tenant_id = $1 AND digest_name = 'full_projection'";
+
 /// The new generation has passed whatever its predecessor failed of.
 const RESOLVE: &str = "UPDATE dg_projection_failures SET status = 'resolved', resolved_at = now()
     WHERE tenant_id = $1 AND projection_name = $2 AND status = 'open'
@@ -107,6 +111,7 @@ impl Store {
         transaction.execute(RETIRE, &[tenant, &name, &active]).await?;
         transaction.execute(NOTE, &[tenant, &run.run_id, &name]).await?;
         transaction.execute(DIGEST, &[tenant, &run.run_id, &name]).await?;
+        transaction.execute(FORGET_FULL, &[tenant]).await?;
         transaction.execute(RESOLVE, &[tenant, &name, &log_seq]).await?;
         transaction.commit().await?;
         Ok(Switched::Done { log_seq })
