@@ -46,6 +46,7 @@ fn mode(run: &Json) -> String {
 pub(super) fn state(run: &Json) -> String {
     match (word(run, "status"), word(run, "phase")) {
         (Some("queued"), _) => "queued: waits for its turn".to_owned(),
+        (Some("interrupted"), _) => "interrupted: resume it, or cancel it to drop it".to_owned(),
         (Some(status), Some(phase)) => format!("{status}: {}", printable(phase)),
         _ => field(run, "status"),
     }
@@ -125,9 +126,12 @@ fn when(run: &Json, key: &str, by: &str, who: Option<&str>) -> Option<String> {
     Some(who.map_or(at.clone(), |who| format!("{at} {by} {}", printable(who))))
 }
 
-/// What came of the comparison.
+/// What came of the comparison: equal only when there is nothing left to compare.
 fn result(run: &Json) -> Option<&'static str> {
-    is(run, "is_equal").map(|is_equal| if is_equal { "equal" } else { "different" })
+    match is(run, "is_equal")? {
+        true => (word(run, "status") == Some("completed")).then_some("equal"),
+        false => Some("different"),
+    }
 }
 
 const STEP_HEAD: [&str; 6] =
@@ -135,8 +139,8 @@ const STEP_HEAD: [&str; 6] =
 
 fn step(step: &Json) -> Vec<String> {
     let compared = match (number(step, "compared_log_seq"), difference_of(step)) {
-        (Some(at), None) => format!("equal at {}", grouped(at)),
-        (Some(at), Some(_)) => format!("DIFFERENT at {}", grouped(at)),
+        (Some(at), None) => format!("equal at log_seq {}", grouped(at)),
+        (Some(at), Some(_)) => format!("DIFFERENT at log_seq {}", grouped(at)),
         (None, _) if word(step, "not_compared").is_some() => "not compared".to_owned(),
         (None, _) => "-".to_owned(),
     };

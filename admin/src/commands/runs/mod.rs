@@ -117,9 +117,8 @@ fn not_started(session: &Session, failure: Failure) -> Failure {
 /// The run that is in the way of another is named by its refusal.
 fn in_the_way(failure: Failure) -> Failure {
     let Some(id) = failure.details.get("run_id").and_then(Json::as_str) else { return failure };
-    let help = format!(
-        "`decisiongraph run {id} --wait` follows it, `decisiongraph cancel {id}` ends it; `decisiongraph runs` lists all"
-    );
+    let help =
+        format!("`decisiongraph run {id} --wait` follows it, `decisiongraph cancel {id}` ends it");
     failure.help(help)
 }
 
