@@ -327,7 +327,7 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
         partitions: config.projection_partitions as i32, // 64 at most
         batch_size: config.projection_batch_size as i64,
         job_batch_size: config.projection_job_batch_size as i64,
-        resume_interrupted_runs: false,
+        resume_interrupted_runs: config.resume_interrupted_runs,
         poll_interval: config.projection_poll_interval,
         retry: RetryPolicy {
             base: config.projection_retry_base,

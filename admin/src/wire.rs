@@ -1,5 +1,7 @@
 //! The JSON objects of the contract: field names, shapes and units are relied on by others.
 
+mod runs;
+
 use dg_projections::Rejection;
 use dg_projections::admission::Admission;
 use dg_projections::event::rfc3339;
@@ -7,11 +9,13 @@ use dg_projections::hash::Hash;
 use dg_projections::json::{Json, Object};
 use dg_projections::rows::{EdgeRow, NodeRow, SummaryRow};
 use dg_runtime::worker::WorkerSnapshot;
-use dg_runtime::{DatabaseState, Parked, Snapshot, Tree};
+use dg_runtime::{DatabaseState, Parked, RunView, Snapshot, Tree};
 use dg_store::{
     Failure, Health, MigrationStatus, PrecedentHit, ProjectionHealth, StoredDigest, Subgraph,
 };
 use time::OffsetDateTime;
+
+pub use runs::{difference_of, run};
 
 /// An object from its members.
 pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
@@ -99,8 +103,14 @@ pub fn digests(tenant: &str, digests: &[StoredDigest]) -> Json {
     ])
 }
 
-/// A tenant's health; `status` tells a projection's worker status.
-pub fn health(health: &Health, status: impl Fn(&ProjectionHealth) -> &'static str) -> Json {
+/// A tenant's health; `status` tells a projection's worker status. Its own are picked from the `open`
+/// runs.
+pub fn health(
+    health: &Health,
+    status: impl Fn(&ProjectionHealth) -> &'static str,
+    open: &[RunView],
+) -> Json {
+    let is_own = |view: &&RunView| view.run.key.tenant_id == health.tenant_id;
     object([
         ("tenant_id", text(&health.tenant_id)),
         ("event_log_last_seq", number(health.event_log_last_seq)),
@@ -108,7 +118,7 @@ pub fn health(health: &Health, status: impl Fn(&ProjectionHealth) -> &'static st
         ("is_stale", Json::from(health.is_stale())),
         ("full_digest", hash(health.full_digest)),
         ("projections", list(&health.projections, |one| projection_health(one, status(one)))),
-        ("open_runs", Json::Array(Vec::new())),
+        ("open_runs", Json::Array(open.iter().filter(is_own).map(run).collect())),
     ])
 }
 
@@ -171,6 +181,7 @@ pub fn status(
     (projections, partitions): (&[&str], u32),
     schema: Option<&MigrationStatus>,
     (owner, others): (&str, Option<Vec<String>>),
+    active_runs: Option<&[RunView]>,
 ) -> Json {
     let mut by_status = Object::new();
     for (worker, _) in &snapshot.workers {
@@ -188,7 +199,7 @@ pub fn status(
         ("database", database(&snapshot.database, schema)),
         ("workers", Json::Object(by_status)),
         ("parked", Json::Array(snapshot.parked.iter().map(parked).collect())),
-        ("active_runs", number(0)),
+        ("active_runs", active_runs.map_or(Json::Null, |active| list(active, runs::short))),
         ("partitions", number(i64::from(partitions))),
         ("projections", list(projections, |name| text(name))),
     ])

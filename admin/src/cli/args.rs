@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::config::serve_flags;
@@ -19,6 +20,7 @@ pub fn command() -> Command {
         .subcommands(log_commands())
         .subcommands(read_commands())
         .subcommands(operate_commands())
+        .subcommands(replay_commands())
         .subcommands(prove_commands())
         .subcommand(bench_command())
 }
@@ -212,6 +214,41 @@ fn operate_commands() -> Vec<Command> {
             "PROJECTION",
             "its projection",
         )),
+    ]
+}
+
+const RUN_STATUSES: [&str; 6] =
+    ["queued", "running", "completed", "failed", "cancelled", "interrupted"];
+
+fn replay_commands() -> Vec<Command> {
+    let scope = || position("projection", "PROJECTION", "one projection, or all");
+    let reason = || value("reason", "TEXT", "why, for those who read the history").required(true);
+    let run = || {
+        position("run", "ID", "the run, as `runs` lists it")
+            .value_parser(NonEmptyStringValueParser::new())
+    };
+    let wait = || switch("wait", "follow it, and exit with its outcome");
+    vec![
+        Command::new("replay")
+            .about("catch up with the log from the cursor, while the live workers pause")
+            .args([scope(), reason(), number("until-log-seq", "up to this number"), wait()]),
+        Command::new("rebuild")
+            .about("build anew beside what is served, compare the two, and switch")
+            .args([
+                scope(),
+                reason(),
+                switch("dry-run", "only compare; serve what is served"),
+                wait(),
+            ]),
+        Command::new("runs").about("replays and rebuilds, the newest first").args([
+            value("status", "S", "only those in this state").value_parser(RUN_STATUSES),
+            number("limit", "at most so many [default: 100]"),
+        ]),
+        Command::new("run").about("a replay or rebuild, and how it gets on").args([run(), wait()]),
+        Command::new("cancel").about("end a replay or rebuild; it can be resumed").arg(run()),
+        Command::new("resume")
+            .about("let one that failed, was cancelled or interrupted go on from its checkpoint")
+            .args([run(), wait()]),
     ]
 }
 

@@ -9,6 +9,7 @@ mod operate;
 mod prove;
 mod read;
 mod run;
+mod runs;
 mod source;
 
 pub(crate) use feed::{Mode, feed};
@@ -51,6 +52,12 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "workers" => operate::workers(session).await,
         "failures" => operate::failures(session).await,
         "retry" => operate::retry(session).await,
+        "replay" => runs::replay(session).await,
+        "rebuild" => runs::rebuild(session).await,
+        "runs" => runs::runs(session).await,
+        "run" => runs::run(session).await,
+        "cancel" => runs::cancel(session).await,
+        "resume" => runs::resume(session).await,
         "digest" => prove::digest(session).await,
         "verify" => prove::verify(session).await,
         "bench" => bench::run(session).await,

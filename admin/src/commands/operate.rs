@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dg_projections::json::Json;
 
-use super::which_tenant;
+use super::{runs, which_tenant};
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::output::{duration, field, grouped, line, printable};
@@ -65,6 +65,7 @@ fn status_card(data: &Json) -> String {
         })
         .collect();
     let parked = if parked.is_empty() { "none".to_owned() } else { parked.join("\n             ") };
+    let active = data.get("active_runs").and_then(Json::as_array);
     let names = data.get("projections").and_then(Json::as_array).unwrap_or_default();
     let names: Vec<&str> = names.iter().filter_map(Json::as_str).collect();
     let uptime = duration(data.get("uptime_seconds").and_then(Json::as_f64).unwrap_or(0.0));
@@ -76,10 +77,22 @@ fn status_card(data: &Json) -> String {
         ("schema", field(database, "schema_version")),
         ("workers", workers),
         ("parked", parked),
+        ("runs", active.map_or_else(|| "-".to_owned(), active_runs)),
         ("projections", names.join(", ")),
     ];
     let lines = lines.into_iter().map(|(name, text)| format!("{name:<13}{text}"));
     lines.chain(neighbours(data)).collect::<Vec<_>>().join("\n")
+}
+
+fn active_runs(runs: &[Json]) -> String {
+    let one = |run: &Json| {
+        let (id, tenant) = (field(run, "run_id"), field(run, "tenant_id"));
+        format!("{id} {}: {} of tenant {tenant}", field(run, "status"), runs::what(run))
+    };
+    match runs {
+        [] => "none active".to_owned(),
+        runs => runs.iter().map(one).collect::<Vec<_>>().join("\n             "),
+    }
 }
 
 /// A warning when this daemon is not alone at its database.

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use dg_projections::compare::Difference;
 use dg_projections::json::Json;
 use dg_store::{Checked, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,7 +13,7 @@ use super::run::Signals;
 use super::which_tenant;
 use crate::cli::Session;
 use crate::failure::{Failure, exit};
-use crate::output::{field, grouped, line, note};
+use crate::output::{field, grouped, line, note, printable};
 use crate::parity;
 use crate::wire::object;
 
@@ -57,13 +58,20 @@ pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
             ]);
             session.output.one(&shown, |_| format!("different: {difference}"))?;
             if session.output.format == crate::output::Format::Table {
-                note(
-                    "help: put back what was changed, or restore from a backup; an export imported with --keep-log-seq into an empty tenant projects it anew",
-                );
+                note(&remedy(session.tenant(), &difference));
             }
             Ok(exit::PROOF)
         }
     }
+}
+
+/// Projections can be had again from the log; the log only from somewhere else.
+fn remedy(tenant: &str, difference: &Difference) -> String {
+    if matches!(&*difference.table, "dg_event_log" | "dg_tenant_heads") {
+        return "help: put back what was changed, or restore from a backup".to_owned();
+    }
+    let tenant = printable(tenant);
+    format!("help: `decisiongraph rebuild all -t {tenant} --reason TEXT --wait` mends it")
 }
 
 fn events_bar() -> ProgressBar {

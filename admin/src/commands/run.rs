@@ -42,9 +42,6 @@ impl Signals {
 pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
     let config = session.config()?;
     logging::start(&config);
-    for one in config.without_effect() {
-        tracing::warn!(key = one.key, source = %one.source, "this key has no effect in this release");
-    }
     let socket = config.socket_path.clone();
     let mut signals = Signals::new()?;
     let Some(mut daemon) = start(config, &mut signals).await? else { return Ok(0) };

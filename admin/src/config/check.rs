@@ -25,6 +25,7 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Value, String> {
         }
         (Kind::Listen, Raw::Text(text)) => listen(text),
         (Kind::Filter, Raw::Text(text)) => filter(text),
+        (Kind::Switch, Raw::Boolean(value)) => Ok(Value::Switch(*value)),
         (Kind::Choice(words), Raw::Text(text)) => word(words, text).map(Value::Choice),
         (Kind::Choices(words), Raw::List(items)) => choices(words, items),
         (Kind::Uids, Raw::List(items)) => {
@@ -37,11 +38,12 @@ pub(super) fn check(kind: Kind, raw: &Raw) -> Result<Value, String> {
 fn wrong_type(raw: &Raw, wanted: &str) -> String {
     match raw {
         Raw::Integer(_) => format!("is a whole number, {wanted} is wanted"),
-        Raw::Text(text) if wanted == "a whole number" => {
+        Raw::Text(text) if matches!(wanted, "a whole number" | "true or false") => {
             format!("is the text {}, {wanted} is wanted", quote(text))
         }
         Raw::Text(_) => format!("is a string, {wanted} is wanted"),
         Raw::List(_) => format!("is a list, {wanted} is wanted"),
+        Raw::Boolean(_) => format!("is of type boolean, {wanted} is wanted"),
         Raw::Other(name) => format!("is of type {name}, {wanted} is wanted"),
     }
 }
@@ -177,6 +179,13 @@ mod tests {
             ("projections", "none,trace_summary", Err(r#""none" is not known"#)),
             ("projections", "trace_summary,", Err(r#""" is not known"#)),
             ("projections", " trace_summary ", Ok(Value::Choices(vec!["trace_summary"]))),
+            ("resume_interrupted_runs", "true", Ok(Value::Switch(true))),
+            ("resume_interrupted_runs", "false", Ok(Value::Switch(false))),
+            (
+                "resume_interrupted_runs",
+                "yes",
+                Err(r#"is the text "yes", true or false is wanted"#),
+            ),
             ("admin_uids", "", Ok(Value::Uids(vec![]))),
             ("admin_uids", "0, 4294967294", Ok(Value::Uids(vec![0, MAX_UID]))),
             ("admin_uids", "4294967295", Err("4294967295 is out of range")),

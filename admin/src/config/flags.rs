@@ -21,19 +21,23 @@ pub fn serve_flags() -> Vec<Arg> {
 }
 
 fn flag(key: &'static Key, long: &'static str) -> Arg {
-    Arg::new(key.name)
+    let arg = Arg::new(key.name)
         .long(long)
         .value_name(key.kind.value_name())
         .help(help(key))
         .help_heading("Configuration")
         .action(ArgAction::Set)
-        .allow_negative_numbers(matches!(key.kind, Kind::Count { .. } | Kind::Uids))
+        .allow_negative_numbers(matches!(key.kind, Kind::Count { .. } | Kind::Uids));
+    match key.kind {
+        Kind::Switch => arg.num_args(0..=1).default_missing_value("true"),
+        _ => arg,
+    }
 }
 
 fn help(key: &Key) -> String {
     let default = key.default_text().map(|text| format!(" [default: {text}]"));
     let default = default.unwrap_or_default();
-    let (meaning, accepted) = (key.meaning_text(), key.accepted());
+    let (meaning, accepted) = (key.meaning, key.accepted());
     format!("{meaning}{default} [accepted: {accepted}] [env: {}]", key.env_name())
 }
 
@@ -85,6 +89,11 @@ mod tests {
             parse(&["--socket", "s.sock"]).get("socket").map(String::as_str),
             Some("s.sock")
         );
+        for (given, text) in [("", "true"), ("=false", "false"), ("=maybe", "maybe")] {
+            let flag: &'static str = format!("--resume-interrupted-runs{given}").leak();
+            let expected = BTreeMap::from([("resume_interrupted_runs", text.to_owned())]);
+            assert_eq!(parse(&[flag]), expected);
+        }
         assert!(flags_from(&Command::new("other").get_matches_from(["other"])).is_empty());
     }
 
@@ -95,7 +104,7 @@ mod tests {
             "--pool-size <N>",
             "the greatest number of database connections [default: 16] [accepted: 4 to 500 connections] [env: DECISIONGRAPH_POOL_SIZE]",
             "[default: <data_dir>/decisiongraph.sock]",
-            "the most events a replay or rebuild applies in one commit (without effect in this release) [default: 5000]",
+            "the most events a replay or rebuild applies in one commit [default: 5000]",
         ] {
             assert!(help.contains(expected), "{expected} is not in:\n{help}");
         }

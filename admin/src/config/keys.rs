@@ -38,10 +38,6 @@ pub enum Fallback {
     InDataDir(&'static str),
 }
 
-/// Keys of the contract whose feature is not in this release: checked and shown like the others, and
-/// told of by help and at the start.
-const WITHOUT_EFFECT: &[&str] = &["projection_job_batch_size"];
-
 /// What every environment variable of this program starts with.
 pub(super) const ENV_PREFIX: &str = "DECISIONGRAPH_";
 
@@ -56,19 +52,6 @@ impl Key {
     #[must_use]
     pub fn flag_name(&self) -> String {
         format!("--{}", self.name.replace('_', "-"))
-    }
-
-    /// Whether this release does anything with it.
-    #[must_use]
-    pub fn has_effect(&self) -> bool {
-        !WITHOUT_EFFECT.contains(&self.name)
-    }
-
-    /// Its meaning as people read it.
-    #[must_use]
-    pub fn meaning_text(&self) -> String {
-        let note = if self.has_effect() { "" } else { " (without effect in this release)" };
-        format!("{}{note}", self.meaning)
     }
 
     /// The accepted range as people read it.
@@ -186,6 +169,7 @@ pub const KEYS: &[Key] = &[
     count("projection_max_retries", (0, 1_000), ("5", "retries"), "retries before a worker counts as degraded"),
     count("projection_max_nodes", (1, 100_000), ("500", "nodes"), "the most nodes a subgraph read returns"),
     count("projection_max_edges", (1, 100_000), ("500", "edges"), "the most edges a subgraph read returns"),
+    plain("resume_interrupted_runs", Kind::Switch, "false", "runs that were interrupted go on by themselves when the daemon starts"),
     count("digest_idle_ms", (1, DAY), ("2000", "ms"), "how long a projection is at rest before its digest is refreshed"),
     count("tenant_idle_stop_ms", (1, 7 * DAY), ("600000", "ms"), "how long a tenant is at rest before its workers stop"),
     count("shutdown_timeout_ms", (1, HOUR), ("10000", "ms"), "how long an orderly stop may take"),

@@ -26,6 +26,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of at least one of these words, each at most once, or `none` alone.
     Choices(&'static [&'static str]),
+    /// Whether or not.
+    Switch,
     /// A list of user ids; may be empty.
     Uids,
 }
@@ -52,6 +54,7 @@ impl Kind {
                 .to_owned(),
             Self::Choice(words) => format!("one of {}", quoted(words)),
             Self::Choices(words) => format!("a list of {}, each once, or `{NONE}`", quoted(words)),
+            Self::Switch => "`true` or `false`".to_owned(),
             Self::Uids => format!("a list of user ids, each 0 to {MAX_UID}"),
         }
     }
@@ -60,6 +63,7 @@ impl Kind {
     pub(super) fn wanted(&self) -> &'static str {
         match self {
             Self::Count { .. } => "a whole number",
+            Self::Switch => "true or false",
             Self::Choices(_) => "a list of strings",
             Self::Uids => "a list of whole numbers",
             _ => "a string",
@@ -76,6 +80,7 @@ impl Kind {
             Self::Listen => "ADDR:PORT",
             Self::Filter => "FILTER",
             Self::Choice(_) => "WORD",
+            Self::Switch => "BOOL",
             Self::Choices(_) => "NAME,...",
             Self::Uids => "UID,...",
         }

@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::env::Inputs;
-use super::keys::key;
 use super::merge::{Merged, merge};
 use super::problem::{ConfigError, Source};
 use super::secret::Secret;
@@ -89,6 +88,8 @@ pub struct Config {
     pub projection_batch_size: usize,
     /// The most events a replay or rebuild applies in one commit, 1 to 100 000.
     pub projection_job_batch_size: usize,
+    /// Whether runs that were interrupted go on by themselves when the daemon starts.
+    pub resume_interrupted_runs: bool,
     /// How often events written by other processes are looked for, 1 ms to 1 h.
     pub projection_poll_interval: Duration,
     /// The wait before a worker's first retry, 1 ms to 1 h; at most `projection_retry_max`.
@@ -128,13 +129,6 @@ impl Config {
         self.effective.iter()
     }
 
-    /// What somebody has set although this release does nothing with it.
-    pub fn without_effect(&self) -> impl Iterator<Item = &EffectiveValue> {
-        self.effective().filter(|one| {
-            one.source != Source::Default && key(one.key).is_some_and(|known| !known.has_effect())
-        })
-    }
-
     /// The object `decisiongraph config` prints: key to `{value, source}`.
     #[must_use]
     pub fn effective_json(&self) -> Json {
@@ -164,6 +158,7 @@ impl Config {
             projection_partitions: m.small("projection_partitions"),
             projection_batch_size: m.size("projection_batch_size"),
             projection_job_batch_size: m.size("projection_job_batch_size"),
+            resume_interrupted_runs: m.switch("resume_interrupted_runs"),
             projection_poll_interval: m.millis("projection_poll_interval_ms"),
             projection_retry_base: m.millis("projection_retry_base_ms"),
             projection_retry_max: m.millis("projection_retry_max_ms"),

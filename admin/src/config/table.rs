@@ -18,7 +18,7 @@ pub fn markdown_table() -> String {
 
 fn cells(key: &Key) -> [String; 3] {
     let default = key.default_text().map_or("none".to_owned(), |text| format!("`{text}`"));
-    [default, key.accepted(), key.meaning_text()]
+    [default, key.accepted(), key.meaning.to_owned()]
 }
 
 #[cfg(test)]

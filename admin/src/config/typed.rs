@@ -32,6 +32,7 @@ impl Merged {
     accessor!(listen, Listen, Option<SocketAddr>);
     accessor!(filter, Filter, String);
     accessor!(choices, Choices, Vec<&'static str>);
+    accessor!(switch, Switch, bool);
     accessor!(count, Count, u64);
     accessor!(choice, Choice, &'static str);
 

@@ -16,6 +16,8 @@ pub(super) enum Raw {
     Integer(i128),
     /// Text.
     Text(String),
+    /// Yes or no.
+    Boolean(bool),
     /// Several values.
     List(Vec<Raw>),
     /// A TOML value of a type no key has, by its name.
@@ -29,6 +31,11 @@ impl Raw {
         match kind {
             Kind::Count { .. } => Self::number(text, 10),
             Kind::Uids => Self::list(text, |part| Self::number(part, 10)),
+            Kind::Switch => match text {
+                "true" => Self::Boolean(true),
+                "false" => Self::Boolean(false),
+                _ => Self::Text(text.to_owned()),
+            },
             kind if kind.is_list() => Self::list(text, |part| Self::Text(part.to_owned())),
             _ => Self::Text(text.to_owned()),
         }
@@ -39,6 +46,7 @@ impl Raw {
         match value {
             DeValue::Integer(integer) => Self::number(integer.as_str(), integer.radix()),
             DeValue::String(text) => Self::Text(text.to_string()),
+            DeValue::Boolean(value) => Self::Boolean(*value),
             DeValue::Array(items) => {
                 Self::List(items.iter().map(|item| Self::from_toml(item.get_ref())).collect())
             }
@@ -77,6 +85,8 @@ pub(super) enum Value {
     Listen(Option<SocketAddr>),
     /// Of [`Kind::Filter`].
     Filter(String),
+    /// Of [`Kind::Switch`].
+    Switch(bool),
     /// Of [`Kind::Choice`].
     Choice(&'static str),
     /// Of [`Kind::Choices`], in the order given.
@@ -95,6 +105,7 @@ impl Value {
             Self::Listen(None) => json!("off"),
             Self::Listen(Some(address)) => json!(address.to_string()),
             Self::Filter(text) => json!(text),
+            Self::Switch(value) => json!(value),
             Self::Choice(word) => json!(word),
             Self::Choices(words) => json!(words),
             Self::Uids(uids) => json!(uids),

@@ -10,7 +10,8 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 
 use super::Context;
-use super::query::{Query, tenant};
+use super::connection::Uid;
+use super::query::{Query, TENANT, tenant};
 use super::respond::{Answer, Refusal};
 
 /// What a handler gives back.
@@ -22,6 +23,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) tenant: String,
     pub(crate) query: Query,
+    /// Who asks.
+    pub(crate) uid: Option<u32>,
 }
 
 impl<'a> Asked<'a> {
@@ -37,11 +40,17 @@ impl<'a> Asked<'a> {
             headers: &parts.headers,
             tenant: tenant(&parts.headers)?,
             query: Query::of(parts, parameters)?,
+            uid: parts.extensions.get::<Uid>().map(|uid| uid.0),
         })
     }
 
     pub(crate) fn runtime(&self) -> Result<Runtime, StoreError> {
         self.context.runtime.get()
+    }
+
+    /// The tenant that the request names; none if it names none.
+    pub(crate) fn named_tenant(&self) -> Option<&str> {
+        self.headers.contains_key(TENANT).then_some(self.tenant.as_str())
     }
 
     /// Asks the database, within its deadline.

@@ -20,19 +20,23 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// How long a connection may be idle, or take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The user at the other end, as requests carry it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uid(pub(super) u32);
+
 pub(super) async fn converse(
     stream: UnixStream,
     context: Arc<Context>,
     crowd: Crowd,
     mut stop: watch::Receiver<bool>,
 ) {
-    let is_admitted = admits(&context, &stream);
+    let uid = admitted(&context, &stream);
     let peer = TokioIo::new(Peer::new(stream, crowd.clone()));
     let service = service_fn(move |request| {
         let (context, crowd) = (context.clone(), crowd.clone());
-        async move { Ok::<_, Infallible>(answer(request, &context, &crowd, is_admitted).await) }
+        async move { Ok::<_, Infallible>(answer(request, &context, &crowd, uid).await) }
     });
-    let connection = http(is_admitted).serve_connection(peer, service);
+    let connection = http(uid.is_some()).serve_connection(peer, service);
     tokio::pin!(connection);
     // An error is the peer's: it went away or did not speak HTTP, and was told so. What goes wrong
     // here is logged where it does.
@@ -46,13 +50,14 @@ pub(super) async fn converse(
     }
 }
 
-fn admits(context: &Context, stream: &UnixStream) -> bool {
+/// The user at the other end, if it may ask.
+fn admitted(context: &Context, stream: &UnixStream) -> Option<Uid> {
     let uid = stream.peer_cred().map(|peer| peer.uid());
     let is_admitted = uid.as_ref().is_ok_and(|uid| context.admits(*uid));
     if !is_admitted {
         tracing::warn!(?uid, "a peer was refused");
     }
-    is_admitted
+    uid.ok().filter(|_| is_admitted).map(Uid)
 }
 
 /// HTTP within limits. Who may not ask gets one answer.
@@ -67,14 +72,13 @@ fn http(keep_alive: bool) -> Builder {
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     context: &Arc<Context>,
     crowd: &Crowd,
-    is_admitted: bool,
+    uid: Option<Uid>,
 ) -> Response<Body> {
     let id = respond::request_id(request.headers());
-    if !is_admitted {
-        return respond::forbidden(&id);
-    }
+    let Some(uid) = uid else { return respond::forbidden(&id) };
+    request.extensions_mut().insert(uid);
     respond::finish(routes::dispatch(request, context, crowd).await, &id)
 }

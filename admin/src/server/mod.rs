@@ -16,6 +16,7 @@ mod query;
 mod reads;
 mod respond;
 mod routes;
+mod runs;
 mod runtime_slot;
 mod socket;
 mod waiting;

@@ -13,7 +13,7 @@ use super::query::segments;
 use super::reads::{log, operate, projected};
 use super::respond::Refusal;
 use super::waiting::WAIT;
-use super::{Context, append, body};
+use super::{Context, append, body, runs};
 
 /// Finds the handler of a request and calls it.
 pub(crate) async fn dispatch(
@@ -43,6 +43,8 @@ async fn get(path: &[&str], context: &Arc<Context>, parts: &Parts) -> Handled {
         ["v1", "tree"] => operate::tree(asked(&[])?).await,
         ["v1", "health"] => operate::health(asked(&["all"])?).await,
         ["v1", "workers"] => operate::workers(asked(&["all", "state"])?).await,
+        ["v1", "runs"] => runs::list(asked(&["all", "status", "limit"])?).await,
+        ["v1", "runs", run] => runs::one(asked(&[])?, run).await,
         ["v1", "failures"] => operate::failures(asked(&["all"])?).await,
         ["v1", "digests"] => operate::digests(asked(&["fresh"])?).await,
         ["v1", "events"] => log::events(asked(&log::FILTERS)?).await,
@@ -65,6 +67,9 @@ async fn post(
     let asked = |parameters: &[&str]| Asked::new(context, parts, parameters);
     match path {
         ["v1", "events"] => append::append(asked(&["atomic", "keep_log_seq"])?, body, crowd).await,
+        ["v1", "runs"] => runs::start(asked(&[])?, body, crowd).await,
+        ["v1", "runs", run, "cancel"] => runs::cancel(asked(&[])?, run).await,
+        ["v1", "runs", run, "resume"] => runs::resume(asked(&[])?, run).await,
         ["v1", "projections", name, "retry"] => operate::retry(asked(&[])?, name).await,
         _ => Err(no_such(path)),
     }
@@ -73,12 +78,15 @@ async fn post(
 /// Why neither table had a handler: the path, or only the method.
 fn no_such(path: &[&str]) -> Refusal {
     match path {
-        ["v1", "events"] => Refusal::method("GET, POST"),
+        ["v1", "events" | "runs"] => Refusal::method("GET, POST"),
         ["v1", "status" | "tree" | "health" | "workers" | "failures" | "digests"]
         | ["v1", "graph" | "edges" | "precedents"]
         | ["v1", "traces", _]
-        | ["v1", "traces", _, "summary"] => Refusal::method("GET"),
-        ["v1", "projections", _, "retry"] => Refusal::method("POST"),
+        | ["v1", "traces", _, "summary"]
+        | ["v1", "runs", _] => Refusal::method("GET"),
+        ["v1", "runs", _, "cancel" | "resume"] | ["v1", "projections", _, "retry"] => {
+            Refusal::method("POST")
+        }
         _ => not_found(format!("there is no route /{}", path.join("/"))).into(),
     }
 }

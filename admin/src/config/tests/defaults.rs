@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::setup;
-use crate::config::{Config, Fallback, KEYS, Kind, LogFormat, Migrate};
+use crate::config::{Fallback, KEYS, Kind, LogFormat, Migrate};
 
 /// The documented keys and defaults, sorted by key.
 fn documented() -> Json {
@@ -33,6 +33,7 @@ fn documented() -> Json {
         "projection_retry_base_ms": 250,
         "projection_retry_max_ms": 30000,
         "projections": ["context_graph", "trace_summary", "precedent_index"],
+        "resume_interrupted_runs": false,
         "shutdown_timeout_ms": 10000,
         "socket_path": ".decisiongraph/decisiongraph.sock",
         "storage_timeout_ms": 30000,
@@ -76,12 +77,4 @@ fn waits_are_at_least_a_millisecond_but_for_an_append_s() {
         }
         assert_ne!(key.fallback, Fallback::Unset, "{}", key.name);
     }
-}
-
-#[test]
-fn what_is_set_without_effect_is_told_and_what_is_left_alone_is_not() {
-    let told = |config: &Config| config.without_effect().map(|one| one.key).collect::<Vec<_>>();
-    assert_eq!(told(&setup().load().unwrap()), [""; 0]);
-    let config = setup().file("projection_job_batch_size = 4\npool_size = 8\n").load().unwrap();
-    assert_eq!(told(&config), ["projection_job_batch_size"]);
 }

@@ -41,6 +41,8 @@ fn toml_has_types() {
         ("projections = [1]", "an entry is a whole number, a string is wanted"),
         ("admin_uids = ['bob']", r#"an entry is the text "bob", a whole number is wanted"#),
         ("database_url = ['s3cret']", "is a list, a string is wanted"),
+        ("resume_interrupted_runs = 'true'", r#"is the text "true", true or false is wanted"#),
+        ("resume_interrupted_runs = 1", "is a whole number, true or false is wanted"),
         ("log_level = 1979-05-27", "is of type datetime, a string is wanted"),
         ("[pool_size]\nx = 1", "is of type table, a whole number is wanted"),
     ];
@@ -49,6 +51,7 @@ fn toml_has_types() {
         assert_eq!(error.problems.len(), 1, "{text}: {error}");
         assert_eq!(error.problems[0].message, message, "{text}");
     }
+    assert!(setup().file("resume_interrupted_runs = true").load().unwrap().resume_interrupted_runs);
     assert_eq!(setup().file("pool_size = 0x1F4").load().unwrap().pool_size, 500);
 }
 

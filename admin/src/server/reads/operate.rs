@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dg_projections::Rejection;
 use dg_projections::json::Json;
 use dg_projections::projection::Projection;
 use dg_runtime::worker::WorkerSnapshot;
-use dg_runtime::{DatabaseState, Snapshot};
-use dg_store::{MigrationStatus, ProjectionHealth};
+use dg_runtime::{DatabaseState, RunView, Snapshot};
+use dg_store::{MigrationStatus, ProjectionHealth, StoreError};
 
 use crate::server::asked::{Asked, Handled, invalid, not_found};
-use crate::server::query::TENANT;
 use crate::server::respond::Answer;
+use crate::server::runs::{self, ACTIVE, OPEN};
 use crate::wire::{self, object};
 
 /// How long `status` waits for the database: the rest of the picture is worth having without it.
@@ -25,11 +26,11 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
         Ok(runtime) => runtime.snapshot().await?,
         Err(error) => not_yet(&asked, error.message),
     };
-    let (schema, others) = tokio::join!(schema(&asked), others(&asked));
+    let (schema, others, runs) = tokio::join!(schema(&asked), others(&asked), active_runs(&asked));
     let config = &asked.context.config;
     let spread = (&*config.projections, config.projection_partitions);
     let owners = (&*asked.context.owner, others);
-    Ok(wire::status(&snapshot, spread, schema.as_ref(), owners).into())
+    Ok(wire::status(&snapshot, spread, schema.as_ref(), owners, runs.as_deref()).into())
 }
 
 pub(crate) async fn tree(asked: Asked<'_>) -> Handled {
@@ -50,13 +51,21 @@ fn not_yet(asked: &Asked<'_>, reason: String) -> Snapshot {
 /// The other daemons on this database; unknown while that does not answer.
 async fn others(asked: &Asked<'_>) -> Option<Vec<String>> {
     let owner = asked.context.owner.as_str();
-    let others = asked.database(|store| async move { store.neighbours(owner).await });
-    tokio::time::timeout(DATABASE_PATIENCE, others).await.ok()?.ok()
+    patiently(asked.database(|store| async move { store.neighbours(owner).await })).await
 }
 
 async fn schema(asked: &Asked<'_>) -> Option<MigrationStatus> {
-    let status = asked.database(|store| async move { store.migration_status().await });
-    tokio::time::timeout(DATABASE_PATIENCE, status).await.ok()?.ok()
+    patiently(asked.database(|store| async move { store.migration_status().await })).await
+}
+
+/// The runs of all tenants that wait or are at work.
+async fn active_runs(asked: &Asked<'_>) -> Option<Vec<RunView>> {
+    patiently(runs::of(asked, None, &ACTIVE)).await
+}
+
+/// What the database answers, if it does so soon.
+async fn patiently<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    tokio::time::timeout(DATABASE_PATIENCE, answer).await.ok()?.ok()
 }
 
 pub(crate) async fn health(asked: Asked<'_>) -> Handled {
@@ -64,9 +73,11 @@ pub(crate) async fn health(asked: Asked<'_>) -> Handled {
     let (tenant, names) = (asked.tenant.as_str(), asked.context.config.projections.as_slice());
     let one = (!all).then_some(tenant);
     let found = asked.database(|store| async move { store.health(one, names).await }).await?;
+    let open = runs::of(&asked, one, &OPEN).await?;
     let workers = asked.runtime()?.snapshot().await?.workers;
     let shown = found.iter().map(|health| {
-        wire::health(health, |projection| worker_state(&workers, &health.tenant_id, projection))
+        let status = |one: &ProjectionHealth| worker_state(&workers, &health.tenant_id, one);
+        wire::health(health, status, &open)
     });
     if all {
         return Ok(Json::Array(shown.collect()).into());
@@ -95,7 +106,8 @@ fn worker_state(
 
 /// Those of the tenant that the request names; of all tenants if it names none.
 pub(crate) async fn workers(asked: Asked<'_>) -> Handled {
-    let all = asked.query.flag("all")? || !asked.headers.contains_key(TENANT);
+    let all = asked.query.flag("all")?;
+    let tenant = asked.named_tenant().filter(|_| !all);
     let state = asked.query.text("state");
     if let Some(state) = state.as_deref().filter(|state| !WORKER_STATES.contains(state)) {
         let states = WORKER_STATES.join(", ");
@@ -103,7 +115,7 @@ pub(crate) async fn workers(asked: Asked<'_>) -> Handled {
     }
     let workers = asked.runtime()?.snapshot().await?.workers;
     let shown = workers.iter().filter(|(worker, _)| {
-        (all || worker.key.tenant_id == asked.tenant)
+        tenant.is_none_or(|tenant| worker.key.tenant_id == tenant)
             && state.as_ref().is_none_or(|state| worker.status == state)
     });
     let owner = &asked.context.owner;
@@ -129,13 +141,18 @@ pub(crate) async fn digests(asked: Asked<'_>) -> Handled {
 }
 
 pub(crate) async fn retry(asked: Asked<'_>, name: &str) -> Handled {
-    let projection = Projection::from_name(name).ok_or_else(|| {
-        let names = Projection::ALL.map(Projection::as_str).join(", ");
-        not_found(format!("there is no projection '{name}'; there are {names}"))
-    })?;
+    let projection = projection(name)?;
     if !asked.runtime()?.retry(&asked.tenant, projection).await? {
         let message = format!("no worker of tenant '{}' keeps {projection} now", asked.tenant);
         return Err(not_found(message).into());
     }
     Ok(object([("requested", true.into())]).into())
+}
+
+/// The projection of a name.
+pub(crate) fn projection(name: &str) -> Result<Projection, Rejection> {
+    Projection::from_name(name).ok_or_else(|| {
+        let names = Projection::ALL.map(Projection::as_str).join(", ");
+        not_found(format!("there is no projection '{name}'; there are {names}"))
+    })
 }
