@@ -1,9 +1,9 @@
 //! Fail points: places where a test makes something go wrong. Without the feature `failpoints` there
 //! is no code of them in the binary.
 //!
-//! `DECISIONGRAPH_TEST_FAILPOINTS` is a list `point[/who]=action[*times]` separated by `;`, where the
-//! action is `panic` or `abort` and `who` narrows it to one worker, such as
-//! `worker_apply_before/acme/context_graph/0=panic*1`.
+//! `DECISIONGRAPH_TEST_FAILPOINTS` is a list `point[/who]=action[*times][@hit]` separated by `;`, where
+//! the action is `panic` or `abort` and begins with that hit of the point, the first if none is said;
+//! `who` narrows it to one worker, such as `worker_apply_before/acme/context_graph/0=panic*1`.
 
 /// The places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ mod armed {
         place: String,
         /// Whether the process ends, without a word; otherwise whoever is there panics.
         aborts: bool,
+        /// Hits that pass before.
+        spared: AtomicU64,
         left: AtomicU64,
     }
 
@@ -75,10 +77,17 @@ mod armed {
 
     fn parse(one: &str) -> Option<Armed> {
         let (place, action) = one.trim().split_once('=')?;
+        let (action, hit) = action.split_once('@').unwrap_or((action, "1"));
+        let spared = AtomicU64::new(hit.parse::<u64>().ok()?.checked_sub(1)?);
         let (action, times) = action.split_once('*').unwrap_or((action, "18446744073709551615"));
         let left = AtomicU64::new(times.parse().ok()?);
         let aborts = action == "abort";
-        (aborts || action == "panic").then(|| Armed { place: place.to_owned(), aborts, left })
+        (aborts || action == "panic").then(|| Armed {
+            place: place.to_owned(),
+            aborts,
+            spared,
+            left,
+        })
     }
 
     /// Panics or ends the process if a test has armed this place for this one.
@@ -86,9 +95,13 @@ mod armed {
         let name = point.name();
         let here = format!("{name}/{who}");
         for armed in ARMED.iter().filter(|armed| armed.place == name || armed.place == here) {
-            let take = armed
-                .left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            let count_down = |count: &AtomicU64| {
+                count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            };
+            if count_down(&armed.spared).is_ok() {
+                continue;
+            }
+            let take = count_down(&armed.left);
             if take.is_ok() && armed.aborts {
                 std::process::abort();
             }

@@ -42,7 +42,7 @@ fn a_healthy_daemon_is_alive_and_ready_and_answers_only_what_it_has() {
         "decisiongraph_store_append_batch_events_bucket{le=\"100\"} 1",
         "decisiongraph_store_pool_connections{state=\"max\"} 16",
         "decisiongraph_projection_workers{projection=\"context_graph\",status=\"idle\"} 1",
-        "decisiongraph_supervisor_children{supervisor=\"root\",state=\"running\"} 6",
+        "decisiongraph_supervisor_children{supervisor=\"root\",state=\"running\"} 8",
         "decisiongraph_supervisor_children{supervisor=\"lanes\",state=\"running\"} 1",
         "decisiongraph_supervisor_children{supervisor=\"tenant\",state=\"running\"} 3",
         "decisiongraph_supervisor_restarts_total{supervisor=\"tenant\"} 0",

@@ -47,7 +47,22 @@ const BROKEN: &[(&str, &str)] = &[
     ("dg_projection_runs_mode", "UPDATE dg_projection_runs SET mode = 'x'"),
     ("dg_projection_runs_status", "UPDATE dg_projection_runs SET status = 'x'"),
     ("dg_projection_runs_reason", "UPDATE dg_projection_runs SET reason = ' '"),
-    ("dg_projection_runs_started", "UPDATE dg_projection_runs SET status = 'running'"),
+    (
+        "dg_projection_runs_started",
+        "UPDATE dg_projection_runs SET status = 'running', owner = 'x', seen_at = now()",
+    ),
+    (
+        "dg_projection_runs_owner",
+        "UPDATE dg_projection_runs SET status = 'running', started_at = now(), owner = 'x'",
+    ),
+    ("dg_projection_runs_dry", "UPDATE dg_projection_runs SET mode = 'replay', dry_run = true"),
+    ("dg_projection_run_steps_name", "UPDATE dg_projection_run_steps SET projection_name = 'all'"),
+    ("dg_projection_run_steps_counts", "UPDATE dg_projection_run_steps SET processed_events = -1"),
+    ("dg_projection_run_steps_compared", "UPDATE dg_projection_run_steps SET compared_log_seq = 1"),
+    (
+        "dg_projection_run_steps_digests",
+        "UPDATE dg_projection_run_steps SET compared_log_seq = 1, digest = '\\x00', digest_before = '\\x00'",
+    ),
     (
         "dg_projection_runs_started",
         "UPDATE dg_projection_runs SET status = 'completed', finished_at = now()",
@@ -104,7 +119,9 @@ async fn every_check_refuses_what_it_is_there_for() {
                  (tenant_id, projection_name, log_seq, trace_id, event_id, error_code, error_message, recoverable)
                  VALUES ('a', 'trace_summary', 3, 't', 't.2', 'conflict', 'x', false);
              INSERT INTO dg_projection_runs (tenant_id, projection_name, mode, reason)
-                 VALUES ('a', 'all', 'rebuild', 'trial')",
+                 VALUES ('a', 'all', 'rebuild', 'trial');
+             INSERT INTO dg_projection_run_steps (tenant_id, run_id, projection_name, step)
+                 SELECT tenant_id, run_id, 'trace_summary', 0 FROM dg_projection_runs",
         )
         .await
         .unwrap();
