@@ -16,6 +16,8 @@ use crate::yielding::rest;
 
 /// Runs that are at work at once: each reads and writes as fast as it may.
 const AT_ONCE: usize = 2;
+/// Poll intervals between two looks: what is asked for here is taken up at once anyway.
+const LOOKS: u32 = 3;
 /// A run whose owner has said nothing for so long has none; it says something every second.
 const SILENCE: Duration = Duration::from_secs(5);
 /// What a run that was cancelled or failed has built is kept so long, to be resumed.
@@ -74,7 +76,8 @@ impl Actor for Coordinator {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RunsMsg::Tick => {
-                myself.send_after(state.runs.tenants.settings.poll_interval, || RunsMsg::Tick);
+                let pause = state.runs.tenants.settings.poll_interval.saturating_mul(LOOKS);
+                myself.send_after(pause, || RunsMsg::Tick);
                 state.look(&myself);
                 state.clear(&myself);
             }

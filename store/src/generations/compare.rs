@@ -2,19 +2,23 @@
 //! same cursor.
 //!
 //! The rows of both come in pages of the same range of keys: each query is short, memory is bounded,
-//! and whoever compares can stop between two of them. The digests are taken on the way.
+//! and whoever compares can stop between two of them. The digests are taken on the way, one for both
+//! as long as they are the same.
 
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 use dg_projections::compare::{Comparison as RowComparison, Difference};
-use dg_projections::digest::{GraphDigest, OutOfOrder, PrecedentDigest, SummaryDigest};
+use dg_projections::digest::{
+    GraphDigest, GraphNodesDigest, OutOfOrder, PrecedentDigest, SummaryDigest,
+};
 use dg_projections::hash::Hash;
 use dg_projections::projection::Projection;
 use dg_projections::rows::{EdgeRow, NodeRow, PolicyEvalRow, PrecedentRow, SummaryRow};
+use tokio_postgres::types::ToSql;
 
 use crate::cursors::Standing;
-use crate::database::snapshot;
+use crate::database::{LOOKUPS, snapshot};
 use crate::rows::StoredRow;
 use crate::runs::Comparison;
 use crate::{Store, StoreError};
@@ -51,6 +55,8 @@ impl Store {
     ) -> Result<Compared, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, false).await?;
+        // Pages in the order of their key, also of a generation that no statistics know yet.
+        transaction.batch_execute(LOOKUPS).await?;
         let served = Standing::read(&transaction, tenant, projection).await?;
         let built = Standing::of_generation(&transaction, tenant, projection, generation).await?;
         let built = built.ok_or_else(|| super::gone(projection, generation))?;
@@ -97,75 +103,161 @@ struct Pair<'a> {
     difference: Option<Difference>,
 }
 
+/// The digests of both: one for the two of them until they part.
+struct Digests<D> {
+    built: D,
+    served: Option<D>,
+}
+
+impl<D: Clone> Digests<D> {
+    const fn new(digest: D) -> Digests<D> {
+        Digests { built: digest, served: None }
+    }
+
+    fn map<E>(self, next: impl Fn(D) -> E) -> Digests<E> {
+        Digests { served: self.served.map(&next), built: next(self.built) }
+    }
+
+    fn finish(self, hash: impl Fn(D) -> Hash) -> (Hash, Hash) {
+        let served = self.served.map(&hash);
+        let built = hash(self.built);
+        (built, served.unwrap_or(built))
+    }
+
+    fn feed<R>(
+        &mut self,
+        pages: &Pages<R>,
+        feed: impl Fn(&mut D, &R) -> Result<(), OutOfOrder>,
+    ) -> Result<(), OutOfOrder> {
+        if self.served.is_none() && pages.served.is_some() {
+            self.served = Some(self.built.clone());
+        }
+        if let Some(served) = &mut self.served {
+            let rows = pages.served.as_ref().unwrap_or(&pages.built);
+            rows.iter().try_for_each(|row| feed(served, row))?;
+        }
+        pages.built.iter().try_for_each(|row| feed(&mut self.built, row))
+    }
+}
+
+/// The rows of both in one range of keys.
+struct Pages<R> {
+    built: Vec<R>,
+    /// None where they are the same.
+    served: Option<Vec<R>>,
+    /// Where the range ends; none when no rows come after it.
+    end: Option<String>,
+}
+
 impl Pair<'_> {
     /// Both digests: of what was built, and of what is served.
     async fn compare(&mut self, projection: Projection) -> Result<(Hash, Hash), StoreError> {
         match projection {
             Projection::ContextGraph => {
-                let (mut built, mut served) = (GraphDigest::new(), GraphDigest::new());
                 // The order of the digest; a difference among the nodes comes first in that of tables.
-                self.table::<EdgeRow>(|row| built.edge(row), |row| served.edge(row)).await?;
+                let mut digests = Digests::new(GraphDigest::new());
+                self.table(&mut digests, |digest, row: &EdgeRow| digest.edge(row)).await?;
                 let of_edges = self.difference.take();
-                let (mut built, mut served) = (built.nodes(), served.nodes());
-                self.table::<NodeRow>(|row| built.node(row), |row| served.node(row)).await?;
+                let mut digests = digests.map(GraphDigest::nodes);
+                self.table(&mut digests, |digest, row: &NodeRow| digest.node(row)).await?;
                 self.difference = self.difference.take().or(of_edges);
-                Ok((built.finish(), served.finish()))
+                Ok(digests.finish(GraphNodesDigest::finish))
             }
             Projection::TraceSummary => {
-                let (mut built, mut served) = (SummaryDigest::new(), SummaryDigest::new());
-                self.table::<SummaryRow>(|row| built.row(row), |row| served.row(row)).await?;
-                Ok((built.finish(), served.finish()))
+                let mut digests = Digests::new(SummaryDigest::new());
+                self.table(&mut digests, |digest, row: &SummaryRow| digest.row(row)).await?;
+                Ok(digests.finish(SummaryDigest::finish))
             }
             Projection::PrecedentIndex => {
-                let (mut built, mut served) = (PrecedentDigest::new(), PrecedentDigest::new());
-                self.table::<PolicyEvalRow>(|_| Ok(()), |_| Ok(())).await?;
-                self.table::<PrecedentRow>(|row| built.row(row), |row| served.row(row)).await?;
-                Ok((built.finish(), served.finish()))
+                self.table(&mut Digests::new(()), |(), _: &PolicyEvalRow| Ok(())).await?;
+                let mut digests = Digests::new(PrecedentDigest::new());
+                self.table(&mut digests, |digest, row: &PrecedentRow| digest.row(row)).await?;
+                Ok(digests.finish(PrecedentDigest::finish))
             }
         }
     }
 
-    async fn table<R: StoredRow>(
+    async fn table<R: StoredRow, D: Clone>(
         &mut self,
-        mut of_built: impl FnMut(&R) -> Result<(), OutOfOrder>,
-        mut of_served: impl FnMut(&R) -> Result<(), OutOfOrder>,
+        digests: &mut Digests<D>,
+        feed: impl Fn(&mut D, &R) -> Result<(), OutOfOrder>,
     ) -> Result<(), StoreError> {
-        let mut after = String::new();
-        loop {
-            let built: Vec<R> = self.page(self.built, &after, None, Some(PAGE)).await?;
-            let end = (built.len() as i64 == PAGE).then(|| built.last().map(|row| row.key()));
-            let end = end.flatten().map(str::to_owned);
-            let served: Vec<R> = self.page(self.served, &after, end.as_deref(), None).await?;
-            built.iter().try_for_each(&mut of_built)?;
-            served.iter().try_for_each(&mut of_served)?;
-            if self.difference.is_none() {
-                self.difference = first_difference(built, &served).map(|found| *found);
-            }
-            match end {
-                Some(end) => after = end,
-                None => return Ok(()),
+        let mut next = Some(self.pages::<R>("").await?);
+        while let Some(pages) = next {
+            // The next rows are on their way while these are looked at.
+            let (after, fed) = tokio::join!(
+                async {
+                    match &pages.end {
+                        Some(end) => self.pages(end).await.map(Some),
+                        None => Ok(None),
+                    }
+                },
+                async { digests.feed(&pages, &feed) },
+            );
+            fed?;
+            next = after?;
+            if let Some(served) = pages.served
+                && self.difference.is_none()
+            {
+                self.difference = first_difference(pages.built, &served).map(|found| *found);
             }
         }
+        Ok(())
     }
 
-    /// Rows of a range of keys, in order.
-    async fn page<R: StoredRow>(
+    /// The rows of both after a key, as many as make a page of what was built.
+    async fn pages<R: StoredRow>(&self, after: &str) -> Result<Pages<R>, StoreError> {
+        let (built, served) =
+            tokio::try_join!(self.page(self.built, after), self.page(self.served, after))?;
+        let end = (built.len() as i64 == PAGE).then(|| built.last().map(|row: &R| row.key()));
+        let end = end.flatten().map(str::to_owned);
+        let served = match (built == served, &end) {
+            (true, _) => None,
+            (false, Some(end)) => Some(self.range(self.served, after, end).await?),
+            (false, None) if (served.len() as i64) < PAGE => Some(served),
+            (false, None) => Some(self.rest(self.served, after).await?),
+        };
+        Ok(Pages { built, served, end })
+    }
+
+    async fn page<R: StoredRow>(&self, generation: i32, after: &str) -> Result<Vec<R>, StoreError> {
+        self.rows(generation, after, &format!("ORDER BY {} LIMIT {PAGE}", R::KEY), None).await
+    }
+
+    /// Rows up to a key, however many there are.
+    async fn range<R: StoredRow>(
         &self,
         generation: i32,
         after: &str,
-        up_to: Option<&str>,
-        limit: Option<i64>,
+        end: &str,
+    ) -> Result<Vec<R>, StoreError> {
+        let end_here = format!("AND {0} <= $4 ORDER BY {0}", R::KEY);
+        self.rows(generation, after, &end_here, Some(end)).await
+    }
+
+    async fn rest<R: StoredRow>(&self, generation: i32, after: &str) -> Result<Vec<R>, StoreError> {
+        self.rows(generation, after, &format!("ORDER BY {}", R::KEY), None).await
+    }
+
+    /// Rows after a key, in order.
+    async fn rows<R: StoredRow>(
+        &self,
+        generation: i32,
+        after: &str,
+        which: &str,
+        end: Option<&str>,
     ) -> Result<Vec<R>, StoreError> {
         let (columns, table, key) = (R::COLUMNS, R::TABLE, R::KEY);
         let sql = format!(
-            "SELECT {columns} FROM {table} WHERE tenant_id = $1 AND generation = $2 AND {key} > $3
-                AND ($4::text IS NULL OR {key} <= $4) ORDER BY {key} LIMIT $5"
+            "SELECT {columns} FROM {table}
+             WHERE tenant_id = $1 AND generation = $2 AND {key} > $3 {which}"
         );
         let statement = self.transaction.prepare_cached(&sql).await?;
-        let rows = self
-            .transaction
-            .query(&statement, &[&self.tenant, &generation, &after, &up_to, &limit])
-            .await?;
+        let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&self.tenant, &generation, &after];
+        if let Some(end) = &end {
+            arguments.push(end);
+        }
+        let rows = self.transaction.query(&statement, &arguments).await?;
         rows.iter().map(R::decode).collect()
     }
 }
