@@ -5,11 +5,13 @@
 //!       ├─ lanes        a lane a tenant: what waits becomes one append
 //!       ├─ tenants      a supervisor a tenant, with a worker a projection, woken by appends
 //!       ├─ keeper       starts, wakes and parks tenants
+//!       ├─ replays      an actor a run: replays and rebuilds
+//!       ├─ coordinator  takes up runs that wait, finds those without a runner
 //!       ├─ directory    one look for all tenants: events written elsewhere
 //!       └─ digests      what the tables come to, once a tenant is at rest
 //! ```
 //! The only crate that knows ractor. Decisions are pure functions ([`worker::step`],
-//! [`worker::decide`]); actors turn messages into inputs and effects into calls.
+//! [`worker::decide`], and that of a run); actors turn messages into inputs and effects into calls.
 //!
 //! Invariants: no actor holds a truth that Postgres does not; a wake-up carries no data; an
 //! expected failure (the database away, a poison event, a lost race) is a state, only a defect

@@ -26,13 +26,16 @@ fn each_figure_stands_beside_its_floor_and_nothing_is_left() {
             "read",
             "export",
             "project",
+            "rebuild",
+            "rebuild_beside_500",
+            "lag_500_beside_rebuild",
             "lag_200",
             "lag_1000",
             "lag_200_beside_import"
         ]
     );
     for (figure, events) in
-        figures.as_array().unwrap().iter().zip([8, 512, 512, 640, 640, 640, 640])
+        figures.as_array().unwrap().iter().zip([8, 512, 512, 640, 640, 640, 640, 640, 640])
     {
         assert_eq!(figure.get("events").and_then(Json::as_i64), Some(events), "{figure:?}");
         let number = |field| figure.get(field).and_then(Json::as_f64).unwrap();

@@ -46,7 +46,7 @@ pub(super) async fn all(
 
 /// Events that were answered and are not visible yet, by tenant.
 #[derive(Debug, Default)]
-struct Unseen(Mutex<HashMap<String, VecDeque<(i64, Instant)>>>);
+pub(super) struct Unseen(Mutex<HashMap<String, VecDeque<(i64, Instant)>>>);
 
 impl Unseen {
     fn add(&self, tenant: &str, log_seq: i64, sent: Instant) {
@@ -81,7 +81,8 @@ async fn lag(stage: &Stage, rate: u64, effort: Effort, flood: bool) -> Result<Sa
         ))),
         false => None,
     };
-    let watcher = watch(scene.store.clone(), unseen.clone(), events * TENANTS);
+    let (_, all) = tokio::sync::watch::channel(Some(events * TENANTS));
+    let watcher = watch(scene.store.clone(), unseen.clone(), all);
     let mut senders = JoinSet::new();
     let started = Instant::now();
     let period = Duration::from_secs(TENANTS).div_f64(rate as f64);
@@ -90,7 +91,8 @@ async fn lag(stage: &Stage, rate: u64, effort: Effort, flood: bool) -> Result<Sa
         let client = daemon.client_for(Some(tenant.clone()));
         let plan = Plan { traces: events / 8, seed: number + 1, ..Plan::default() };
         let first = started + period.mul_f64(number as f64 / TENANTS as f64);
-        senders.spawn(send(client, tenant, plan, (first, period), unseen.clone()));
+        let texts = lines(plan);
+        senders.spawn(send(client, tenant, texts, (first, period), unseen.clone()));
     }
     while let Some(ended) = senders.join_next().await {
         ended.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
@@ -119,16 +121,18 @@ async fn import(client: Client, path: PathBuf, effort: Effort) -> Result<(), Fai
     Ok(())
 }
 
-async fn send(
+/// Sends each event at its time; how many.
+pub(super) async fn send(
     client: Client,
     tenant: String,
-    plan: Plan,
+    texts: impl Iterator<Item = String>,
     (first, period): (Instant, Duration),
     unseen: Arc<Unseen>,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let mut times = tokio::time::interval_at(first.into(), period);
     times.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for text in lines(plan) {
+    let mut sent = 0;
+    for text in texts {
         let due = times.tick().await.into_std();
         let answer = client.post("/v1/events", &[], JSON_LINES, Bytes::from(text)).await?;
         let result = answer.get("results").and_then(Json::as_array).and_then(|all| all.first());
@@ -136,27 +140,28 @@ async fn send(
             return Err(super::refused(&dg_projections::json::canonical(&answer)));
         };
         unseen.add(&tenant, log_seq, due);
+        sent += 1;
     }
-    Ok(())
+    Ok(sent)
 }
 
-/// Looks until so many events were visible; how long each took.
-fn watch(
+/// Looks until as many events were visible as are to be, once that is known; how long each took.
+pub(super) fn watch(
     store: Store,
     unseen: Arc<Unseen>,
-    events: u64,
+    all: tokio::sync::watch::Receiver<Option<u64>>,
 ) -> JoinHandle<Result<Vec<Duration>, Failure>> {
     tokio::spawn(async move {
         let names = Projection::ALL.map(Projection::as_str);
         let mut each = Vec::new();
         let mut last = Instant::now();
-        while (each.len() as u64) < events {
+        while all.borrow().is_none_or(|all| (each.len() as u64) < all) {
             let visible = store.visible(&names).await?;
             let seen = unseen.seen(&visible, Instant::now());
             if !seen.is_empty() {
                 last = Instant::now();
             } else if last.elapsed() > PATIENCE {
-                let message = format!("only {} of {events} events became visible", each.len());
+                let message = format!("no event becomes visible any more after {}", each.len());
                 return Err(Failure::new(Code::Internal, message));
             }
             each.extend(seen);

@@ -17,6 +17,7 @@ mod figure;
 mod lag;
 mod project;
 mod read;
+mod rebuild;
 mod stage;
 
 pub(crate) use figure::{Figure, HEAD};
@@ -47,6 +48,7 @@ pub(crate) enum Group {
     Append,
     Read,
     Project,
+    Rebuild,
     Lag,
 }
 
@@ -64,6 +66,7 @@ pub(crate) async fn run(
         Group::Append => append::all(stage, effort, say).await,
         Group::Read => read::all(stage, effort, say).await,
         Group::Project => project::all(stage, effort, say).await,
+        Group::Rebuild => rebuild::all(stage, effort, say).await,
         Group::Lag => lag::all(stage, effort, say).await,
     }
 }

@@ -40,7 +40,8 @@ async fn project(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
     Ok(Sample { events, took, floor, each: Vec::new(), peak_rss_kb, settings })
 }
 
-async fn until_visible(scene: &Scene, log_seq: i64) -> Result<(), Failure> {
+/// Waits until all projections have reached a number.
+pub(super) async fn until_visible(scene: &Scene, log_seq: i64) -> Result<(), Failure> {
     let names = Projection::ALL.map(Projection::as_str);
     let started = Instant::now();
     while scene.store.visible(&names).await?.iter().all(|(_, cursor)| *cursor < log_seq) {

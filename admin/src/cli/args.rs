@@ -273,7 +273,7 @@ fn bench_command() -> Command {
         .arg(
             Arg::new("what")
                 .value_name("WHAT")
-                .value_parser(["append", "read", "project", "lag", "all"])
+                .value_parser(["append", "read", "project", "rebuild", "lag", "all"])
                 .default_value("all")
                 .help("what to measure"),
         )

@@ -17,8 +17,9 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         "append" => vec![Group::Append],
         "read" => vec![Group::Read],
         "project" => vec![Group::Project],
+        "rebuild" => vec![Group::Rebuild],
         "lag" => vec![Group::Lag],
-        _ => vec![Group::Append, Group::Read, Group::Project, Group::Lag],
+        _ => vec![Group::Append, Group::Read, Group::Project, Group::Rebuild, Group::Lag],
     };
     let mut signals = Signals::new()?;
     // A cluster of its own unless a database is named: a running daemon's is not to be disturbed.
