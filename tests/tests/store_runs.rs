@@ -235,3 +235,26 @@ async fn two_that_look_at_once_take_up_two_runs() {
     taker.batch_execute("COMMIT").await.unwrap();
     assert_eq!(store.claim_run("y").await.unwrap(), None);
 }
+
+/// Admission is decided behind the pointers of the tenant, and so is everything else that makes a run
+/// active: what an admission in progress will have stored is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_run_is_not_resumed_beside_one_that_is_being_admitted() {
+    let (database, store) = tenants(&["a"]).await;
+    let run = taken_up(&store, "x", &asked("a", RunMode::Rebuild)).await;
+    assert!(store.end_run(&run.key, "x", &Ending::Interrupted).await.unwrap());
+    let admitting = database.connect().await;
+    let admit = "BEGIN; SELECT 1 FROM dg_projections WHERE tenant_id = 'a' FOR UPDATE;
+        INSERT INTO dg_projection_runs (tenant_id, projection_name, mode, reason)
+        VALUES ('a', 'context_graph', 'replay', 'a test')";
+    admitting.batch_execute(admit).await.unwrap();
+    let resuming = tokio::spawn({
+        let store = store.clone();
+        async move { store.resume_interrupted_runs().await.unwrap() }
+    });
+    until_blocked(&database).await;
+    admitting.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(resuming.await.unwrap(), []);
+    let status = store.run(None, &run.key.run_id).await.unwrap().unwrap().status;
+    assert_eq!(status, RunStatus::Interrupted);
+}

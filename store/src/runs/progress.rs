@@ -8,7 +8,9 @@ use dg_projections::json::canonical;
 use dg_projections::projection::Projection;
 use tokio_postgres::types::ToSql;
 
+use super::admit::lock_pointers;
 use super::{Comparison, RUN, Run, RunKey, RunStatus, with_steps};
+use crate::database::writing;
 use crate::{Store, StoreError};
 
 /// A checkpoint.
@@ -93,8 +95,11 @@ const INTERRUPT: &str = "UPDATE dg_projection_runs SET status = 'interrupted', p
         AND (owner = $1 OR seen_at < clock_timestamp() - $3 * interval '1 ms')
     RETURNING tenant_id, run_id::text";
 
+const INTERRUPTED_TENANTS: &str = "SELECT DISTINCT tenant_id FROM dg_projection_runs
+    WHERE status = 'interrupted' ORDER BY tenant_id";
+
 const RESUME_INTERRUPTED: &str = "UPDATE dg_projection_runs AS r SET status = 'queued'
-    WHERE status = 'interrupted' AND NOT EXISTS (SELECT 1 FROM dg_projection_runs AS o
+    WHERE r.tenant_id = $1 AND status = 'interrupted' AND NOT EXISTS (SELECT 1 FROM dg_projection_runs AS o
         WHERE o.tenant_id = r.tenant_id AND o.run_id <> r.run_id
             AND (o.status IN ('queued', 'running') OR o.status = 'interrupted'
                 AND (o.requested_at, o.run_id) > (r.requested_at, r.run_id))
@@ -217,8 +222,19 @@ impl Store {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn resume_interrupted_runs(&self) -> Result<Vec<RunKey>, StoreError> {
-        let rows = self.client().await?.query(RESUME_INTERRUPTED, &[]).await?;
-        rows.iter().map(key_from).collect()
+        let mut client = self.client().await?;
+        let mut resumed = Vec::new();
+        for row in client.query(INTERRUPTED_TENANTS, &[]).await? {
+            let tenant: &str = row.try_get(0)?;
+            let transaction = writing(&mut client).await?;
+            lock_pointers(&transaction, tenant).await?;
+            let rows = transaction.query(RESUME_INTERRUPTED, &[&tenant]).await?;
+            transaction.commit().await?;
+            for row in &rows {
+                resumed.push(key_from(row)?);
+            }
+        }
+        Ok(resumed)
     }
 
     /// Notes how many events were applied when a replay began, unless it had begun before: how many
