@@ -137,6 +137,24 @@ async fn the_totals_of_a_run_are_those_of_its_steps() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_waits_for_a_cancellation_writes_nothing() {
+    let (database, store) = tenants(&["a"]).await;
+    let run = run_that_is(&store, RunStatus::Running).await;
+    let cancelling = database.connect().await;
+    let cancel = "BEGIN; UPDATE dg_projection_runs SET status = 'cancelled', finished_at = now()";
+    cancelling.batch_execute(cancel).await.unwrap();
+    let writing = tokio::spawn({
+        let (store, run) = (store.clone(), run.clone());
+        async move { store.checkpoint_run(&run, "x", &progress(GRAPH, 5)).await.unwrap() }
+    });
+    until_blocked(&database).await;
+    cancelling.batch_execute("COMMIT").await.unwrap();
+    assert!(!writing.await.unwrap());
+    let found = found(&store, &run).await;
+    assert_eq!((found.processed_events, found.steps[0].processed_events), (0, 0));
+}
+
 #[tokio::test]
 async fn cancelling_and_resuming_follow_the_table() {
     let (database, store) = tenants(&["a"]).await;

@@ -63,23 +63,23 @@ const CLAIM: &str = "WITH next AS (
         FROM next WHERE r.tenant_id = next.tenant_id AND r.run_id = next.run_id
         RETURNING r.*)";
 
-// A rebuild is about the whole log, however long it has grown meanwhile.
-const CHECKPOINT: &str = "WITH step AS (
-        UPDATE dg_projection_run_steps SET processed_events = $6, last_log_seq = $7
-        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $5
-            AND EXISTS (SELECT 1 FROM dg_projection_runs WHERE tenant_id = $1
-                AND run_id = $2::text::uuid AND status = 'running' AND owner = $3)
-        RETURNING tenant_id, run_id),
-    done AS (SELECT $6::bigint + coalesce(sum(processed_events), 0)::bigint AS others, count(*) AS steps
+// A rebuild is about the whole log, however long it has grown meanwhile. The step is written after its
+// run and through it: not when the run was cancelled while this waited for its row.
+const CHECKPOINT: &str = "WITH others AS (
+        SELECT coalesce(sum(processed_events), 0)::bigint AS processed, count(*) AS steps
         FROM dg_projection_run_steps
-        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name <> $5)
-    UPDATE dg_projection_runs AS r SET phase = $4, seen_at = clock_timestamp(),
-        work_ms = work_ms + $8, processed_events = done.others, last_log_seq = $7,
-        total_events = greatest(done.others, CASE r.mode WHEN 'rebuild'
-            THEN (done.steps + 1) * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
-            ELSE r.total_events END)
-    FROM done WHERE r.tenant_id = $1 AND r.run_id = $2::text::uuid AND r.status = 'running'
-        AND r.owner = $3";
+        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name <> $5),
+    run AS (
+        UPDATE dg_projection_runs AS r SET phase = $4, seen_at = clock_timestamp(),
+            work_ms = work_ms + $8, processed_events = others.processed + $6, last_log_seq = $7,
+            total_events = greatest(others.processed + $6, CASE r.mode WHEN 'rebuild'
+                THEN (others.steps + 1) * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
+                ELSE r.total_events END)
+        FROM others WHERE r.tenant_id = $1 AND r.run_id = $2::text::uuid AND r.status = 'running'
+            AND r.owner = $3
+        RETURNING r.tenant_id, r.run_id)
+    UPDATE dg_projection_run_steps AS s SET processed_events = $6, last_log_seq = $7
+    FROM run WHERE s.tenant_id = run.tenant_id AND s.run_id = run.run_id AND s.projection_name = $5";
 
 const SEEN: &str = "UPDATE dg_projection_runs SET seen_at = clock_timestamp(), phase = $4
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
