@@ -189,6 +189,22 @@ async fn a_run_finds_what_it_began_and_nobody_else_does() {
 }
 
 #[tokio::test]
+async fn the_numbers_of_generations_are_given_once() {
+    let (_database, store, _) = projected(6, 75).await;
+    let first = Rebuild::built(&store, GRAPH, 1).await;
+    store.cancel_run(&first.run).await.unwrap().unwrap();
+    store.retire_generation("a", GRAPH, first.generation).await.unwrap();
+    while store.clear_retired(None, 1000).await.unwrap().is_some() {}
+    // Nothing is left of it, and what comes next is not taken for it.
+    let second = Rebuild::begin(&store, GRAPH, 1).await;
+    assert_eq!((first.generation, second.generation), (2, 3));
+    store.end_run(&second.run, "x", &Ending::Interrupted).await.unwrap();
+    store.resume_run(&first.run).await.unwrap().unwrap();
+    store.claim_run("x").await.unwrap().unwrap();
+    assert_eq!(prepared(&store, &first.run, "x", GRAPH, 1).await, 4);
+}
+
+#[tokio::test]
 async fn whoever_still_writes_what_is_retired_is_stopped() {
     let (database, store, _) = projected(6, 76).await;
     let open = async || store.open_cursor("a", SUMMARY, Share::WHOLE, false).await.unwrap();

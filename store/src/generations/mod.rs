@@ -66,9 +66,14 @@ const OWN: &str = "SELECT s.generation, s.switched_at IS NOT NULL,
 const RETIRE_OTHERS: &str = "UPDATE dg_projection_cursors SET retired = true
     WHERE tenant_id = $1 AND projection_name = $2 AND generation <> $3 AND NOT retired";
 
+// A number is given once, also when nothing is left of what had it: a run that is resumed must not
+// take what another one builds for its own.
 const BEGIN: &str = "WITH next AS (
-        SELECT greatest(max(generation), $3) + 1 AS generation FROM dg_projection_cursors
-        WHERE tenant_id = $1 AND projection_name = $2)
+        SELECT greatest(max(generation), $3) + 1 AS generation FROM (
+            SELECT generation FROM dg_projection_cursors
+            WHERE tenant_id = $1 AND projection_name = $2
+            UNION ALL SELECT generation FROM dg_projection_run_steps
+            WHERE tenant_id = $1 AND projection_name = $2) AS given)
     INSERT INTO dg_projection_cursors (tenant_id, projection_name, generation, partition, partitions)
     SELECT $1, $2, next.generation, partition, $4 FROM next, generate_series(0, $4 - 1) AS partition
     RETURNING generation";
