@@ -188,3 +188,24 @@ async fn what_nobody_will_go_on_with_is_retired_and_nothing_else() {
     let sql = "SELECT count(*) FROM dg_projection_cursors WHERE NOT retired AND generation = 1";
     assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 27);
 }
+
+/// Somebody resumes the run while what it built is about to be retired.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_resumed_meanwhile_is_not_retired() {
+    let (database, store) = Database::with_schema().await;
+    let run = run_that_is(&store, "a", RunStatus::Cancelled, false).await;
+    let resuming = database.connect().await;
+    let resume = "BEGIN; SELECT 1 FROM dg_projections WHERE tenant_id = 'a' FOR UPDATE;
+        SELECT 1 FROM dg_projection_cursors WHERE tenant_id = 'a' FOR UPDATE;
+        UPDATE dg_projection_runs SET status = 'queued', finished_at = NULL";
+    resuming.batch_execute(resume).await.unwrap();
+    let resumed = async {
+        until_blocked(&database).await;
+        resuming.batch_execute("COMMIT").await.unwrap();
+    };
+    let (count, ()) = tokio::join!(store.retire_abandoned(Duration::ZERO), resumed);
+    assert_eq!(count.unwrap(), 0);
+    assert!(!retired(&database, "a").await);
+    assert_eq!(store.claim_run("x").await.unwrap().unwrap().key, run);
+    assert_eq!(prepared(&store, &run, "x", GRAPH, 1).await, 2);
+}

@@ -216,6 +216,29 @@ async fn the_digest_that_was_compared_stands_for_the_new_generation() {
     assert_proven(&store, "a").await;
 }
 
+/// An operator retires what a run is about to switch to: the switch comes first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_become_active_is_not_retired() {
+    let (database, store, _) = projected(6, 93).await;
+    let rebuild = Rebuild::built(&store, GRAPH, 1).await;
+    let switching = database.connect().await;
+    let switch =
+        "BEGIN; SELECT 1 FROM dg_projections WHERE projection_name = 'context_graph' FOR UPDATE;
+        SELECT 1 FROM dg_projection_cursors WHERE projection_name = 'context_graph' FOR UPDATE;
+        UPDATE dg_projections SET active_generation = 2 WHERE projection_name = 'context_graph'";
+    switching.batch_execute(switch).await.unwrap();
+    let switched = async {
+        until_blocked(&database).await;
+        switching.batch_execute("COMMIT").await.unwrap();
+    };
+    let retire = store.retire_generation("a", GRAPH, rebuild.generation);
+    let (retired, ()) = tokio::join!(retire, switched);
+    retired.unwrap();
+    append_all(&store, "a", &generated_lines("a", 1, 8, 94), 100).await;
+    catch_up(&store, "a", 100).await;
+    assert_proven(&store, "a").await;
+}
+
 /// What a server says last when a transaction is over, and of its end.
 const IDLE: &[u8] = b"Z\0\0\0\x05I";
 const COMMITTED: &[u8] = b"COMMIT\0";

@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 use dg_projections::projection::Projection;
 use tokio_postgres::types::ToSql;
 
-use super::{gone, lock_pointer, lock_run};
+use super::{RETIRE, gone, lock_pointer, lock_run};
 use crate::cursors::Standing;
 use crate::database::writing;
 use crate::runs::RunKey;
@@ -40,9 +40,6 @@ pub enum Switched {
 
 const POINT: &str = "UPDATE dg_projections SET active_generation = $3
     WHERE tenant_id = $1 AND projection_name = $2";
-
-const RETIRE: &str = "UPDATE dg_projection_cursors SET retired = true
-    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3";
 
 const NOTE: &str = "UPDATE dg_projection_run_steps SET switched_at = clock_timestamp()
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
