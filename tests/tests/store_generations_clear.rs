@@ -96,6 +96,27 @@ async fn one_projection_is_cleared_alone() {
     }
 }
 
+/// A slice that finds its rows deleted by another has not found the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_clear_the_second_goes_on_where_the_first_stops() {
+    let (database, store, _) = projected(30, 114).await;
+    let rebuild = Rebuild::built(&store, SUMMARY, 1).await;
+    rebuild.switch().await.unwrap();
+    let first = database.connect().await;
+    let slice = "BEGIN; SELECT 1 FROM dg_projection_cursors WHERE retired FOR UPDATE;
+        DELETE FROM dg_trace_summary WHERE ctid = ANY (ARRAY(SELECT ctid FROM dg_trace_summary
+            WHERE tenant_id = 'a' AND generation = 1 LIMIT 10))";
+    first.batch_execute(slice).await.unwrap();
+    let ended = async {
+        until_blocked(&database).await;
+        first.batch_execute("COMMIT").await.unwrap();
+    };
+    let (cleared, ()) = tokio::join!(store.clear_retired(None, 10), ended);
+    let cleared = cleared.unwrap().unwrap();
+    assert_eq!((cleared.rows, cleared.is_done), (10, false));
+    assert_eq!(left(&database, SUMMARY).await[0], (1, 10, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_clear_leave_nothing() {
     let (database, store, _) = projected(20, 115).await;

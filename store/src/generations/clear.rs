@@ -33,12 +33,14 @@ const fn tables(projection: Projection) -> &'static [&'static str] {
     }
 }
 
+// Locked, and waited for: of two who clear, the second deletes the next slice. Else it would find its
+// own slice deleted under it, take that for the end, and forget where the rest is.
 const RETIRED: &str = "SELECT c.tenant_id, c.projection_name, c.generation
     FROM dg_projection_cursors AS c
     JOIN dg_projections AS p USING (tenant_id, projection_name)
     WHERE c.retired AND c.generation <> p.active_generation
         AND ($1::text IS NULL OR c.tenant_id = $1) AND ($2::text IS NULL OR c.projection_name = $2)
-    ORDER BY c.tenant_id, c.projection_name, c.generation LIMIT 1";
+    ORDER BY c.tenant_id, c.projection_name, c.generation, c.partition LIMIT 1 FOR UPDATE OF c";
 
 const FORGET: &str = "DELETE FROM dg_projection_cursors
     WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND retired";
