@@ -86,6 +86,10 @@ async fn a_count_that_is_not_the_logs_stops_the_switch_and_both_are_named() {
     for (tampering, named) in [
         (format!("{cursors} applied_events = 47 {of_it}"), ["48", "47"]),
         (format!("{kept}; {cursors} applied_events = 47 {of_it}"), ["48", "47"]),
+        // Of what lies beyond the log, nobody can count the events.
+        (format!("{cursors} last_log_seq = 49, applied_events = 49 {of_it}"), ["48", "49"]),
+        (format!("{cursors} last_log_seq = 49 {of_it}"), ["48", "49"]),
+        (format!("{kept}; {cursors} last_log_seq = 49 {of_it}"), ["48", "49"]),
     ] {
         let (database, store, _) = projected(6, 85).await;
         let rebuild = Rebuild::built(&store, GRAPH, 1).await;
