@@ -76,6 +76,7 @@ async fn what_was_changed_by_hand_is_named_as_a_proof_names_it() {
             )
         };
         let mut table_of_tamperings = vec![
+            added(""),
             added("0"),
             added("zz"),
             format!("DELETE FROM {table} {of_it}"),
