@@ -159,7 +159,9 @@ async fn what_is_committed_after_the_snapshot_is_not_compared() {
         let (other, handle) = (database.store(), tokio::runtime::Handle::current());
         // Events come, are applied to what is served, and a row of what was built is forged.
         let client = database.connect().await;
+        let mut is_told = false;
         let on_snapshot = || {
+            is_told = true;
             tokio::task::block_in_place(|| {
                 handle.block_on(async {
                     append_all(&other, "a", &generated_lines("a", 3, 8, seed), 100).await;
@@ -173,6 +175,7 @@ async fn what_is_committed_after_the_snapshot_is_not_compared() {
         };
         let compare = store.compare_generations("a", projection, rebuild.generation, on_snapshot);
         let Compared::Whole(found) = compare.await.unwrap() else { panic!("apart") };
+        assert!(is_told);
         assert_eq!((found.difference, found.digest, found.digest_before), (None, before, before));
         store.cancel_run(&rebuild.run).await.unwrap().unwrap();
     }
