@@ -249,7 +249,6 @@ async fn a_run_is_not_resumed_while_another_is_in_the_way() {
     let run = run_that_is(&store, RunStatus::Failed).await;
     let other = admitted(&store, &asked_of("a", RunMode::Replay, SUMMARY)).await.key;
     names(&store.resume_run(&run).await.unwrap().unwrap_err(), &other);
-    assert_eq!(status(&store, &run).await, RunStatus::Failed);
     store.cancel_run(&other).await.unwrap().unwrap();
     assert_eq!(store.resume_run(&run).await.unwrap().unwrap().status, RunStatus::Queued);
     names(&store.resume_run(&other).await.unwrap().unwrap_err(), &run);
