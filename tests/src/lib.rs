@@ -16,6 +16,7 @@ mod database;
 mod directory;
 pub mod dump;
 pub mod events;
+pub mod hands;
 pub mod http;
 pub mod log;
 pub mod naive;

@@ -98,6 +98,30 @@ pub async fn apply_page(
     from: Cursor,
     limit: i64,
 ) -> (Committed, Cursor) {
+    page_after(store, tenant, projection, from, (limit, true)).await
+}
+
+/// The same of a generation that is built beside what is served.
+///
+/// # Panics
+/// As [`apply_page`].
+pub async fn build_page(
+    store: &Store,
+    tenant: &str,
+    projection: Projection,
+    from: Cursor,
+    limit: i64,
+) -> (Committed, Cursor) {
+    page_after(store, tenant, projection, from, (limit, false)).await
+}
+
+async fn page_after(
+    store: &Store,
+    tenant: &str,
+    projection: Projection,
+    from: Cursor,
+    (limit, is_live): (i64, bool),
+) -> (Committed, Cursor) {
     let page = store.read_page(tenant, projection, from, limit).await.unwrap();
     let mut traces = Traces::load(page.resumed, &page.recalled).unwrap();
     let projected = project(projection, &page.events, &mut traces);
@@ -108,7 +132,7 @@ pub async fn apply_page(
     let applied_events = from.applied_events + page.events.len() as i64;
     let to = Cursor { last_log_seq: page.end, applied_events, ..from };
     let changes = &projected.changes;
-    let batch = Commit { tenant, projection, from, to, changes, is_live: true };
+    let batch = Commit { tenant, projection, from, to, changes, is_live };
     (store.commit(&batch).await.unwrap(), to)
 }
 

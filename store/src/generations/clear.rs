@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dg_projections::projection::Projection;
 
+use super::lock_pointer;
 use crate::database::writing;
 use crate::{Store, StoreError};
 
@@ -32,20 +33,20 @@ const fn tables(projection: Projection) -> &'static [&'static str] {
     }
 }
 
+// Locked, and waited for: of two who clear, the second deletes the next slice. Else it would find its
+// own slice deleted under it, take that for the end, and forget where the rest is.
 const RETIRED: &str = "SELECT c.tenant_id, c.projection_name, c.generation
     FROM dg_projection_cursors AS c
     JOIN dg_projections AS p USING (tenant_id, projection_name)
     WHERE c.retired AND c.generation <> p.active_generation
         AND ($1::text IS NULL OR c.tenant_id = $1) AND ($2::text IS NULL OR c.projection_name = $2)
-    ORDER BY c.tenant_id, c.projection_name, c.generation LIMIT 1";
+    ORDER BY c.tenant_id, c.projection_name, c.generation, c.partition LIMIT 1 FOR UPDATE OF c";
 
 const FORGET: &str = "DELETE FROM dg_projection_cursors
     WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND retired";
 
 // Built by a run that has ended for good, or so long ago that nobody will resume it.
-const RETIRE_ABANDONED: &str = "UPDATE dg_projection_cursors AS c SET retired = true
-    FROM dg_projections AS p
-    WHERE p.tenant_id = c.tenant_id AND p.projection_name = c.projection_name
+const IS_ABANDONED: &str = "p.tenant_id = c.tenant_id AND p.projection_name = c.projection_name
         AND c.generation <> p.active_generation AND NOT c.retired
         AND NOT EXISTS (SELECT 1 FROM dg_projection_run_steps AS s
             JOIN dg_projection_runs AS r USING (tenant_id, run_id)
@@ -54,6 +55,11 @@ const RETIRE_ABANDONED: &str = "UPDATE dg_projection_cursors AS c SET retired = 
                 AND (r.status IN ('queued', 'running', 'interrupted')
                     OR r.status IN ('cancelled', 'failed')
                         AND r.finished_at > clock_timestamp() - $1 * interval '1 ms'))";
+
+fn known(name: &str) -> Result<Projection, StoreError> {
+    Projection::from_name(name)
+        .ok_or_else(|| StoreError::internal("a cursor of an unknown projection"))
+}
 
 impl Store {
     /// Deletes up to `slice` rows of a retired generation, of one projection or of any; none when
@@ -74,8 +80,7 @@ impl Store {
         };
         let (tenant_id, name, generation): (String, &str, i32) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let projection = Projection::from_name(name)
-            .ok_or_else(|| StoreError::internal("a cursor of an unknown projection"))?;
+        let projection = known(name)?;
         let mut rows = 0;
         for table in tables(projection) {
             let left = slice - rows as i64;
@@ -103,6 +108,24 @@ impl Store {
     /// When the database cannot be asked.
     pub async fn retire_abandoned(&self, kept: Duration) -> Result<u64, StoreError> {
         let kept = kept.as_millis() as f64;
-        Ok(self.client().await?.execute(RETIRE_ABANDONED, &[&kept]).await?)
+        let mut client = self.client().await?;
+        let find = format!(
+            "SELECT DISTINCT c.tenant_id, c.projection_name
+             FROM dg_projection_cursors AS c, dg_projections AS p WHERE {IS_ABANDONED}"
+        );
+        // Looked at again with the pointer locked: neither a switch nor a resumption comes between.
+        let retire = format!(
+            "UPDATE dg_projection_cursors AS c SET retired = true FROM dg_projections AS p
+             WHERE c.tenant_id = $2 AND c.projection_name = $3 AND {IS_ABANDONED}"
+        );
+        let mut retired = 0;
+        for row in client.query(&find, &[&kept]).await? {
+            let (tenant, name): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            let transaction = writing(&mut client).await?;
+            lock_pointer(&transaction, tenant, known(name)?).await?;
+            retired += transaction.execute(&retire, &[&kept, &tenant, &name]).await?;
+            transaction.commit().await?;
+        }
+        Ok(retired)
     }
 }

@@ -248,9 +248,11 @@ impl Pair<'_> {
         end: Option<&str>,
     ) -> Result<Vec<R>, StoreError> {
         let (columns, table, key) = (R::COLUMNS, R::TABLE, R::KEY);
+        // Nothing comes before the empty key, which a row made by hand may have.
+        let follows = if after.is_empty() { ">=" } else { ">" };
         let sql = format!(
             "SELECT {columns} FROM {table}
-             WHERE tenant_id = $1 AND generation = $2 AND {key} > $3 {which}"
+             WHERE tenant_id = $1 AND generation = $2 AND {key} {follows} $3 {which}"
         );
         let statement = self.transaction.prepare_cached(&sql).await?;
         let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&self.tenant, &generation, &after];

@@ -66,9 +66,14 @@ const OWN: &str = "SELECT s.generation, s.switched_at IS NOT NULL,
 const RETIRE_OTHERS: &str = "UPDATE dg_projection_cursors SET retired = true
     WHERE tenant_id = $1 AND projection_name = $2 AND generation <> $3 AND NOT retired";
 
+// A number is given once, also when nothing is left of what had it: a run that is resumed must not
+// take what another one builds for its own.
 const BEGIN: &str = "WITH next AS (
-        SELECT greatest(max(generation), $3) + 1 AS generation FROM dg_projection_cursors
-        WHERE tenant_id = $1 AND projection_name = $2)
+        SELECT greatest(max(generation), $3) + 1 AS generation FROM (
+            SELECT generation FROM dg_projection_cursors
+            WHERE tenant_id = $1 AND projection_name = $2
+            UNION ALL SELECT generation FROM dg_projection_run_steps
+            WHERE tenant_id = $1 AND projection_name = $2) AS given)
     INSERT INTO dg_projection_cursors (tenant_id, projection_name, generation, partition, partitions)
     SELECT $1, $2, next.generation, partition, $4 FROM next, generate_series(0, $4 - 1) AS partition
     RETURNING generation";
@@ -77,6 +82,9 @@ const OWN_IT: &str = "UPDATE dg_projection_run_steps SET generation = $4, proces
         last_log_seq = 0, compared_log_seq = NULL, digest = NULL, digest_before = NULL,
         difference = NULL, not_compared = NULL
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+
+const RETIRE: &str = "UPDATE dg_projection_cursors SET retired = true
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3";
 
 /// The pointer of a projection, locked: its active generation.
 async fn lock_pointer(
@@ -158,7 +166,7 @@ impl Store {
         Ok(Building { cursors: built.cursors(), active: active.map(|active| active.places) })
     }
 
-    /// Retires a generation, unless it is the active one.
+    /// Retires a generation, unless it is the active one, or has become that until the pointer is had.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -168,12 +176,13 @@ impl Store {
         projection: Projection,
         generation: i32,
     ) -> Result<(), StoreError> {
-        let sql = "UPDATE dg_projection_cursors AS c SET retired = true FROM dg_projections AS p
-            WHERE c.tenant_id = $1 AND c.projection_name = $2 AND c.generation = $3
-                AND p.tenant_id = $1 AND p.projection_name = $2 AND p.active_generation <> $3";
-        let name = projection.as_str();
-        self.client().await?.execute(sql, &[&tenant, &name, &generation]).await?;
-        Ok(())
+        let mut client = self.client().await?;
+        let transaction = writing(&mut client).await?;
+        if lock_pointer(&transaction, tenant, projection).await? != generation {
+            let name = projection.as_str();
+            transaction.execute(RETIRE, &[&tenant, &name, &generation]).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 }
 

@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 use dg_projections::projection::Projection;
 use tokio_postgres::types::ToSql;
 
-use super::{gone, lock_pointer, lock_run};
+use super::{RETIRE, gone, lock_pointer, lock_run};
 use crate::cursors::Standing;
 use crate::database::writing;
 use crate::runs::RunKey;
@@ -41,9 +41,6 @@ pub enum Switched {
 const POINT: &str = "UPDATE dg_projections SET active_generation = $3
     WHERE tenant_id = $1 AND projection_name = $2";
 
-const RETIRE: &str = "UPDATE dg_projection_cursors SET retired = true
-    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3";
-
 const NOTE: &str = "UPDATE dg_projection_run_steps SET switched_at = clock_timestamp()
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
 
@@ -73,8 +70,9 @@ impl Store {
     /// moves either generation meanwhile, since all their cursors are locked.
     ///
     /// # Errors
-    /// `internal` when the count is wrong; otherwise when the database cannot be asked. After a
-    /// broken connection, [`Store::prepare_generation`] tells whether it happened.
+    /// `internal` when the count is wrong or the log ends before it; otherwise when the database
+    /// cannot be asked. After a broken connection, [`Store::prepare_generation`] tells whether it
+    /// happened.
     pub async fn switch_generation(&self, switch: &Switch<'_>) -> Result<Switched, StoreError> {
         let Switch { run, owner, projection, generation } = *switch;
         let (tenant, name) = (&run.tenant_id, projection.as_str());
@@ -98,6 +96,14 @@ impl Store {
         let Some(log_seq) = built.common().filter(|at| *at >= wanted) else {
             return Ok(Switched::Behind);
         };
+        if log_seq > head.last_log_seq {
+            let end = head.last_log_seq;
+            let message = format!(
+                "generation {generation} was built to log_seq {log_seq}, but the log ends at {end}: \
+                 not switched; cancel the run and start another"
+            );
+            return Err(StoreError::internal(message));
+        }
         let expected = count_up_to(&transaction, tenant, &head, log_seq).await?;
         if built.applied_events() != expected {
             let applied = built.applied_events();

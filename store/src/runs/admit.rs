@@ -118,7 +118,11 @@ pub(crate) async fn head(
     row.map(head).transpose()
 }
 
-async fn lock_pointers(transaction: &Transaction<'_>, tenant: &str) -> Result<(), StoreError> {
+/// Whoever makes a run active does it behind these.
+pub(super) async fn lock_pointers(
+    transaction: &Transaction<'_>,
+    tenant: &str,
+) -> Result<(), StoreError> {
     let names = Projection::ALL.map(Projection::as_str).to_vec();
     transaction.execute(ENSURE_POINTERS, &[&tenant, &names]).await?;
     transaction.query(LOCK_POINTERS, &[&tenant]).await?;

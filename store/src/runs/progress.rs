@@ -8,7 +8,9 @@ use dg_projections::json::canonical;
 use dg_projections::projection::Projection;
 use tokio_postgres::types::ToSql;
 
+use super::admit::lock_pointers;
 use super::{Comparison, RUN, Run, RunKey, RunStatus, with_steps};
+use crate::database::writing;
 use crate::{Store, StoreError};
 
 /// A checkpoint.
@@ -61,23 +63,23 @@ const CLAIM: &str = "WITH next AS (
         FROM next WHERE r.tenant_id = next.tenant_id AND r.run_id = next.run_id
         RETURNING r.*)";
 
-// A rebuild is about the whole log, however long it has grown meanwhile.
-const CHECKPOINT: &str = "WITH step AS (
-        UPDATE dg_projection_run_steps SET processed_events = $6, last_log_seq = $7
-        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $5
-            AND EXISTS (SELECT 1 FROM dg_projection_runs WHERE tenant_id = $1
-                AND run_id = $2::text::uuid AND status = 'running' AND owner = $3)
-        RETURNING tenant_id, run_id),
-    done AS (SELECT $6::bigint + coalesce(sum(processed_events), 0)::bigint AS others, count(*) AS steps
+// A rebuild is about the whole log, however long it has grown meanwhile. The step is written after its
+// run and through it: not when the run was cancelled while this waited for its row.
+const CHECKPOINT: &str = "WITH others AS (
+        SELECT coalesce(sum(processed_events), 0)::bigint AS processed, count(*) AS steps
         FROM dg_projection_run_steps
-        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name <> $5)
-    UPDATE dg_projection_runs AS r SET phase = $4, seen_at = clock_timestamp(),
-        work_ms = work_ms + $8, processed_events = done.others, last_log_seq = $7,
-        total_events = greatest(done.others, CASE r.mode WHEN 'rebuild'
-            THEN (done.steps + 1) * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
-            ELSE r.total_events END)
-    FROM done WHERE r.tenant_id = $1 AND r.run_id = $2::text::uuid AND r.status = 'running'
-        AND r.owner = $3";
+        WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name <> $5),
+    run AS (
+        UPDATE dg_projection_runs AS r SET phase = $4, seen_at = clock_timestamp(),
+            work_ms = work_ms + $8, processed_events = others.processed + $6, last_log_seq = $7,
+            total_events = greatest(others.processed + $6, CASE r.mode WHEN 'rebuild'
+                THEN (others.steps + 1) * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
+                ELSE r.total_events END)
+        FROM others WHERE r.tenant_id = $1 AND r.run_id = $2::text::uuid AND r.status = 'running'
+            AND r.owner = $3
+        RETURNING r.tenant_id, r.run_id)
+    UPDATE dg_projection_run_steps AS s SET processed_events = $6, last_log_seq = $7
+    FROM run WHERE s.tenant_id = run.tenant_id AND s.run_id = run.run_id AND s.projection_name = $5";
 
 const SEEN: &str = "UPDATE dg_projection_runs SET seen_at = clock_timestamp(), phase = $4
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
@@ -93,8 +95,11 @@ const INTERRUPT: &str = "UPDATE dg_projection_runs SET status = 'interrupted', p
         AND (owner = $1 OR seen_at < clock_timestamp() - $3 * interval '1 ms')
     RETURNING tenant_id, run_id::text";
 
+const INTERRUPTED_TENANTS: &str = "SELECT DISTINCT tenant_id FROM dg_projection_runs
+    WHERE status = 'interrupted' ORDER BY tenant_id";
+
 const RESUME_INTERRUPTED: &str = "UPDATE dg_projection_runs AS r SET status = 'queued'
-    WHERE status = 'interrupted' AND NOT EXISTS (SELECT 1 FROM dg_projection_runs AS o
+    WHERE r.tenant_id = $1 AND status = 'interrupted' AND NOT EXISTS (SELECT 1 FROM dg_projection_runs AS o
         WHERE o.tenant_id = r.tenant_id AND o.run_id <> r.run_id
             AND (o.status IN ('queued', 'running') OR o.status = 'interrupted'
                 AND (o.requested_at, o.run_id) > (r.requested_at, r.run_id))
@@ -217,8 +222,19 @@ impl Store {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn resume_interrupted_runs(&self) -> Result<Vec<RunKey>, StoreError> {
-        let rows = self.client().await?.query(RESUME_INTERRUPTED, &[]).await?;
-        rows.iter().map(key_from).collect()
+        let mut client = self.client().await?;
+        let mut resumed = Vec::new();
+        for row in client.query(INTERRUPTED_TENANTS, &[]).await? {
+            let tenant: &str = row.try_get(0)?;
+            let transaction = writing(&mut client).await?;
+            lock_pointers(&transaction, tenant).await?;
+            let rows = transaction.query(RESUME_INTERRUPTED, &[&tenant]).await?;
+            transaction.commit().await?;
+            for row in &rows {
+                resumed.push(key_from(row)?);
+            }
+        }
+        Ok(resumed)
     }
 
     /// Notes how many events were applied when a replay began, unless it had begun before: how many
