@@ -1,5 +1,6 @@
 //! Digests of the tables: computed from one snapshot, stored with the cursor they stand for.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
@@ -79,6 +80,10 @@ const STORE: &str = "INSERT INTO dg_projection_digests AS kept (tenant_id, diges
         log_seq = excluded.log_seq, generation = excluded.generation, updated_at = now()
     WHERE excluded.log_seq >= kept.log_seq OR excluded.generation IS DISTINCT FROM kept.generation";
 
+/// Which generations are served, until the transaction ends.
+const SERVED: &str = "SELECT projection_name, active_generation FROM dg_projections
+    WHERE tenant_id = $1 ORDER BY projection_name FOR SHARE";
+
 // Projections whose active cursor is not where their digest stands.
 const TENANTS_WITHOUT: &str = "SELECT DISTINCT tenant_id FROM (
         SELECT p.tenant_id FROM dg_projections AS p
@@ -100,6 +105,14 @@ pub struct Refreshed {
 
 /// The generation and the `log_seq` that a digest stands for.
 type At = (i32, i64);
+/// What was computed of one snapshot.
+struct Snapshot {
+    computed: Vec<Computed>,
+    took: Vec<(Projection, Duration)>,
+    /// Those that were served then.
+    generations: Vec<(Projection, i32)>,
+}
+
 /// A digest that is to be stored.
 type Computed = (DigestName, At, Hash);
 
@@ -140,17 +153,34 @@ impl Store {
     /// # Errors
     /// `not_found` for a tenant without projections; `internal` for rows out of order.
     pub async fn refresh_digests(&self, tenant: &str, anew: bool) -> Result<Refreshed, StoreError> {
-        let (computed, took) = self.digests_of_snapshot(tenant, anew).await?;
+        let Snapshot { computed, took, generations } =
+            self.digests_of_snapshot(tenant, anew).await?;
         if !computed.is_empty() {
-            self.store_digests(tenant, &computed).await?;
+            self.store_digests(tenant, &computed, &generations).await?;
         }
         Ok(Refreshed { digests: self.stored_digests(tenant).await?, took })
     }
 
-    /// All or none, in the order of [`Projection::ALL`]: two daemons do not wait for each other.
-    async fn store_digests(&self, tenant: &str, computed: &[Computed]) -> Result<(), StoreError> {
+    /// All or none, in the order of [`Projection::ALL`]: two daemons do not wait for each other. None
+    /// where another generation is served by now: they are of what was served before.
+    async fn store_digests(
+        &self,
+        tenant: &str,
+        computed: &[Computed],
+        generations: &[(Projection, i32)],
+    ) -> Result<(), StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
+        let mut served = BTreeMap::new();
+        for row in &transaction.query(SERVED, &[&tenant]).await? {
+            served.insert(row.try_get::<_, String>(0)?, row.try_get::<_, i32>(1)?);
+        }
+        let is_served = |(projection, generation): &(Projection, i32)| {
+            served.get(projection.as_str()) == Some(generation)
+        };
+        if !generations.iter().all(is_served) {
+            return Ok(());
+        }
         for (name, (generation, log_seq), digest) in computed {
             let generation = match name {
                 DigestName::Of(_) => Some(*generation),
@@ -162,23 +192,19 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    async fn digests_of_snapshot(
-        &self,
-        tenant: &str,
-        anew: bool,
-    ) -> Result<(Vec<Computed>, Vec<(Projection, Duration)>), StoreError> {
+    async fn digests_of_snapshot(&self, tenant: &str, anew: bool) -> Result<Snapshot, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, true).await?;
         let kept = if anew { Vec::new() } else { current(&transaction, tenant).await? };
         let kept = |name: DigestName| kept.iter().find(|one| one.name == name.as_str());
-        let (mut parts, mut computed, mut took, mut any) =
-            (Vec::new(), Vec::new(), Vec::new(), false);
+        let (mut parts, mut computed, mut took) = (Vec::new(), Vec::new(), Vec::new());
+        let mut generations = Vec::new();
         for projection in Projection::ALL {
             let name = DigestName::Of(projection);
             let Some(standing) = Standing::read(&transaction, tenant, projection).await? else {
                 continue;
             };
-            any = true;
+            generations.push((projection, standing.generation));
             let Some(at) = standing.common().map(|log_seq| (standing.generation, log_seq)) else {
                 continue;
             };
@@ -192,16 +218,17 @@ impl Store {
             computed.push((name, at, digest));
             parts.push((at, digest));
         }
-        if !any {
+        if generations.is_empty() {
             let message = format!("tenant '{tenant}' has no projection yet");
             return Err(StoreError::new(Code::NotFound, message));
         }
-        if kept(DigestName::FullProjection).is_none()
+        // One that stood for other rows than those that were read now is not the one over them.
+        if (kept(DigestName::FullProjection).is_none() || !took.is_empty())
             && let Some((at, digest)) = full_of(&parts)
         {
             computed.push((DigestName::FullProjection, at, digest));
         }
-        Ok((computed, took))
+        Ok(Snapshot { computed, took, generations })
     }
 }
 

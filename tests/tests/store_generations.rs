@@ -165,7 +165,13 @@ async fn a_run_finds_what_it_began_and_nobody_else_does() {
     // It goes on where it stopped, with as many partitions as it began with.
     let cursors = store.building("a", GRAPH, generation).await.unwrap().cursors;
     assert_eq!((cursors.len(), cursors[1]), (2, moved));
-    store.record_comparison(&run, GRAPH, Err("nothing to compare with")).await.unwrap();
+    let why = Err("nothing to compare with");
+    for (owner, of, is_taken) in
+        [("y", generation, false), ("x", 1, false), ("x", generation, true)]
+    {
+        let noted = store.record_comparison((&run, owner), (GRAPH, of), why).await.unwrap();
+        assert_eq!(noted, is_taken, "{owner} of generation {of}");
+    }
     let compared = Prepared::Building { generation, is_compared: true };
     assert_eq!(prepare("x").await, compared);
     // Cancelled, it is nobody's; resumed by another owner, it is that one's.

@@ -141,7 +141,9 @@ impl Play {
         let compare = self.store.compare_generations("a", projection, generation, || ()).await;
         if let Some(Compared::Whole(found)) = unless_gone(compare) {
             assert_eq!((found.digest, &found.difference), (found.digest_before, &None));
-            self.store.record_comparison(&run.key, projection, Ok(&found)).await.unwrap();
+            let owner = run.owner.as_deref().unwrap_or_default();
+            let (own, what) = ((&run.key, owner), (projection, generation));
+            self.store.record_comparison(own, what, Ok(&found)).await.unwrap();
         }
     }
 

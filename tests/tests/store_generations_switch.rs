@@ -205,7 +205,8 @@ async fn the_digest_that_was_compared_stands_for_the_new_generation() {
     let found = rebuild.compared().await;
     assert!(found.difference.is_some() && found.digest != found.digest_before);
     assert_eq!((found.digest, found.digest_before), (honest[0].digest, forged[0].digest));
-    store.record_comparison(&rebuild.run, GRAPH, Ok(&found)).await.unwrap();
+    let what = (GRAPH, rebuild.generation);
+    assert!(store.record_comparison((&rebuild.run, "x"), what, Ok(&found)).await.unwrap());
     rebuild.switch().await.unwrap();
     let step = store.run(None, &rebuild.run.run_id).await.unwrap().unwrap().steps.remove(0);
     assert_eq!(step.comparison, Some(found));
@@ -276,5 +277,30 @@ async fn after_a_switch_whose_commit_was_never_answered_the_run_finds_it() {
     let prepared = through.prepare_generation(&rebuild.run, "x", GRAPH, 1).await.unwrap();
     assert_eq!(prepared, Prepared::Switched);
     assert_eq!(through.switch_generation(&switch).await.unwrap(), Switched::Done { log_seq: 48 });
+    assert_proven(&store, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn digests_of_what_was_served_before_a_switch_are_not_stored_after_it() {
+    let (database, store, _) = projected(6, 93).await;
+    tampered(&database, "UPDATE dg_cg_nodes SET node_type = 'forged' WHERE log_seq = 3").await;
+    let rebuild = Rebuild::built(&store, GRAPH, 1).await;
+    let client = database.connect().await;
+    client.batch_execute("BEGIN; SELECT 1 FROM dg_projections FOR UPDATE").await.unwrap();
+    let refreshing = tokio::spawn({
+        let store = store.clone();
+        async move { store.compute_digests("a").await }
+    });
+    // It has read the forged rows.
+    until_blocked(&database).await;
+    let switched = format!(
+        "UPDATE dg_projections SET active_generation = {} WHERE projection_name = 'context_graph'; COMMIT",
+        rebuild.generation
+    );
+    client.batch_execute(&switched).await.unwrap();
+    let stored = refreshing.await.unwrap().unwrap();
+    assert!(stored.iter().all(|digest| digest.name != "full_projection"), "{stored:?}");
+    assert!(stored.iter().all(|digest| digest.name != "context_graph"), "{stored:?}");
+    store.refresh_digests("a", false).await.unwrap();
     assert_proven(&store, "a").await;
 }

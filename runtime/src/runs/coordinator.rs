@@ -208,6 +208,7 @@ async fn clear(runs: &Runs) -> Result<(), StoreError> {
         if cleared.is_done {
             let (tenant, projection) = (&cleared.tenant_id, cleared.projection);
             tracing::info!(%tenant, %projection, generation = cleared.generation, "generation cleared");
+            gate.store().reclaim(projection).await?;
         }
         tokio::time::sleep(rest(gate.live_lag(), started.elapsed())).await;
     }

@@ -56,15 +56,19 @@ impl Work {
             let compared =
                 store.compare_generations(tenant, projection, generation, || drop(pause)).await?;
             if let Compared::Whole(found) = compared {
-                store.record_comparison(&self.run.key, projection, Ok(&found)).await?;
+                let (own, what) = ((&self.run.key, self.owner()), (projection, generation));
+                if !store.record_comparison(own, what, Ok(&found)).await? {
+                    return Ok(Input::Superseded);
+                }
                 self.tell(projection, &found);
                 failpoint::hit(Point::RunCompareAfter, "");
                 return Ok(Input::Compared);
             }
         }
         tracing::warn!(run = %self.run.key, %projection, reason = why, "not compared with what is served");
-        store.record_comparison(&self.run.key, projection, Err(&why)).await?;
-        Ok(Input::Compared)
+        let (own, what) = ((&self.run.key, self.owner()), (projection, self.at.generation));
+        let is_ours = store.record_comparison(own, what, Err(&why)).await?;
+        Ok(if is_ours { Input::Compared } else { Input::Superseded })
     }
 
     /// Loudly: a difference means that readers were given something else than the log says.

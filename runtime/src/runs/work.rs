@@ -160,10 +160,11 @@ impl Work {
         }
         let cursors = self.served(projection).await?;
         let applied: i64 = cursors.iter().map(|cursor| cursor.applied_events).sum();
-        let (key, gate) = (&self.run.key, &self.tenants.gate);
+        let (own, gate) = ((&self.run.key, self.owner()), &self.tenants.gate);
         let begin =
-            gate.run(|store| async move { store.begin_replay(key, projection, applied).await });
-        self.at.since_applied = begin.await?;
+            gate.run(|store| async move { store.begin_replay(own, projection, applied).await });
+        let Some(since_applied) = begin.await? else { return Ok(Input::Lost) };
+        self.at.since_applied = since_applied;
         let announced = cursors.iter().filter_map(|cursor| cursor.until).min();
         self.at.lanes = cursors.into_iter().map(Lane::new).collect();
         let until = self.run.until_log_seq.into_iter().chain(announced).min();
@@ -197,13 +198,19 @@ impl Work {
         Ok(Input::Opened { is_compared })
     }
 
-    /// What earlier rebuilds of the projection have left goes first: there are never more than two
-    /// generations and a part of a third.
+    /// What earlier rebuilds of the projection have left goes first, and its space is used again:
+    /// rebuilds in a row take no more than one after another.
     async fn clear_remains(&self, projection: Projection) -> Result<(), StoreError> {
         let of = Some((&*self.run.key.tenant_id, projection));
-        let clear =
-            || self.tenants.gate.job(|store| async move { store.clear_retired(of, SLICE).await });
-        while clear().await?.is_some() {}
+        let gate = &self.tenants.gate;
+        let clear = || gate.job(|store| async move { store.clear_retired(of, SLICE).await });
+        let mut has_cleared = false;
+        while clear().await?.is_some() {
+            has_cleared = true;
+        }
+        if has_cleared {
+            gate.store().reclaim(projection).await?;
+        }
         Ok(())
     }
 
@@ -326,17 +333,20 @@ impl Work {
 
     async fn close(&mut self, projection: Projection) -> Result<Input, StoreError> {
         self.held = None;
-        let is_ours = self.checkpoint(projection).await?;
-        let (key, gate) = (&self.run.key, &self.tenants.gate);
+        if !self.checkpoint(projection).await? {
+            return Ok(Input::Lost);
+        }
+        let (own, gate) = ((&self.run.key, self.owner()), &self.tenants.gate);
         if self.run.dry_run {
-            let (tenant, generation) = (&key.tenant_id, self.at.generation);
+            let (tenant, generation) = (&self.run.key.tenant_id, self.at.generation);
             gate.run(|store| async move {
                 store.retire_generation(tenant, projection, generation).await
             })
             .await?;
         }
         let took = self.switch_took;
-        gate.run(|store| async move { store.finish_step(key, projection, took).await }).await?;
+        let is_ours =
+            gate.run(|store| async move { store.finish_step(own, projection, took).await }).await?;
         Ok(if is_ours { Input::Closed } else { Input::Lost })
     }
 

@@ -57,9 +57,9 @@ const LOCK_RUN: &str = "SELECT 1 FROM dg_projection_runs
 
 const OWN: &str = "SELECT s.generation, s.switched_at IS NOT NULL,
         s.compared_log_seq IS NOT NULL OR s.not_compared IS NOT NULL,
-        EXISTS (SELECT 1 FROM dg_projection_cursors AS c
+        (SELECT count(*) = max(c.partitions) FROM dg_projection_cursors AS c
             WHERE c.tenant_id = s.tenant_id AND c.projection_name = s.projection_name
-                AND c.generation = s.generation AND NOT c.retired)
+                AND c.generation = s.generation AND NOT c.retired) IS TRUE
     FROM dg_projection_run_steps AS s
     WHERE s.tenant_id = $1 AND s.run_id = $2::text::uuid AND s.projection_name = $3";
 

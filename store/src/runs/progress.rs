@@ -66,14 +66,17 @@ const CLAIM: &str = "WITH next AS (
 // A rebuild is about the whole log, however long it has grown meanwhile. The step is written after its
 // run and through it: not when the run was cancelled while this waited for its row.
 const CHECKPOINT: &str = "WITH others AS (
-        SELECT coalesce(sum(processed_events), 0)::bigint AS processed, count(*) AS steps
+        SELECT coalesce(sum(processed_events), 0)::bigint AS processed,
+            coalesce(sum(processed_events) FILTER (WHERE finished_at IS NOT NULL), 0)::bigint AS done,
+            count(*) FILTER (WHERE finished_at IS NULL) AS left
         FROM dg_projection_run_steps
         WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name <> $5),
     run AS (
         UPDATE dg_projection_runs AS r SET phase = $4, seen_at = clock_timestamp(),
             work_ms = work_ms + $8, processed_events = others.processed + $6, last_log_seq = $7,
             total_events = greatest(others.processed + $6, CASE r.mode WHEN 'rebuild'
-                THEN (others.steps + 1) * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
+                THEN others.done + (others.left + 1)
+                    * (SELECT event_count FROM dg_tenant_heads WHERE tenant_id = $1)
                 ELSE r.total_events END)
         FROM others WHERE r.tenant_id = $1 AND r.run_id = $2::text::uuid AND r.status = 'running'
             AND r.owner = $3
@@ -107,22 +110,41 @@ const RESUME_INTERRUPTED: &str = "UPDATE dg_projection_runs AS r SET status = 'q
                 OR 'all' IN (o.projection_name, r.projection_name)))
     RETURNING tenant_id, run_id::text";
 
+/// The step that a statement is about, while the run is its owner's: `$1` to `$4`. The run's row is
+/// locked first, as by whoever takes the run away.
+macro_rules! own_step {
+    ($set:literal, $returning:literal) => {
+        concat!(
+            "WITH run AS (SELECT tenant_id, run_id FROM dg_projection_runs
+                WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3
+                FOR UPDATE)
+             UPDATE dg_projection_run_steps AS s SET ",
+            $set,
+            " FROM run WHERE s.tenant_id = run.tenant_id AND s.run_id = run.run_id
+                AND s.projection_name = $4 ",
+            $returning
+        )
+    };
+}
+
 const BEGAN_AT: &str =
-    "UPDATE dg_projection_run_steps SET since_applied = coalesce(since_applied, $4)
-    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3
-    RETURNING since_applied";
+    own_step!("since_applied = coalesce(s.since_applied, $5)", "RETURNING s.since_applied");
 
-const FINISH_STEP: &str = "UPDATE dg_projection_run_steps
-    SET finished_at = coalesce(finished_at, clock_timestamp()), switch_ms = coalesce($4, switch_ms)
-    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+const FINISH_STEP: &str = own_step!(
+    "finished_at = coalesce(s.finished_at, clock_timestamp()), switch_ms = coalesce($5, s.switch_ms)",
+    ""
+);
 
-const COMPARED: &str = "UPDATE dg_projection_run_steps SET compared_log_seq = $4, digest = $5,
-        digest_before = $6, difference = $7, not_compared = NULL
-    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+const COMPARED: &str = own_step!(
+    "compared_log_seq = $6, digest = $7, digest_before = $8, difference = $9, not_compared = NULL",
+    "AND s.generation = $5"
+);
 
-const NOT_COMPARED: &str = "UPDATE dg_projection_run_steps SET compared_log_seq = NULL,
-        digest = NULL, digest_before = NULL, difference = NULL, not_compared = $4
-    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND projection_name = $3";
+const NOT_COMPARED: &str = own_step!(
+    "compared_log_seq = NULL, digest = NULL, digest_before = NULL, difference = NULL,
+        not_compared = $6",
+    "AND s.generation = $5"
+);
 
 impl Store {
     /// Takes up the run that has waited longest; none when none waits.
@@ -238,71 +260,74 @@ impl Store {
     }
 
     /// Notes how many events were applied when a replay began, unless it had begun before: how many
-    /// it was then.
+    /// it was then; none when the run is no longer the owner's.
     ///
     /// # Errors
     /// When the database cannot be asked.
     pub async fn begin_replay(
         &self,
-        key: &RunKey,
+        (key, owner): (&RunKey, &str),
         projection: Projection,
         applied: i64,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let name = projection.as_str();
-        let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &name, &applied];
-        Ok(self.client().await?.query_one(BEGAN_AT, &arguments).await?.try_get(0)?)
+        let arguments: [&(dyn ToSql + Sync); 5] =
+            [&key.tenant_id, &key.run_id, &owner, &name, &applied];
+        let row = self.client().await?.query_opt(BEGAN_AT, &arguments).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Notes that a step is done, and for how long its switch kept the workers.
+    /// Notes that a step is done, and for how long its switch kept the workers; false when the run is
+    /// no longer the owner's.
     ///
     /// # Errors
     /// When the database cannot be asked.
     pub async fn finish_step(
         &self,
-        key: &RunKey,
+        (key, owner): (&RunKey, &str),
         projection: Projection,
         switch: Option<Duration>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let name = projection.as_str();
         let switch = switch.map(|took| took.as_millis() as i64);
-        let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &name, &switch];
-        self.client().await?.execute(FINISH_STEP, &arguments).await?;
-        Ok(())
+        let arguments: [&(dyn ToSql + Sync); 5] =
+            [&key.tenant_id, &key.run_id, &owner, &name, &switch];
+        Ok(self.client().await?.execute(FINISH_STEP, &arguments).await? > 0)
     }
 
-    /// Notes what a comparison came to, or why there was none.
+    /// Notes what a comparison of a generation came to, or why there was none; false when the run is
+    /// no longer the owner's, or builds another generation.
     ///
     /// # Errors
     /// When the database cannot be asked.
     pub async fn record_comparison(
         &self,
-        key: &RunKey,
-        projection: Projection,
+        (key, owner): (&RunKey, &str),
+        (projection, generation): (Projection, i32),
         outcome: Result<&Comparison, &str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (client, name) = (self.client().await?, projection.as_str());
-        match outcome {
+        let mut arguments: Vec<&(dyn ToSql + Sync)> =
+            vec![&key.tenant_id, &key.run_id, &owner, &name, &generation];
+        let changed = match &outcome {
             Ok(found) => {
                 let (digest, before) = (found.digest.0.to_vec(), found.digest_before.0.to_vec());
                 let difference = found.difference.as_ref().map(|one| canonical(&one.to_json()));
-                let arguments: [&(dyn ToSql + Sync); 7] = [
-                    &key.tenant_id,
-                    &key.run_id,
-                    &name,
+                let mut arguments = arguments;
+                arguments.extend::<[&(dyn ToSql + Sync); 4]>([
                     &found.log_seq,
                     &digest,
                     &before,
                     &difference,
-                ];
-                client.execute(COMPARED, &arguments).await?;
+                ]);
+                client.execute(COMPARED, &arguments).await?
             }
             Err(why) => {
-                let arguments: [&(dyn ToSql + Sync); 4] =
-                    [&key.tenant_id, &key.run_id, &name, &why];
-                client.execute(NOT_COMPARED, &arguments).await?;
+                arguments.push(why);
+                client.execute(NOT_COMPARED, &arguments).await?
             }
-        }
-        Ok(())
+        };
+        Ok(changed > 0)
     }
 }
 
