@@ -89,9 +89,13 @@ static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
             SELECT event_count, applied FROM dg_tenant_heads CROSS JOIN cursors
             WHERE tenant_id = $1 AND last_log_seq = $4 AND least = $4 AND foremost = $4
               AND event_count <> applied),
-         resolved AS ({RESOLVE_FAILURES} AND NOT EXISTS (SELECT FROM miscounted) RETURNING 1)
+         own AS (SELECT FROM dg_projection_cursors
+            WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6 AND partition = $3
+              AND last_log_seq = $4 AND NOT retired),
+         resolved AS ({RESOLVE_FAILURES} AND EXISTS (SELECT FROM own)
+            AND NOT EXISTS (SELECT FROM miscounted) RETURNING 1)
          SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted),
-            (SELECT applied FROM miscounted)"
+            (SELECT applied FROM miscounted), EXISTS (SELECT FROM own)"
     )
 });
 
@@ -110,6 +114,9 @@ pub enum Tail {
         /// How many the projection says it applied.
         applied_events: i64,
     },
+    /// The cursor does not stand there: somebody else has moved it, another generation is served, or
+    /// it is gone.
+    Moved,
 }
 
 impl Store {
@@ -188,6 +195,7 @@ impl Store {
         let resolved: i64 = row.try_get(0)?;
         let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?);
         Ok(match counts {
+            _ if !row.try_get::<_, bool>(3)? => Tail::Moved,
             Some((event_count, applied_events)) => Tail::Miscounted { event_count, applied_events },
             None => Tail::Sound { resolved: resolved.unsigned_abs() },
         })

@@ -270,3 +270,20 @@ async fn an_event_deleted_from_the_log_fails_the_workers_at_the_tail() {
     assert!(store.health(Some("a"), &ALL).await.unwrap()[0].is_stale());
     runtime.stop(STOP).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_at_rest_notices_that_its_rows_and_its_cursor_are_gone() {
+    let (database, store) = Database::with_schema().await;
+    let log = generated_lines("a", 12, 8, 33);
+    append_all(&store, "a", &log, 100).await;
+    let runtime = running(database.store()).await;
+    for projection in Projection::ALL {
+        until_status(&runtime, "a", projection, "idle").await;
+    }
+    let sql = "DELETE FROM dg_projection_cursors; DELETE FROM dg_cg_nodes; DELETE FROM dg_cg_edges;
+        DELETE FROM dg_trace_summary; DELETE FROM dg_policy_eval_index; DELETE FROM dg_precedent_index";
+    database.connect().await.batch_execute(sql).await.unwrap();
+    until_applied(&store, "a").await;
+    assert_proven(&store, "a").await;
+    runtime.stop(STOP).await;
+}

@@ -60,6 +60,9 @@ async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
             log_resolved(key, resolved);
             Input::Applied { to: at, at_tail: true }
         }
+        // One that is lent is its owner's to move.
+        Ok(Tail::Moved) if at.lent => Input::Applied { to: at, at_tail: true },
+        Ok(Tail::Moved) => Input::Superseded,
         Ok(Tail::Miscounted { event_count, applied_events }) => {
             telemetry::miscounted(key, event_count, applied_events, at);
             Input::Failed(miscounted(event_count, applied_events, at))
