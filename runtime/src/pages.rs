@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
-use dg_store::{Commit, Committed, Cursor, Page, StoreError};
+use dg_store::{Commit, Committed, Cursor, Page, RunMode, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gate::Gate;
@@ -21,6 +21,28 @@ pub(crate) enum On {
     Replay,
     /// A rebuild's, to a generation that nobody sees yet.
     Building,
+    /// The same while live workers wait for it: in their place at the database.
+    Switching,
+}
+
+impl On {
+    /// A run's of this mode.
+    pub(crate) const fn job(mode: RunMode) -> On {
+        match mode {
+            RunMode::Replay => On::Replay,
+            RunMode::Rebuild => On::Building,
+        }
+    }
+
+    /// Whether readers see what is applied.
+    pub(crate) const fn is_live(self) -> bool {
+        matches!(self, On::Live | On::Replay)
+    }
+
+    /// Whether it takes a turn of those for runs.
+    const fn yields(self) -> bool {
+        matches!(self, On::Replay | On::Building)
+    }
 }
 
 /// Whose pages, by what way to the database, on whose account.
@@ -124,9 +146,9 @@ impl Applier<'_> {
         let read = |store: dg_store::Store| async move {
             store.read_page(&key.tenant_id, key.projection, from, limit).await
         };
-        let page = match self.on {
-            On::Live => self.gate.work(read).await?,
-            On::Replay | On::Building => self.gate.job(read).await?,
+        let page = match self.on.yields() {
+            true => self.gate.job(read).await?,
+            false => self.gate.work(read).await?,
         };
         let bytes = page.events.iter().map(|event| event.payload.len()).sum();
         let size = (page.events.len(), bytes);
@@ -156,13 +178,13 @@ impl Applier<'_> {
             from,
             to,
             changes: &projected.changes,
-            is_live: self.on != On::Building,
+            is_live: self.on.is_live(),
         };
         let batch = &batch;
         let commit = |store: dg_store::Store| async move { store.commit(batch).await };
-        match self.on {
-            On::Live => self.gate.work(commit).await,
-            On::Replay | On::Building => self.gate.job(commit).await,
+        match self.on.yields() {
+            true => self.gate.job(commit).await,
+            false => self.gate.work(commit).await,
         }
     }
 }

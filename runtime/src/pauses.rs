@@ -4,12 +4,18 @@
 //! - a paused worker has nothing in flight: what it did is committed or rolled back;
 //! - a worker that starts meanwhile finds the pause in the table before it does anything, one that
 //!   runs is told: none is missed, whichever comes first;
-//! - a pause ends with whoever holds it, also when that is cut off or crashes.
+//! - a pause ends with whoever holds it, also when that is cut off or crashes, and ends itself alone:
+//!   it has a name that no other has.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dg_projections::projection::Projection;
 
 use crate::registry::{AlreadyOwned, Lease, Registry};
 use crate::worker::{Input, Owners, WorkerKey, WorkerMsg, WorkerOwner};
+
+/// Pauses so far, to name them.
+static PAUSES: AtomicU64 = AtomicU64::new(0);
 
 type Table = Registry<(String, Projection), String>;
 
@@ -41,14 +47,11 @@ impl Pauses {
         projection: Projection,
         run_id: &str,
     ) -> Result<Pause, AlreadyOwned<String>> {
-        let lease = self.table.register((tenant.to_owned(), projection), run_id.to_owned())?;
-        let pause = Pause {
-            tenant: tenant.to_owned(),
-            projection,
-            pauses: self.clone(),
-            lease: Some(lease),
-        };
-        pause.tell(&Input::Pause(run_id.to_owned()));
+        let name = format!("{run_id}#{}", PAUSES.fetch_add(1, Ordering::Relaxed));
+        let lease = self.table.register((tenant.to_owned(), projection), name.clone())?;
+        let (tenant, pauses) = (tenant.to_owned(), self.clone());
+        let pause = Pause { name, tenant, projection, pauses, lease: Some(lease) };
+        pause.tell(&Input::Pause(pause.name.clone()));
         Ok(pause)
     }
 }
@@ -56,6 +59,7 @@ impl Pauses {
 /// The live workers of a projection are paused while this lives.
 #[derive(Debug)]
 pub(crate) struct Pause {
+    name: String,
     tenant: String,
     projection: Projection,
     pauses: Pauses,
@@ -91,6 +95,6 @@ impl Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         drop(self.lease.take());
-        self.tell(&Input::Unpause);
+        self.tell(&Input::Unpause(self.name.clone()));
     }
 }

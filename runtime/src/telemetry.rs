@@ -174,9 +174,9 @@ impl Batch {
         match by.on {
             On::Live => {}
             On::Replay => metrics::count_run_events(RunMode::Replay, events),
-            On::Building => metrics::count_run_events(RunMode::Rebuild, events),
+            On::Building | On::Switching => metrics::count_run_events(RunMode::Rebuild, events),
         }
-        if by.on != On::Building {
+        if by.on.is_live() {
             metrics::count_applied(&by.key.tenant_id, projection, events);
         }
     }

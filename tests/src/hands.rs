@@ -63,7 +63,7 @@ pub fn names(refusal: &Rejection, in_the_way: &RunKey) {
 /// When it is refused, or another one waits.
 pub async fn taken_up(store: &Store, owner: &str, new: &NewRun<'_>) -> Run {
     let run = admitted(store, new).await;
-    let claimed = store.claim_run(owner).await.unwrap().unwrap();
+    let claimed = store.claim_run(owner, &crate::log::ALL).await.unwrap().unwrap();
     assert_eq!(claimed.key, run.key);
     claimed
 }

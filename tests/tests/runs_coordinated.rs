@@ -118,17 +118,16 @@ async fn abandoned(database: &Database, owner: &str, seconds: u32) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_daemon_is_gone_is_found_and_can_be_resumed_or_dropped() {
     let (database, store, runtime) = current(&["a"]).await;
-    for (owner, seconds) in [("another", 60), ("one", 0)] {
-        let run_id = abandoned(&database, owner, seconds).await;
-        until_status(&store, &run_id, &[RunStatus::Interrupted]).await;
-        runtime.resume_run(None, &run_id).await.unwrap().unwrap();
-        let run = completed(&store, &run_id).await;
-        assert_eq!(run.owner.as_deref(), Some("one"));
-        let dropped = abandoned(&database, owner, seconds).await;
-        until_status(&store, &dropped, &[RunStatus::Interrupted]).await;
-        let run = runtime.cancel_run(None, &dropped).await.unwrap().unwrap();
-        assert_eq!(run.run.status, RunStatus::Cancelled);
-    }
+    let run_id = abandoned(&database, "another", 60).await;
+    until_status(&store, &run_id, &[RunStatus::Interrupted]).await;
+    runtime.resume_run(None, &run_id).await.unwrap().unwrap();
+    let run = completed(&store, &run_id).await;
+    // Each life of a daemon has a name of its own.
+    assert!(run.owner.as_deref().is_some_and(|owner| owner.starts_with("one:")), "{run:?}");
+    let dropped = abandoned(&database, "another", 60).await;
+    until_status(&store, &dropped, &[RunStatus::Interrupted]).await;
+    let run = runtime.cancel_run(None, &dropped).await.unwrap().unwrap();
+    assert_eq!(run.run.status, RunStatus::Cancelled);
     assert_proven(&store, "a").await;
     runtime.stop(STOP).await;
 }
@@ -159,7 +158,7 @@ async fn a_run_is_cancelled_through_another_daemon() {
     })
     .await;
     let owner = store.run(None, &run.run_id).await.unwrap().unwrap().owner.unwrap();
-    let other = if owner == "one" { &two } else { &one };
+    let other = if owner.starts_with("one:") { &two } else { &one };
     if other.cancel_run(None, &run.run_id).await.unwrap().is_ok() {
         eventually("nobody is at it any more", || async {
             let workers = [one.snapshot().await.ok()?.workers, two.snapshot().await.ok()?.workers];

@@ -115,6 +115,32 @@ fn until_the_database_is(daemon: &Daemon, wanted: &str) {
     });
 }
 
+#[test]
+fn a_run_that_crashes_fails_with_the_reason_and_can_be_resumed() {
+    let flags = [&FLAGS[..], &["--resume-interrupted-runs=true"]].concat();
+    let database = new_database();
+    let crashes = "run_checkpoint_after=panic*3";
+    let daemon = Daemon::start_failing(Where::Url(database.url()), &flags, crashes);
+    let file = daemon.directory().file("log.jsonl", joined(&generated(60, 1)));
+    import(&daemon, &file);
+    daemon.until_current("a");
+    for _ in 0..3 {
+        let rebuild = ["rebuild", "all", "-t", "a", "--reason", "a trial", "--wait"];
+        let answer = daemon.cli(&rebuild);
+        assert_eq!(answer.code, 1, "{answer:?}");
+        let runs = daemon.cli(&["runs", "--limit", "1", "-o", "json"]).ok().json();
+        let run = &runs.as_array().unwrap()[0];
+        let text = |key: &str| run.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        assert_eq!((text("status"), text("error_code")), ("failed".into(), "internal".into()));
+        assert!(text("error_message").contains("the run crashed"), "{run:?}");
+    }
+    let runs = daemon.cli(&["runs", "--limit", "1", "-o", "json"]).ok().json();
+    let run_id =
+        runs.as_array().unwrap()[0].get("run_id").and_then(Json::as_str).unwrap().to_owned();
+    daemon.cli(&["resume", &run_id, "--wait"]).ok();
+    daemon.direct(&["verify", "-t", "a"]).ok();
+}
+
 /// The database crashes in the middle of a run and is started again: the run goes on by itself.
 fn outlive_the_database(mode: &str) {
     let mut postgres = Postgres::start();

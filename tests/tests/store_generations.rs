@@ -179,7 +179,7 @@ async fn a_run_finds_what_it_began_and_nobody_else_does() {
     assert_eq!(prepare("x").await, Prepared::NotOurs);
     store.resume_run(&run).await.unwrap().unwrap();
     assert_eq!(prepare("x").await, Prepared::NotOurs);
-    store.claim_run("y").await.unwrap().unwrap();
+    store.claim_run("y", &dg_tests::log::ALL).await.unwrap().unwrap();
     assert_eq!((prepare("x").await, prepare("y").await), (Prepared::NotOurs, compared));
     // Retired by hand or by another run, a new one takes its place and is not compared yet.
     store.retire_generation("a", GRAPH, generation).await.unwrap();
@@ -206,7 +206,7 @@ async fn the_numbers_of_generations_are_given_once() {
     assert_eq!((first.generation, second.generation), (2, 3));
     store.end_run(&second.run, "x", &Ending::Interrupted).await.unwrap();
     store.resume_run(&first.run).await.unwrap().unwrap();
-    store.claim_run("x").await.unwrap().unwrap();
+    store.claim_run("x", &dg_tests::log::ALL).await.unwrap().unwrap();
     assert_eq!(prepared(&store, &first.run, "x", GRAPH, 1).await, 4);
 }
 

@@ -227,6 +227,6 @@ async fn what_is_resumed_meanwhile_is_not_retired() {
     let (count, ()) = tokio::join!(store.retire_abandoned(Duration::ZERO), resumed);
     assert_eq!(count.unwrap(), 0);
     assert!(!retired(&database, "a").await);
-    assert_eq!(store.claim_run("x").await.unwrap().unwrap().key, run);
+    assert_eq!(store.claim_run("x", &dg_tests::log::ALL).await.unwrap().unwrap().key, run);
     assert_eq!(prepared(&store, &run, "x", GRAPH, 1).await, 2);
 }

@@ -107,7 +107,7 @@ impl Play {
 
     async fn claim(&mut self) {
         let owner = *self.random.pick(&OWNERS);
-        self.store.claim_run(owner).await.unwrap();
+        self.store.claim_run(owner, &dg_tests::log::ALL).await.unwrap();
     }
 
     async fn prepare(&mut self) {

@@ -148,7 +148,7 @@ async fn only_the_owner_of_a_running_run_switches_and_twice_is_once() {
     assert_eq!(rebuild.switch().await.unwrap(), Switched::NotOurs);
     store.resume_run(&rebuild.run).await.unwrap().unwrap();
     assert_eq!(rebuild.switch().await.unwrap(), Switched::NotOurs);
-    store.claim_run("x").await.unwrap().unwrap();
+    store.claim_run("x", &dg_tests::log::ALL).await.unwrap().unwrap();
     let done = Switched::Done { log_seq: 48 };
     assert_eq!(rebuild.switch().await.unwrap(), done);
     let before = image(&database, &RUN_TABLES).await;

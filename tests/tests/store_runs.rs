@@ -37,7 +37,10 @@ async fn runs_that_overlap_are_refused_with_the_name_of_the_one_in_the_way() {
         let run = admitted(&store, &NewRun { scope: first, ..asked("a", RunMode::Replay) }).await;
         for is_running in [false, true] {
             if is_running {
-                assert_eq!(store.claim_run("x").await.unwrap().unwrap().key, run.key);
+                assert_eq!(
+                    store.claim_run("x", &dg_tests::log::ALL).await.unwrap().unwrap().key,
+                    run.key
+                );
             }
             for (second, mode) in
                 SCOPES.into_iter().zip([RunMode::Rebuild, RunMode::Replay].repeat(2))
@@ -194,20 +197,20 @@ async fn the_extent_of_a_replay_of_a_log_with_gaps_is_counted() {
 async fn runs_are_taken_up_in_the_order_in_which_they_were_asked_for() {
     let names = ["c", "a", "b"];
     let (_database, store) = tenants(&names).await;
-    assert_eq!(store.claim_run("x").await.unwrap(), None);
+    assert_eq!(store.claim_run("x", &dg_tests::log::ALL).await.unwrap(), None);
     let mut asked_for = Vec::new();
     for tenant in names {
         asked_for.push(admitted(&store, &asked(tenant, RunMode::Rebuild)).await.key);
     }
     for (key, owner) in asked_for.iter().zip(["x", "y", "x"]) {
-        let run = store.claim_run(owner).await.unwrap().unwrap();
+        let run = store.claim_run(owner, &dg_tests::log::ALL).await.unwrap().unwrap();
         assert_eq!(
             (&run.key, run.status, run.owner.as_deref()),
             (key, RunStatus::Running, Some(owner))
         );
         assert!(run.started_at.is_some() && run.phase.is_some() && run.steps.len() == 3);
     }
-    assert_eq!(store.claim_run("y").await.unwrap(), None);
+    assert_eq!(store.claim_run("y", &dg_tests::log::ALL).await.unwrap(), None);
     let newest = store.runs(RunFilter { limit: 2, ..RunFilter::default() }).await.unwrap();
     let newest: Vec<_> = newest.into_iter().map(|run| run.key).collect();
     assert_eq!(newest, [asked_for[2].clone(), asked_for[1].clone()]);
@@ -230,10 +233,10 @@ async fn two_that_look_at_once_take_up_two_runs() {
         first.run_id
     );
     taker.batch_execute(&take).await.unwrap();
-    assert_eq!(store.claim_run("y").await.unwrap().unwrap().key, second);
-    assert_eq!(store.claim_run("y").await.unwrap(), None);
+    assert_eq!(store.claim_run("y", &dg_tests::log::ALL).await.unwrap().unwrap().key, second);
+    assert_eq!(store.claim_run("y", &dg_tests::log::ALL).await.unwrap(), None);
     taker.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(store.claim_run("y").await.unwrap(), None);
+    assert_eq!(store.claim_run("y", &dg_tests::log::ALL).await.unwrap(), None);
 }
 
 /// Admission is decided behind the pointers of the tenant, and so is everything else that makes a run

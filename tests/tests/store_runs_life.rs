@@ -16,8 +16,6 @@ use dg_tests::log::{append_all, catch_up, generated_lines, until_blocked};
 const GRAPH: Projection = Projection::ContextGraph;
 const SUMMARY: Projection = Projection::TraceSummary;
 const FAILED: Ending<'_> = Ending::Failed(Code::Internal, "out of luck");
-const NO_TIME: Duration = Duration::ZERO;
-const HOUR: Duration = Duration::from_secs(3600);
 
 async fn tenants(names: &[&str]) -> (Database, Store) {
     let (database, store) = Database::with_schema().await;
@@ -51,7 +49,7 @@ fn progress(projection: Projection, processed_events: i64) -> Progress<'static> 
 async fn run_that_is(store: &Store, status: RunStatus) -> RunKey {
     let run = admitted(store, &asked("a", RunMode::Rebuild)).await.key;
     if !matches!(status, RunStatus::Queued | RunStatus::Cancelled) {
-        assert_eq!(store.claim_run("x").await.unwrap().unwrap().key, run);
+        assert_eq!(store.claim_run("x", &dg_tests::log::ALL).await.unwrap().unwrap().key, run);
     }
     let ending = match status {
         RunStatus::Completed => Some(Ending::Completed),
@@ -232,7 +230,7 @@ async fn a_rebuild_that_has_switched_everything_is_not_cancelled() {
         // Until the last step it may be.
         assert_eq!(store.cancel_run(&run).await.unwrap().unwrap().status, RunStatus::Cancelled);
         store.resume_run(&run).await.unwrap().unwrap();
-        assert_eq!(store.claim_run("x").await.unwrap().unwrap().key, run);
+        assert_eq!(store.claim_run("x", &dg_tests::log::ALL).await.unwrap().unwrap().key, run);
         let generation = prepared(&store, &run, "x", projection, 1).await;
         build(&store, "a", projection, generation).await;
         let switch = Switch { run: &run, owner: "x", projection, generation };
@@ -255,28 +253,43 @@ async fn a_run_is_not_resumed_while_another_is_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_run_is_abandoned_by_its_own_daemon_at_once_and_by_others_after_a_silence() {
-    let (database, store) = tenants(&["a", "b", "c", "d"]).await;
+async fn a_run_that_its_own_daemon_has_lost_waits_again_and_that_of_a_silent_one_is_interrupted() {
+    let (_database, store) = tenants(&["a", "b", "c", "d"]).await;
     let mut runs = Vec::new();
     for (tenant, owner) in [("a", "x"), ("b", "x"), ("c", "y")] {
         runs.push(taken_up(&store, owner, &asked(tenant, RunMode::Rebuild)).await.key);
     }
-    let [own, kept, others] = &runs[..] else { panic!("three") };
+    let [lost, kept, others] = &runs[..] else { panic!("three") };
     let queued = admitted(&store, &asked("d", RunMode::Rebuild)).await.key;
     let at = [&*kept.run_id];
-    let interrupt =
-        async |silence| store.interrupt_abandoned_runs("x", &at, silence).await.unwrap();
-    assert_eq!(interrupt(HOUR).await, std::slice::from_ref(own));
-    assert_eq!(interrupt(HOUR).await, []);
-    let silent = "UPDATE dg_projection_runs SET seen_at = now() - interval '2 hours'";
-    database.connect().await.batch_execute(silent).await.unwrap();
-    assert!(store.see_run(kept, "x", "here").await.unwrap());
-    assert_eq!(interrupt(HOUR).await, std::slice::from_ref(others));
-    // What a daemon is at is never abandoned in its own eyes; what waits has nobody at it.
-    assert_eq!(interrupt(NO_TIME).await, []);
-    assert_eq!(status(&store, kept).await, RunStatus::Running);
+    let requeue = async || store.requeue_lost_runs("x", &at).await.unwrap();
+    assert_eq!(requeue().await, std::slice::from_ref(lost));
+    assert_eq!(requeue().await, []);
+    assert_eq!(status(&store, lost).await, RunStatus::Queued);
+    assert!(!store.end_run(lost, "x", &Ending::Completed).await.unwrap());
+    let silent = store.runs_of_others("x").await.unwrap();
+    assert_eq!(silent.iter().map(|(key, _)| key).collect::<Vec<_>>(), [others]);
+    // It has said something since.
+    assert!(store.see_run(others, "y", "here").await.unwrap());
+    assert!(!store.interrupt_run(others, silent[0].1).await.unwrap());
+    let seen = store.runs_of_others("x").await.unwrap()[0].1;
+    assert!(store.interrupt_run(others, seen).await.unwrap());
+    assert!(!store.interrupt_run(others, seen).await.unwrap());
+    let statuses = [status(&store, kept).await, status(&store, others).await];
+    assert_eq!(statuses, [RunStatus::Running, RunStatus::Interrupted]);
     assert_eq!(status(&store, &queued).await, RunStatus::Queued);
-    assert!(!store.end_run(own, "x", &Ending::Completed).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_run_is_taken_up_by_who_keeps_all_of_its_projections() {
+    let (_database, store) = tenants(&["a", "b"]).await;
+    let all = admitted(&store, &asked("a", RunMode::Rebuild)).await.key;
+    let graph = admitted(&store, &asked_of("b", RunMode::Replay, GRAPH)).await.key;
+    assert_eq!(store.claim_run("x", &[]).await.unwrap(), None);
+    let claimed = store.claim_run("x", &["context_graph", "trace_summary"]).await.unwrap();
+    assert_eq!(claimed.unwrap().key, graph);
+    let claimed = store.claim_run("x", &dg_tests::log::ALL).await.unwrap();
+    assert_eq!(claimed.unwrap().key, all);
 }
 
 #[tokio::test]

@@ -6,14 +6,14 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use dg_store::{Ending, Run, RunKey, StoreError};
+use dg_store::{Ending, Run, RunKey};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::watch;
 
 use super::Runs;
 use super::state::{Effect, Input, Machine, Outcome, State, step};
 use super::view::{Meter, RunProgress};
-use super::work::Work;
+use super::work::{Work, told};
 use crate::in_flight::{InFlight, caught};
 use crate::metrics;
 use crate::registry::{AlreadyOwned, Lease, Registry};
@@ -110,7 +110,7 @@ impl Actor for RunActor {
 impl RunState {
     /// A run that was cancelled is not ours any more, and nothing changes.
     async fn leave(&self) {
-        let (key, owner) = (&self.key, &*self.runs.tenants.settings.owner);
+        let (key, owner) = (&self.key, self.runs.owner());
         let ending = &if self.runs.is_closing() { Ending::Interrupted } else { Ending::Queued };
         let gate = &self.runs.tenants.gate;
         match gate.run(|store| async move { store.end_run(key, owner, ending).await }).await {
@@ -139,13 +139,13 @@ async fn drive(runs: Runs, key: RunKey, publish: watch::Sender<RunProgress>) -> 
         .sum();
     let (mut machine, mut effect) = Machine::start(run.mode, run.dry_run, left);
     let mut meter = Meter::new(done, Instant::now());
-    let mut work = Work::new(runs.tenants.clone(), run);
+    let mut work = Work::new(runs.clone(), run);
     while let Some(doing) = effect {
         work.phase = machine.state.phase(machine.mode);
         publish.send_replace(meter.progress(&work));
         let input = beside_heartbeats(&runs, &key, &mut work, doing).await;
         meter.note(&input, &work, Instant::now());
-        log(&key, &input);
+        log(&key, &input, machine.attempt);
         (machine, effect) = step(machine, input, &policy, &who).map_err(|e| e.to_string())?;
     }
     tell_end(&key, &machine, work.run.mode, work.worked());
@@ -170,31 +170,33 @@ async fn load(runs: &Runs, key: &RunKey) -> Option<Run> {
 /// ours.
 async fn beside_heartbeats(runs: &Runs, key: &RunKey, work: &mut Work, effect: Effect) -> Input {
     let phase = work.phase;
-    let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
-    let performed = work.perform(effect);
-    tokio::pin!(performed);
+    tokio::select! {
+        biased;
+        input = work.perform(effect) => input,
+        () = until_lost(runs, key, phase) => Input::Lost,
+    }
+}
+
+/// Beside the work and never instead of it: the row that this writes may be locked by the work itself.
+async fn until_lost(runs: &Runs, key: &RunKey, phase: &str) {
+    let owner = runs.owner();
     loop {
-        tokio::select! {
-            input = &mut performed => return input,
-            _ = beat.tick() => {
-                // While the database is away nothing can be said, nor be heard.
-                if let Ok(false) = see(runs, key, phase).await {
-                    return Input::Lost;
-                }
-            }
+        tokio::time::sleep(HEARTBEAT).await;
+        let see = |store: dg_store::Store| async move { store.see_run(key, owner, phase).await };
+        // While the database is away nothing can be said, nor be heard.
+        if let Ok(false) = runs.tenants.gate.run(see).await {
+            return;
         }
     }
 }
 
-async fn see(runs: &Runs, key: &RunKey, phase: &str) -> Result<bool, StoreError> {
-    let owner = &*runs.tenants.settings.owner;
-    runs.tenants.gate.run(|store| async move { store.see_run(key, owner, phase).await }).await
-}
-
-fn log(key: &RunKey, input: &Input) {
-    if let Input::Failed(failure) = input {
-        let event = failure.event.as_ref().map(|(_, _, event)| event.as_str());
-        tracing::warn!(run = %key, code = %failure.code, event, reason = %failure.message, "run in trouble");
+/// Once for each trouble: what is tried again says no more of it.
+fn log(key: &RunKey, input: &Input, attempt: u32) {
+    let Input::Failed(failure) = input else { return };
+    if attempt == 0 {
+        tracing::warn!(run = %key, code = %failure.code, reason = told(failure), "run in trouble");
+    } else {
+        tracing::debug!(run = %key, attempt, reason = failure.message, "run still in trouble");
     }
 }
 
@@ -205,7 +207,7 @@ fn tell_end(key: &RunKey, machine: &Machine, mode: dg_store::RunMode, worked: Du
             tracing::info!(run = %key, seconds = worked.as_secs_f64(), "run completed");
         }
         State::Over(Outcome::Failed(failure)) => {
-            tracing::error!(run = %key, code = %failure.code, reason = %failure.message, "run failed");
+            tracing::error!(run = %key, code = %failure.code, reason = told(failure), "run failed");
         }
         _ => tracing::info!(run = %key, "run ended: it was cancelled, or is another daemon's"),
     }

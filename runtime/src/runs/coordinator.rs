@@ -3,11 +3,13 @@
 //!
 //! Which runs there are, and which wait, is in the database: a new life of this actor looks there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_store::{Ending, Run, RunKey, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use time::OffsetDateTime;
 
 use super::Runs;
 use super::work::SLICE;
@@ -25,6 +27,9 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two looks for something to clear.
 const CLEARING: Duration = Duration::from_secs(60);
 
+/// When the owners of other runs last said that they are at them, and since when that is known here.
+type Silent = BTreeMap<RunKey, (OffsetDateTime, Instant)>;
+
 pub(super) struct Coordinator;
 
 pub(super) struct CoordinatorState {
@@ -33,6 +38,7 @@ pub(super) struct CoordinatorState {
     look: Option<InFlight>,
     /// Whether somebody has asked for another one meanwhile.
     again: bool,
+    silent: Silent,
     clearing: Option<InFlight>,
     cleared: Option<Instant>,
 }
@@ -44,7 +50,7 @@ pub(crate) enum RunsMsg {
     /// A run may wait.
     Look,
     /// What the look came to.
-    Looked(Result<Vec<Run>, StoreError>),
+    Looked(Result<(Vec<Run>, Silent), StoreError>),
     /// A run has ended; of itself, or because it crashed.
     Ended(RunKey, Option<String>),
     /// Nothing is left to be cleared, for now.
@@ -65,7 +71,14 @@ impl Actor for Coordinator {
     ) -> Result<CoordinatorState, ActorProcessingErr> {
         runs.coordinator.put(myself.clone());
         myself.cast(RunsMsg::Tick)?;
-        Ok(CoordinatorState { runs, look: None, again: false, clearing: None, cleared: None })
+        Ok(CoordinatorState {
+            runs,
+            look: None,
+            again: false,
+            silent: Silent::new(),
+            clearing: None,
+            cleared: None,
+        })
     }
 
     async fn handle(
@@ -77,7 +90,7 @@ impl Actor for Coordinator {
         match message {
             RunsMsg::Tick => {
                 let pause = state.runs.tenants.settings.poll_interval.saturating_mul(LOOKS);
-                myself.send_after(pause, || RunsMsg::Tick);
+                myself.send_after(pause.min(SILENCE), || RunsMsg::Tick);
                 state.look(&myself);
                 state.clear(&myself);
             }
@@ -102,16 +115,21 @@ impl CoordinatorState {
             return;
         }
         self.again = false;
-        let (runs, myself) = (self.runs.clone(), myself.clone());
+        let (runs, myself, silent) = (self.runs.clone(), myself.clone(), self.silent.clone());
         self.look = Some(InFlight::begin(async move {
-            let outcome = caught(look(&runs)).await;
+            let outcome = caught(look(&runs, silent)).await;
             let _ = myself.cast(outcome.map_or_else(RunsMsg::Crashed, RunsMsg::Looked));
         }));
     }
 
-    async fn take_up(&mut self, myself: &ActorRef<RunsMsg>, found: Result<Vec<Run>, StoreError>) {
+    async fn take_up(
+        &mut self,
+        myself: &ActorRef<RunsMsg>,
+        found: Result<(Vec<Run>, Silent), StoreError>,
+    ) {
         match found {
-            Ok(claimed) => {
+            Ok((claimed, silent)) => {
+                self.silent = silent;
                 for run in claimed {
                     self.runs.start(run.key).await;
                 }
@@ -129,11 +147,14 @@ impl CoordinatorState {
 
     fn ended(&mut self, myself: &ActorRef<RunsMsg>, key: RunKey, crash: Option<String>) {
         self.cleared = None;
-        self.look(myself);
         self.clear(myself);
-        let Some(reason) = crash else { return };
-        let runs = self.runs.clone();
-        tokio::spawn(async move { fail(&runs, &key, &reason).await });
+        let Some(reason) = crash else { return self.look(myself) };
+        let (runs, myself) = (self.runs.clone(), myself.clone());
+        tokio::spawn(async move {
+            fail(&runs, &key, &reason).await;
+            // Not before: it would be found as one without a runner.
+            let _ = myself.cast(RunsMsg::Look);
+        });
     }
 
     /// Has what is left of generations cleared, beside everything else.
@@ -158,16 +179,9 @@ impl CoordinatorState {
     }
 }
 
-async fn look(runs: &Runs) -> Result<Vec<Run>, StoreError> {
-    let (gate, owner) = (&runs.tenants.gate, &*runs.tenants.settings.owner);
-    let at_work: Vec<RunKey> = runs.owners.owners().into_iter().map(|(key, _)| key).collect();
-    let at: &[&str] = &at_work.iter().map(|key| key.run_id.as_str()).collect::<Vec<_>>();
-    let abandoned = gate
-        .run(|store| async move { store.interrupt_abandoned_runs(owner, at, SILENCE).await })
-        .await?;
-    for key in abandoned {
-        tracing::warn!(run = %key, "run interrupted: nobody is at it any more; resume or cancel it");
-    }
+async fn look(runs: &Runs, silent: Silent) -> Result<(Vec<Run>, Silent), StoreError> {
+    let silent = find_abandoned(runs, silent).await?;
+    let (gate, owner) = (&runs.tenants.gate, runs.owner());
     if runs.tenants.settings.resume_interrupted_runs {
         let resumed =
             gate.run(|store| async move { store.resume_interrupted_runs().await }).await?;
@@ -175,19 +189,48 @@ async fn look(runs: &Runs) -> Result<Vec<Run>, StoreError> {
             tracing::info!(run = %key, "run resumed");
         }
     }
-    let mut claimed = Vec::new();
-    while at_work.len() + claimed.len() < AT_ONCE {
-        match gate.run(|store| async move { store.claim_run(owner).await }).await? {
-            Some(run) => claimed.push(run),
-            None => break,
+    let kept: Vec<&str> =
+        runs.tenants.settings.projections.iter().map(|one| one.as_str()).collect();
+    let (kept, mut claimed) = (kept.as_slice(), Vec::new());
+    while !runs.is_closing() && runs.owners.owners().len() + claimed.len() < AT_ONCE {
+        match gate.run(|store| async move { store.claim_run(owner, kept).await }).await {
+            Ok(Some(run)) => claimed.push(run),
+            Ok(None) => break,
+            // Those before it are ours, and must not be left.
+            Err(_) if !claimed.is_empty() => break,
+            Err(error) => return Err(error),
         }
     }
-    Ok(claimed)
+    Ok((claimed, silent))
+}
+
+/// Finds runs that nobody is at. Of another daemon's, silence counts that this one has witnessed: not
+/// what passed while neither could reach the database.
+async fn find_abandoned(runs: &Runs, mut silent: Silent) -> Result<Silent, StoreError> {
+    let (gate, owner) = (&runs.tenants.gate, runs.owner());
+    let at_work: Vec<RunKey> = runs.owners.owners().into_iter().map(|(key, _)| key).collect();
+    let at: &[&str] = &at_work.iter().map(|key| key.run_id.as_str()).collect::<Vec<_>>();
+    for key in gate.run(|store| async move { store.requeue_lost_runs(owner, at).await }).await? {
+        tracing::warn!(run = %key, "run queued again: this daemon had lost it");
+    }
+    let others = gate.run(|store| async move { store.runs_of_others(owner).await }).await?;
+    silent.retain(|key, (seen, _)| others.iter().any(|(other, at)| other == key && at == seen));
+    for (key, seen) in others {
+        let (_, since) = silent.entry(key.clone()).or_insert((seen, Instant::now()));
+        if since.elapsed() < SILENCE {
+            continue;
+        }
+        let key = &key;
+        if gate.run(|store| async move { store.interrupt_run(key, seen).await }).await? {
+            tracing::warn!(run = %key, "run interrupted: nobody is at it any more; resume or cancel it");
+        }
+    }
+    Ok(silent)
 }
 
 /// A run that crashed is not tried again by itself: the same would happen.
 async fn fail(runs: &Runs, key: &RunKey, reason: &str) {
-    let (gate, owner) = (&runs.tenants.gate, &*runs.tenants.settings.owner);
+    let (gate, owner) = (&runs.tenants.gate, runs.owner());
     let message = format!("the run crashed: {reason}; `resume` lets it go on");
     let ending = &Ending::Failed(Code::Internal, &message);
     if let Err(error) =
@@ -197,19 +240,27 @@ async fn fail(runs: &Runs, key: &RunKey, reason: &str) {
     }
 }
 
-/// Clears slice by slice, giving way to live workers.
+/// Clears slice by slice, giving way to live workers; then the space is used again.
 async fn clear(runs: &Runs) -> Result<(), StoreError> {
     let gate = &runs.tenants.gate;
     gate.run(|store| async move { store.retire_abandoned(KEPT).await }).await?;
+    let mut cleared_of = BTreeSet::new();
     loop {
         let started = Instant::now();
         let slice = gate.job(|store| async move { store.clear_retired(None, SLICE).await });
-        let Some(cleared) = slice.await? else { return Ok(()) };
+        let Some(cleared) = slice.await? else { break };
         if cleared.is_done {
             let (tenant, projection) = (&cleared.tenant_id, cleared.projection);
             tracing::info!(%tenant, %projection, generation = cleared.generation, "generation cleared");
-            gate.store().reclaim(projection).await?;
+            cleared_of.insert(projection);
         }
         tokio::time::sleep(rest(gate.live_lag(), started.elapsed())).await;
     }
+    for projection in cleared_of {
+        // Autovacuum does it otherwise, only later.
+        if let Err(error) = gate.store().reclaim(projection).await {
+            tracing::warn!(%projection, reason = %error, "the space of cleared rows is not reclaimed yet");
+        }
+    }
+    Ok(())
 }

@@ -25,6 +25,8 @@ use dg_projections::projection::Projection;
 use dg_projections::{Code, Rejection};
 use dg_store::{NewRun, Run, RunFilter, RunKey, RunMode, StoreError};
 
+use time::OffsetDateTime;
+
 use crate::Runtime;
 use crate::metrics;
 use crate::slot::Slot;
@@ -46,11 +48,16 @@ pub(crate) struct Runs {
     supervisor: Slot<SupervisorMsg<RunKey>>,
     coordinator: Slot<RunsMsg>,
     is_closing: Arc<AtomicBool>,
+    /// The daemon and this life of it: two containers may have the same name and process number.
+    owner: Arc<str>,
 }
 
 impl Runs {
     pub(crate) fn new(tenants: Tenants) -> Runs {
+        let life = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000 % 0x1_0000_0000;
+        let owner = format!("{}:{life:x}", tenants.settings.owner).into();
         Runs {
+            owner,
             tenants,
             owners: RunOwners::new(),
             supervisor: Slot::new(),
@@ -116,6 +123,10 @@ impl Runs {
     /// From now on runs that are left are not taken up again by this daemon.
     pub(crate) fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
+    }
+
+    fn owner(&self) -> &str {
+        &self.owner
     }
 
     fn is_closing(&self) -> bool {
@@ -209,6 +220,7 @@ impl Runtime {
         let run = self.gate().run(|store| async move { store.cancel_run(key).await }).await?;
         if run.is_ok() {
             self.runs.stop(key).await;
+            self.runs.coordinator.tell(RunsMsg::Look);
         }
         Ok(run.map(|run| self.runs.view(run)))
     }

@@ -2,7 +2,7 @@
 //! and then exchanged. The live workers are kept from their work for as long as that takes and no
 //! longer: for the last pages before a snapshot, and for the last pages before the switch.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dg_projections::projection::Projection;
 use dg_store::{Compared, Comparison, Cursor, Store, StoreError, Switch, Switched};
@@ -16,6 +16,9 @@ use crate::worker::{FailureClass, WorkerKey};
 
 /// How often the two are brought together while somebody else moves what is served.
 const TRIES: usize = 5;
+
+/// Before a switch is tried again that came too late.
+const BEHIND: Duration = Duration::from_millis(500);
 
 /// Where what is served and what was built stand.
 enum Stand {
@@ -90,6 +93,9 @@ impl Work {
     async fn bring_together(&mut self, projection: Projection) -> Result<Stand, StoreError> {
         let served = self.served(projection).await?;
         let place = served.iter().map(|cursor| cursor.last_log_seq).max().unwrap_or(0);
+        if place == 0 {
+            return Ok(Stand::Apart("nothing is served yet".to_owned()));
+        }
         for cursor in served.into_iter().filter(|cursor| cursor.last_log_seq < place) {
             if let Some(stand) = self.bring_up(projection, cursor, place).await {
                 return Ok(stand);
@@ -144,7 +150,7 @@ impl Work {
     /// Pages until the goal is reached.
     async fn rounds(&mut self, projection: Projection) -> Option<Input> {
         while self.at.lanes.iter().any(|lane| lane.more) {
-            if let Some(trouble) = self.round(projection, None).await {
+            if let Some(trouble) = self.round(projection, None, On::Switching).await {
                 return Some(trouble);
             }
         }
@@ -173,8 +179,10 @@ impl Work {
                 tracing::info!(run = %self.run.key, %projection, log_seq, ms, "switched");
                 Input::Switched
             }
+            // Another daemon's workers have moved it: they are not paused, so this one takes its time.
             Switched::Behind => {
                 self.at.go_to(None);
+                tokio::time::sleep(BEHIND).await;
                 Input::Behind
             }
             Switched::NotOurs => Input::Lost,

@@ -212,10 +212,12 @@ impl Machine {
         self.to(State::Applying, Effect::Apply { projection, to_served, limit })
     }
 
-    /// A page was applied: its events are no suspects any more.
+    /// A page was applied: its events are no suspects any more. Only what gets somewhere forgets
+    /// earlier failures.
     fn applied(self, events: i64) -> Machine {
         let suspects = (self.suspects - events).max(0);
-        Machine { attempt: 0, suspects, ..self }
+        let attempt = if events > 0 { 0 } else { self.attempt };
+        Machine { attempt, suspects, ..self }
     }
 
     /// What a step does once its cursors are where they should be.
@@ -280,13 +282,17 @@ pub(super) fn step(
     use Input as I;
     use State as S;
     let next = match (machine.state.clone(), input) {
-        (S::Opening, I::Opened { is_compared }) => Machine { is_compared, ..machine }.apply(),
+        (S::Opening, I::Opened { is_compared }) => {
+            let machine = Machine { is_compared, ..machine };
+            // A dry run has nothing more to build.
+            if is_compared && machine.dry_run { machine.arrived() } else { machine.apply() }
+        }
         (S::Opening, I::AlreadyDone) => machine.next(),
         (S::Applying, I::Applied { events, is_there }) => {
             let machine = machine.applied(events);
             if is_there { machine.arrived() } else { machine.apply() }
         }
-        (S::Applying | S::Comparing | S::Switching, I::Superseded) => machine.open(),
+        (S::Opening | S::Applying | S::Comparing | S::Switching, I::Superseded) => machine.open(),
         (S::Comparing, I::Compared) => machine.compared(),
         (S::Comparing | S::Switching, I::Behind) => machine.apply(),
         (S::Switching, I::Switched) => machine.at(S::Closing, Effect::Close),

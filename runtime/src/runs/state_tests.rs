@@ -70,7 +70,7 @@ fn every_pair_of_state_and_input_goes_where_the_table_says() {
     // Columns: Opened, AlreadyDone, Applied and not there, there, Superseded, Compared, Switched,
     // Behind, Closed, Digested, Waited, Ended, Failed by storage, by poison, Lost. '!' is illegal.
     let table = [
-        ("O", "AO!!!!!!!!!!WE."),
+        ("O", "AO!!O!!!!!!!WE."),
         ("A", "!!ACO!!!!!!!WE."),
         ("C", "!!!!OA!A!!!!WE."),
         ("S", "!!!!O!LA!!!!WE."),

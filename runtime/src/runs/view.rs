@@ -25,24 +25,36 @@ pub(super) struct RunProgress {
 pub(super) struct Meter {
     /// By steps that are done.
     done: i64,
+    /// Whether the step that the work is at is one of them.
+    is_closed: bool,
     /// When how many events were processed, within the window.
     marks: VecDeque<(Instant, i64)>,
 }
 
 impl Meter {
     pub(super) fn new(done: i64, now: Instant) -> Meter {
-        Meter { done, marks: VecDeque::from([(now, 0)]) }
+        Meter { done, is_closed: true, marks: VecDeque::from([(now, 0)]) }
     }
 
     /// What came of an effect.
     pub(super) fn note(&mut self, input: &Input, work: &Work, now: Instant) {
         match input {
-            Input::Applied { .. } => self.mark(self.done + work.at.processed(), now),
+            Input::Applied { .. } => self.mark(self.processed(work), now),
             // What was applied before this life is no part of its rate.
-            Input::Opened { .. } => self.restart(self.done + work.at.processed(), now),
-            Input::Closed => self.done += work.at.processed(),
+            Input::Opened { .. } => {
+                self.is_closed = false;
+                self.restart(self.processed(work), now);
+            }
+            Input::Closed => {
+                self.done = self.processed(work);
+                self.is_closed = true;
+            }
             _ => {}
         }
+    }
+
+    fn processed(&self, work: &Work) -> i64 {
+        self.done + if self.is_closed { 0 } else { work.at.processed() }
     }
 
     fn restart(&mut self, processed: i64, now: Instant) {
@@ -65,7 +77,7 @@ impl Meter {
     pub(super) fn progress(&self, work: &Work) -> RunProgress {
         RunProgress {
             phase: work.phase,
-            processed_events: self.done + work.at.processed(),
+            processed_events: self.processed(work),
             last_log_seq: work.at.last_log_seq(),
             events_per_second: self.rate(),
         }

@@ -8,6 +8,7 @@ use dg_projections::projection::Projection;
 use dg_store::{Cursor, Prepared, Progress, Run, RunMode, StoreError};
 use futures_util::future::join_all;
 
+use super::Runs;
 use super::state::{Effect, Input, Outcome};
 use crate::failpoint::{self, Point};
 use crate::pages::{Ahead, Applier, On, Outcome as PageOutcome};
@@ -25,6 +26,8 @@ const HANDED_OVER: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) tenants: Tenants,
+    /// This life of the daemon.
+    owner: String,
     pub(super) run: Run,
     /// Where the present step is.
     pub(super) at: At,
@@ -91,9 +94,10 @@ impl At {
 }
 
 impl Work {
-    pub(super) fn new(tenants: Tenants, run: Run) -> Work {
+    pub(super) fn new(runs: Runs, run: Run) -> Work {
         Work {
-            tenants,
+            owner: runs.owner().to_owned(),
+            tenants: runs.tenants,
             run,
             at: At::default(),
             phase: "opening",
@@ -110,14 +114,7 @@ impl Work {
     }
 
     pub(super) fn owner(&self) -> &str {
-        &self.tenants.settings.owner
-    }
-
-    const fn on(&self) -> On {
-        match self.run.mode {
-            RunMode::Replay => On::Replay,
-            RunMode::Rebuild => On::Building,
-        }
+        &self.owner
     }
 
     /// Does what the machine asks for.
@@ -182,7 +179,13 @@ impl Work {
             store.prepare_generation(key, owner, projection, partitions).await
         });
         let (generation, is_compared) = match prepared.await? {
-            Prepared::Switched => return Ok(Input::AlreadyDone),
+            // The answer to the switch was lost.
+            Prepared::Switched => {
+                let own = (key, owner);
+                let finish =
+                    gate.run(|store| async move { store.finish_step(own, projection, None).await });
+                return Ok(if finish.await? { Input::AlreadyDone } else { Input::Lost });
+            }
             Prepared::NotOurs => return Ok(Input::Lost),
             Prepared::Building { generation, is_compared } => (generation, is_compared),
         };
@@ -198,19 +201,13 @@ impl Work {
         Ok(Input::Opened { is_compared })
     }
 
-    /// What earlier rebuilds of the projection have left goes first, and its space is used again:
-    /// rebuilds in a row take no more than one after another.
+    /// What earlier rebuilds of the projection have left goes first: there are never more than two
+    /// generations and a part of a third.
     async fn clear_remains(&self, projection: Projection) -> Result<(), StoreError> {
         let of = Some((&*self.run.key.tenant_id, projection));
         let gate = &self.tenants.gate;
         let clear = || gate.job(|store| async move { store.clear_retired(of, SLICE).await });
-        let mut has_cleared = false;
-        while clear().await?.is_some() {
-            has_cleared = true;
-        }
-        if has_cleared {
-            gate.store().reclaim(projection).await?;
-        }
+        while clear().await?.is_some() {}
         Ok(())
     }
 
@@ -226,7 +223,7 @@ impl Work {
         }
         let started = Instant::now();
         let before = self.at.processed();
-        let outcome = self.round(projection, limit).await;
+        let outcome = self.round(projection, limit, On::job(self.run.mode)).await;
         failpoint::hit(Point::RunApplyAfter, "");
         if !self.checkpoint(projection).await? {
             return Ok(Input::Lost);
@@ -240,7 +237,8 @@ impl Work {
         }
         let is_there = !self.at.lanes.iter().any(|lane| lane.more)
             && self.is_near(projection, to_served).await?;
-        if !is_there {
+        // A replay does the work of live workers: nobody is served by its waiting.
+        if !is_there && self.held.is_none() {
             tokio::time::sleep(rest(self.tenants.gate.live_lag(), started.elapsed())).await;
         }
         Ok(Input::Applied { events, is_there })
@@ -251,10 +249,11 @@ impl Work {
         &mut self,
         projection: Projection,
         limit: Option<i64>,
+        on: On,
     ) -> Option<Input> {
         let usual = self.tenants.settings.job_batch_size;
         let limit = (limit.map_or(usual, |fewer| fewer.min(usual)), limit.is_some());
-        let (gate, on, tenant) = (self.tenants.gate.clone(), self.on(), &self.run.key.tenant_id);
+        let (gate, tenant) = (self.tenants.gate.clone(), &self.run.key.tenant_id);
         let lanes = self.at.lanes.iter_mut().filter(|lane| lane.more);
         let pages = lanes.map(|lane| async {
             let (tenant_id, partition) = (tenant.clone(), lane.cursor.share.partition);
@@ -284,15 +283,19 @@ impl Work {
             .tenants
             .gate
             .run(|store| async move { store.building(tenant, projection, generation).await });
-        let served = building.await?.active.and_then(|places| places.into_iter().min());
-        let Some(served) = served.filter(|served| Some(*served) > self.at.until) else {
-            return Ok(true);
-        };
-        let gap = served - self.at.until.unwrap_or(0);
-        if gap <= self.tenants.settings.job_batch_size {
+        let served = building.await?.active.unwrap_or_default();
+        let (least, foremost) = (served.iter().min().copied(), served.iter().max().copied());
+        let Some((least, foremost)) = least.zip(foremost) else { return Ok(true) };
+        let near = self.at.until.unwrap_or(0) + self.tenants.settings.job_batch_size;
+        if foremost <= near {
             return Ok(true);
         }
-        self.at.go_to(Some(served));
+        if Some(least) > self.at.until {
+            self.at.go_to(Some(least));
+        } else {
+            // Its own workers are still apart; without one, it stays so, and that is told.
+            return Ok(!self.tenants.is_moving(&self.run.key.tenant_id));
+        }
         Ok(false)
     }
 
@@ -356,9 +359,13 @@ impl Work {
     }
 
     async fn end(&mut self, outcome: &Outcome) -> Result<Input, StoreError> {
+        let reason = match outcome {
+            Outcome::Failed(failure) => told(failure),
+            Outcome::Completed | Outcome::Lost => String::new(),
+        };
         let ending = match outcome {
             Outcome::Completed => dg_store::Ending::Completed,
-            Outcome::Failed(failure) => dg_store::Ending::Failed(failure.code, &failure.message),
+            Outcome::Failed(failure) => dg_store::Ending::Failed(failure.code, &reason),
             Outcome::Lost => return Ok(Input::Ended),
         };
         failpoint::hit(Point::RunEndBefore, "");
@@ -390,5 +397,15 @@ impl Lane {
             PageOutcome::Superseded => Some(Input::Superseded),
             PageOutcome::Failed(failure) => Some(Input::Failed(failure)),
         }
+    }
+}
+
+/// A failure in words, with the event that is to blame.
+pub(super) fn told(failure: &Failure) -> String {
+    match &failure.event {
+        Some((log_seq, trace_id, event_id)) => {
+            format!("event {event_id} (log_seq {log_seq}, trace {trace_id}): {}", failure.message)
+        }
+        None => failure.message.clone(),
     }
 }

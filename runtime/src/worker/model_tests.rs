@@ -243,7 +243,7 @@ impl World {
             }
             Act::Unpause => {
                 self.paused = false;
-                self.input(Input::Unpause);
+                self.input(Input::Unpause("run".to_owned()));
             }
             Act::Mend => self.log.iter_mut().for_each(|event| *event = Event::Good),
         }

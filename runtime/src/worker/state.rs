@@ -57,7 +57,7 @@ pub enum State {
     },
     /// A run does its work, or must not be disturbed in its own.
     Paused {
-        /// Which run.
+        /// The name of the pause.
         by: String,
     },
     /// Asked to stop; an effect in flight is finished, nothing else begun.
@@ -128,10 +128,10 @@ pub enum Input {
     Woken,
     /// An operator asks for another try.
     RetryRequested,
-    /// This run wants the worker out of its way.
+    /// Somebody wants the worker out of its way: the name of the pause.
     Pause(String),
-    /// It does no longer.
-    Unpause,
+    /// That pause is over.
+    Unpause(String),
     /// The worker must end.
     Stop,
 }
@@ -189,7 +189,7 @@ pub struct Machine {
     pub timers: TimerId,
     /// Events after the cursor one of which made a batch fail; 0 when none is looked for.
     pub suspects: i64,
-    /// The run that waits for the effect in flight to end.
+    /// The pause that waits for the effect in flight to end.
     pub pause: Option<String>,
 }
 
@@ -379,10 +379,13 @@ fn transition(
         (S::Unrecorded { .. } | S::Failed { .. }, I::RetryRequested) => machine.restart(),
         (S::Unrecorded { .. } | S::Failed { .. }, I::Woken | I::TimerFired(_)) => machine.stay(),
 
-        (S::Paused { .. }, I::Unpause) => machine.restart(),
+        (S::Paused { by }, I::Unpause(over)) if by == over => machine.restart(),
         (S::Paused { .. }, I::Woken | I::RetryRequested | I::TimerFired(_)) => machine.stay(),
         (_, I::Pause(by)) => machine.pause(by),
-        (_, I::Unpause) => Machine { pause: None, ..machine }.stay(),
+        (_, I::Unpause(over)) => {
+            let pause = machine.pause.clone().filter(|pending| *pending != over);
+            Machine { pause, ..machine }.stay()
+        }
         (_, I::Stop) => machine.to(S::Stopping, Vec::new()),
         (S::Stopping, _) => machine.stay(),
 

@@ -49,7 +49,7 @@ fn inputs() -> Vec<Input> {
         Input::Woken,
         Input::RetryRequested,
         Input::Pause("run".into()),
-        Input::Unpause,
+        Input::Unpause("run".into()),
         Input::Stop,
     ]
 }
@@ -122,8 +122,8 @@ fn exactly_the_starred_states_have_an_effect_in_flight() {
                     State::CatchingUp { .. },
                     Input::Woken | Input::RetryRequested | Input::TimerFired(_)
                 ) | (State::Recording { .. }, Input::RetryRequested)
-                    | (_, Input::Pause(_) | Input::Unpause)
-            ) || matches!((&state, &input), (State::Paused { .. }, Input::Unpause));
+                    | (_, Input::Pause(_) | Input::Unpause(_))
+            ) || matches!((&state, &input), (State::Paused { .. }, Input::Unpause(_)));
             let entered = (after.state != state || letter(&state) == 'c') && ended;
             let starred = matches!(
                 after.state,
@@ -206,7 +206,8 @@ fn a_busy_worker_pauses_when_its_effect_has_come_back_whatever_that_says() {
             };
             let paused = State::Paused { by: "run".into() };
             assert_eq!((&machine.state, effects.len()), (&paused, 0), "{state:?} + {input:?}");
-            let (machine, effects) = step(machine, Input::Unpause, &POLICY, "w").unwrap();
+            let (machine, effects) =
+                step(machine, Input::Unpause("run".into()), &POLICY, "w").unwrap();
             assert_eq!((machine.state, machine.pause), (State::Starting, None));
             assert_eq!(effects, [Effect::LoadCursor]);
         }
@@ -217,6 +218,24 @@ fn a_busy_worker_pauses_when_its_effect_has_come_back_whatever_that_says() {
 fn a_pause_that_is_given_up_before_it_came_about_changes_nothing() {
     let (machine, _) = Machine::start();
     let (machine, _) = step(machine, Input::Pause("run".into()), &POLICY, "w").unwrap();
-    let (machine, _) = step(machine, Input::Unpause, &POLICY, "w").unwrap();
+    let (machine, _) = step(machine, Input::Unpause("run".into()), &POLICY, "w").unwrap();
     assert_eq!(machine, Machine::start().0);
+}
+
+/// One that is told of the end of a pause when another has begun stays where it is.
+#[test]
+fn a_pause_ends_itself_alone() {
+    let (machine, _) = Machine::start();
+    let inputs = [
+        Input::Pause("first".into()),
+        Input::CursorLoaded { cursor: cursor(3), retries: 0 },
+        Input::Pause("second".into()),
+        Input::Unpause("first".into()),
+    ];
+    let machine = inputs
+        .into_iter()
+        .fold(machine, |machine, input| step(machine, input, &POLICY, "w").unwrap().0);
+    assert_eq!(machine.state, State::Paused { by: "second".into() });
+    let (machine, _) = step(machine, Input::Unpause("second".into()), &POLICY, "w").unwrap();
+    assert_eq!(machine.state, State::Starting);
 }

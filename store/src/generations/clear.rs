@@ -110,8 +110,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn reclaim(&self, projection: Projection) -> Result<(), StoreError> {
-        // Nobody else gets a session that acts as another role.
-        let client = Object::take(self.client().await?);
+        let session = Dirty(Some(self.client().await?));
+        let Some(client) = &session.0 else { return Ok(()) };
         // As gently as autovacuum.
         client.batch_execute("SET ROLE NONE").await?;
         client.batch_execute("SET statement_timeout = 0; SET vacuum_cost_delay = '2ms'").await?;
@@ -148,5 +148,16 @@ impl Store {
             transaction.commit().await?;
         }
         Ok(retired)
+    }
+}
+
+/// A session that acts as another role: it ends with its use, and nobody else gets it.
+struct Dirty(Option<Object>);
+
+impl Drop for Dirty {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            drop(Object::take(object));
+        }
     }
 }

@@ -205,60 +205,35 @@ impl Pair<'_> {
         Ok(())
     }
 
-    /// The rows of both after a key, as many as make a page of what was built.
+    /// The rows of both after a key: a page of each, up to the lesser of their last keys.
     async fn pages<R: StoredRow>(&self, after: &str) -> Result<Pages<R>, StoreError> {
-        let (built, served) =
+        let (mut built, mut served): (Vec<R>, Vec<R>) =
             tokio::try_join!(self.page(self.built, after), self.page(self.served, after))?;
-        let end = (built.len() as i64 == PAGE).then(|| built.last().map(|row: &R| row.key()));
-        let end = end.flatten().map(str::to_owned);
-        let served = match (built == served, &end) {
-            (true, _) => None,
-            (false, Some(end)) => Some(self.range(self.served, after, end).await?),
-            (false, None) if (served.len() as i64) < PAGE => Some(served),
-            (false, None) => Some(self.rest(self.served, after).await?),
-        };
-        Ok(Pages { built, served, end })
+        let is_full = |page: &&Vec<R>| page.len() as i64 == PAGE;
+        let ends = [&built, &served].into_iter().filter(is_full).filter_map(|page| page.last());
+        let end = ends.map(|row| row.key().to_owned()).min();
+        if built == served {
+            return Ok(Pages { built, served: None, end });
+        }
+        if let Some(end) = &end {
+            built.retain(|row| row.key() <= end.as_str());
+            served.retain(|row| row.key() <= end.as_str());
+        }
+        Ok(Pages { built, served: Some(served), end })
     }
 
+    /// The next rows after a key, in order.
     async fn page<R: StoredRow>(&self, generation: i32, after: &str) -> Result<Vec<R>, StoreError> {
-        self.rows(generation, after, &format!("ORDER BY {} LIMIT {PAGE}", R::KEY), None).await
-    }
-
-    /// Rows up to a key, however many there are.
-    async fn range<R: StoredRow>(
-        &self,
-        generation: i32,
-        after: &str,
-        end: &str,
-    ) -> Result<Vec<R>, StoreError> {
-        let end_here = format!("AND {0} <= $4 ORDER BY {0}", R::KEY);
-        self.rows(generation, after, &end_here, Some(end)).await
-    }
-
-    async fn rest<R: StoredRow>(&self, generation: i32, after: &str) -> Result<Vec<R>, StoreError> {
-        self.rows(generation, after, &format!("ORDER BY {}", R::KEY), None).await
-    }
-
-    /// Rows after a key, in order.
-    async fn rows<R: StoredRow>(
-        &self,
-        generation: i32,
-        after: &str,
-        which: &str,
-        end: Option<&str>,
-    ) -> Result<Vec<R>, StoreError> {
         let (columns, table, key) = (R::COLUMNS, R::TABLE, R::KEY);
         // Nothing comes before the empty key, which a row made by hand may have.
         let follows = if after.is_empty() { ">=" } else { ">" };
         let sql = format!(
             "SELECT {columns} FROM {table}
-             WHERE tenant_id = $1 AND generation = $2 AND {key} {follows} $3 {which}"
+             WHERE tenant_id = $1 AND generation = $2 AND {key} {follows} $3
+             ORDER BY {key} LIMIT {PAGE}"
         );
         let statement = self.transaction.prepare_cached(&sql).await?;
-        let mut arguments: Vec<&(dyn ToSql + Sync)> = vec![&self.tenant, &generation, &after];
-        if let Some(end) = &end {
-            arguments.push(end);
-        }
+        let arguments: [&(dyn ToSql + Sync); 3] = [&self.tenant, &generation, &after];
         let rows = self.transaction.query(&statement, &arguments).await?;
         rows.iter().map(R::decode).collect()
     }

@@ -161,7 +161,10 @@ impl Store {
         }
         let steps = new.steps();
         if steps.is_empty() {
-            let message = format!("{} is not kept by this daemon", new.projection_name());
+            let message = match new.scope {
+                Some(projection) => format!("{projection} is not kept by this daemon"),
+                None => "this daemon keeps no projections".to_owned(),
+            };
             return Ok(Err(Rejection::new(Code::NotFound, message)));
         }
         let mut client = self.client().await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dg_projections::Code;
 use dg_projections::json::canonical;
 use dg_projections::projection::Projection;
+use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
 use super::admit::lock_pointers;
@@ -55,7 +56,10 @@ impl Ending<'_> {
 
 // Of those that nobody is at, the one that waits longest; two daemons take two.
 const CLAIM: &str = "WITH next AS (
-        SELECT tenant_id, run_id FROM dg_projection_runs WHERE status = 'queued'
+        SELECT tenant_id, run_id FROM dg_projection_runs AS q WHERE status = 'queued'
+            AND NOT EXISTS (SELECT 1 FROM dg_projection_run_steps AS s
+                WHERE s.tenant_id = q.tenant_id AND s.run_id = q.run_id
+                    AND s.projection_name <> ALL ($2))
         ORDER BY requested_at, run_id LIMIT 1 FOR UPDATE SKIP LOCKED),
     claimed AS (
         UPDATE dg_projection_runs AS r SET status = 'running', phase = 'starting', owner = $1,
@@ -92,11 +96,16 @@ const END: &str = "UPDATE dg_projection_runs SET status = $4, phase = NULL, erro
         finished_at = CASE WHEN $4 IN ('completed', 'failed') THEN clock_timestamp() END
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
 
-// Whoever is at a run says so every second. This daemon knows its own.
-const INTERRUPT: &str = "UPDATE dg_projection_runs SET status = 'interrupted', phase = NULL
-    WHERE status = 'running' AND NOT (run_id::text = ANY($2))
-        AND (owner = $1 OR seen_at < clock_timestamp() - $3 * interval '1 ms')
+// A claim whose answer was lost, or that nobody could begin with.
+const REQUEUE_LOST: &str = "UPDATE dg_projection_runs SET status = 'queued', phase = NULL
+    WHERE status = 'running' AND owner = $1 AND NOT (run_id::text = ANY($2))
     RETURNING tenant_id, run_id::text";
+
+const OF_OTHERS: &str = "SELECT tenant_id, run_id::text, seen_at FROM dg_projection_runs
+    WHERE status = 'running' AND owner <> $1";
+
+const INTERRUPT: &str = "UPDATE dg_projection_runs SET status = 'interrupted', phase = NULL
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND seen_at = $3";
 
 const INTERRUPTED_TENANTS: &str = "SELECT DISTINCT tenant_id FROM dg_projection_runs
     WHERE status = 'interrupted' ORDER BY tenant_id";
@@ -147,14 +156,15 @@ const NOT_COMPARED: &str = own_step!(
 );
 
 impl Store {
-    /// Takes up the run that has waited longest; none when none waits.
+    /// Takes up the run that has waited longest of those over projections that are kept; none when none
+    /// waits.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn claim_run(&self, owner: &str) -> Result<Option<Run>, StoreError> {
+    pub async fn claim_run(&self, owner: &str, kept: &[&str]) -> Result<Option<Run>, StoreError> {
         let client = self.client().await?;
         let sql = format!("{CLAIM} {}", RUN.replace("dg_projection_runs", "claimed"));
-        let rows = client.query(&sql, &[&owner]).await?;
+        let rows = client.query(&sql, &[&owner, &kept]).await?;
         Ok(with_steps(&client, &rows).await?.pop())
     }
 
@@ -222,20 +232,44 @@ impl Store {
         Ok(self.client().await?.execute(END, &arguments).await? > 0)
     }
 
-    /// Finds runs without a runner and marks them as interrupted: those of this owner that are not
-    /// among the ones it is `at`, and those whose owner has said nothing for as long as `silence`.
+    /// Queues the runs again that are this owner's and not among those that it is `at`: it has lost
+    /// them.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn interrupt_abandoned_runs(
+    pub async fn requeue_lost_runs(
         &self,
         owner: &str,
         at: &[&str],
-        silence: Duration,
     ) -> Result<Vec<RunKey>, StoreError> {
-        let silence = silence.as_millis() as f64;
-        let rows = self.client().await?.query(INTERRUPT, &[&owner, &at, &silence]).await?;
+        let rows = self.client().await?.query(REQUEUE_LOST, &[&owner, &at]).await?;
         rows.iter().map(key_from).collect()
+    }
+
+    /// The running runs of other owners, and when each last said that it is at it.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn runs_of_others(
+        &self,
+        owner: &str,
+    ) -> Result<Vec<(RunKey, OffsetDateTime)>, StoreError> {
+        let rows = self.client().await?.query(OF_OTHERS, &[&owner]).await?;
+        rows.iter().map(|row| Ok((key_from(row)?, row.try_get(2)?))).collect()
+    }
+
+    /// Marks a run as interrupted whose owner has not said since `seen` that it is at it; false when
+    /// it has.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn interrupt_run(
+        &self,
+        key: &RunKey,
+        seen: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let arguments: [&(dyn ToSql + Sync); 3] = [&key.tenant_id, &key.run_id, &seen];
+        Ok(self.client().await?.execute(INTERRUPT, &arguments).await? > 0)
     }
 
     /// Queues every interrupted run again that no other is in the way of: the newest of those that
