@@ -42,6 +42,22 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// The difference that [`Difference::to_json`] told; what is missing is empty.
+    pub fn from_json(value: &Json) -> Difference {
+        let text = |key| value.get(key).and_then(Json::as_str).map(str::to_owned);
+        Difference {
+            table: text("table").unwrap_or_default(),
+            key: text("key").unwrap_or_default(),
+            field: text("field"),
+            expected: text("expected"),
+            found: text("found"),
+            log_seq: value.get("log_seq").and_then(Json::as_i64),
+            event_id: text("event_id"),
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let show = |value: &Option<String>| {

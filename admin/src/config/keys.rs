@@ -169,7 +169,7 @@ pub const KEYS: &[Key] = &[
     count("projection_max_retries", (0, 1_000), ("5", "retries"), "retries before a worker counts as degraded"),
     count("projection_max_nodes", (1, 100_000), ("500", "nodes"), "the most nodes a subgraph read returns"),
     count("projection_max_edges", (1, 100_000), ("500", "edges"), "the most edges a subgraph read returns"),
-    plain("resume_interrupted_runs", Kind::Switch, "false", "runs that were interrupted go on by themselves when the daemon starts"),
+    plain("resume_interrupted_runs", Kind::Switch, "false", "runs that were interrupted go on by themselves"),
     count("digest_idle_ms", (1, DAY), ("2000", "ms"), "how long a projection is at rest before its digest is refreshed"),
     count("tenant_idle_stop_ms", (1, 7 * DAY), ("600000", "ms"), "how long a tenant is at rest before its workers stop"),
     count("shutdown_timeout_ms", (1, HOUR), ("10000", "ms"), "how long an orderly stop may take"),

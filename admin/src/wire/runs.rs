@@ -78,16 +78,7 @@ fn first_difference(run: &Run) -> Option<&Difference> {
 /// The difference in a run or a step of it, in whose words people are told.
 pub fn difference_of(value: &Json) -> Option<Difference> {
     let found = value.get("difference").filter(|found| !found.is_null())?;
-    let member = |key| found.get(key).and_then(Json::as_str).map(str::to_owned);
-    Some(Difference {
-        table: member("table").unwrap_or_default(),
-        key: member("key").unwrap_or_default(),
-        field: member("field"),
-        expected: member("expected"),
-        found: member("found"),
-        log_seq: found.get("log_seq").and_then(Json::as_i64),
-        event_id: member("event_id"),
-    })
+    Some(Difference::from_json(found))
 }
 
 #[cfg(test)]

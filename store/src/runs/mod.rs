@@ -16,7 +16,7 @@ use std::fmt;
 
 use dg_projections::compare::Difference;
 use dg_projections::hash::Hash;
-use dg_projections::json::{self, Json};
+use dg_projections::json;
 use dg_projections::projection::Projection;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
@@ -364,16 +364,7 @@ fn step_from(row: &Row) -> Result<RunStep, StoreError> {
 
 fn difference_from(text: &str) -> Result<Difference, StoreError> {
     let value = json::parse(text).map_err(|error| StoreError::internal(error.to_string()))?;
-    let text = |key| value.get(key).and_then(Json::as_str).map(str::to_owned);
-    Ok(Difference {
-        table: text("table").unwrap_or_default(),
-        key: text("key").unwrap_or_default(),
-        field: text("field"),
-        expected: text("expected"),
-        found: text("found"),
-        log_seq: value.get("log_seq").and_then(Json::as_i64),
-        event_id: text("event_id"),
-    })
+    Ok(Difference::from_json(&value))
 }
 
 #[cfg(test)]
