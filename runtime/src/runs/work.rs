@@ -19,6 +19,8 @@ use crate::yielding::rest;
 
 /// Rows that one transaction deletes of a generation that nobody needs.
 pub(super) const SLICE: i64 = 10_000;
+/// Between two looks at live workers that are still apart.
+const APART: Duration = Duration::from_millis(100);
 /// How long to wait for another run of ours that is still ending.
 const HANDED_OVER: Duration = Duration::from_millis(50);
 
@@ -235,8 +237,11 @@ impl Work {
         if self.at.is_respreading && !self.at.lanes.iter().any(|lane| lane.more) {
             return Ok(Input::Superseded);
         }
-        let is_there = !self.at.lanes.iter().any(|lane| lane.more)
-            && self.is_near(projection, to_served).await?;
+        let has_arrived = !self.at.lanes.iter().any(|lane| lane.more);
+        let is_there = has_arrived && self.is_near(projection, to_served).await?;
+        if has_arrived && !is_there && !self.at.lanes.iter().any(|lane| lane.more) {
+            tokio::time::sleep(APART).await; // for the live workers to come together
+        }
         // A replay does the work of live workers: nobody is served by its waiting.
         if !is_there && self.held.is_none() {
             tokio::time::sleep(rest(self.tenants.gate.live_lag(), started.elapsed())).await;

@@ -91,8 +91,10 @@ const CHECKPOINT: &str = "WITH others AS (
 const SEEN: &str = "UPDATE dg_projection_runs SET seen_at = clock_timestamp(), phase = $4
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
 
+// Whatever was appended since its last step ended is the live workers' part.
 const END: &str = "UPDATE dg_projection_runs SET status = $4, phase = NULL, error_code = $5,
         error_message = $6,
+        total_events = CASE $4 WHEN 'completed' THEN processed_events ELSE total_events END,
         finished_at = CASE WHEN $4 IN ('completed', 'failed') THEN clock_timestamp() END
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
 
