@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
+use dg_projections::projection::Projection;
 use dg_store::{Ending, Run, RunKey, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
@@ -242,7 +243,7 @@ async fn fail(runs: &Runs, key: &RunKey, reason: &str) {
 
 /// Clears slice by slice, giving way to live workers; then the space is used again.
 async fn clear(runs: &Runs) -> Result<(), StoreError> {
-    let gate = &runs.tenants.gate;
+    let (gate, _clearing) = (&runs.tenants.gate, runs.clearing.lock().await);
     gate.run(|store| async move { store.retire_abandoned(KEPT).await }).await?;
     let mut cleared_of = BTreeSet::new();
     loop {
@@ -257,10 +258,14 @@ async fn clear(runs: &Runs) -> Result<(), StoreError> {
         tokio::time::sleep(rest(gate.live_lag(), started.elapsed())).await;
     }
     for projection in cleared_of {
-        // Autovacuum does it otherwise, only later.
-        if let Err(error) = gate.store().reclaim(projection).await {
-            tracing::warn!(%projection, reason = %error, "the space of cleared rows is not reclaimed yet");
-        }
+        reclaim(runs, projection).await;
     }
     Ok(())
+}
+
+/// Autovacuum does it otherwise, only later.
+pub(super) async fn reclaim(runs: &Runs, projection: Projection) {
+    if let Err(error) = runs.tenants.gate.store().reclaim(projection).await {
+        tracing::warn!(%projection, reason = %error, "the space of cleared rows is not reclaimed yet");
+    }
 }

@@ -26,6 +26,7 @@ use dg_projections::{Code, Rejection};
 use dg_store::{NewRun, Run, RunFilter, RunKey, RunMode, StoreError};
 
 use time::OffsetDateTime;
+use tokio::sync::Mutex;
 
 use crate::Runtime;
 use crate::metrics;
@@ -48,6 +49,8 @@ pub(crate) struct Runs {
     supervisor: Slot<SupervisorMsg<RunKey>>,
     coordinator: Slot<RunsMsg>,
     is_closing: Arc<AtomicBool>,
+    /// Held by whoever clears what rebuilds have left, and makes its space fit for use again.
+    clearing: Arc<Mutex<()>>,
     /// The daemon and this life of it: two containers may have the same name and process number.
     owner: Arc<str>,
 }
@@ -58,6 +61,7 @@ impl Runs {
         let owner = format!("{}:{life:x}", tenants.settings.owner).into();
         Runs {
             owner,
+            clearing: Arc::default(),
             tenants,
             owners: RunOwners::new(),
             supervisor: Slot::new(),

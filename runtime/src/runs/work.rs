@@ -9,6 +9,7 @@ use dg_store::{Cursor, Prepared, Progress, Run, RunMode, StoreError};
 use futures_util::future::join_all;
 
 use super::Runs;
+use super::coordinator::reclaim;
 use super::state::{Effect, Input, Outcome};
 use crate::failpoint::{self, Point};
 use crate::pages::{Ahead, Applier, On, Outcome as PageOutcome};
@@ -19,6 +20,8 @@ use crate::yielding::rest;
 
 /// Rows that one transaction deletes of a generation that nobody needs.
 pub(super) const SLICE: i64 = 10_000;
+/// How long a rebuild waits for the room that earlier ones took.
+const FOR_SPACE: Duration = Duration::from_secs(15);
 /// Between two looks at live workers that are still apart.
 const APART: Duration = Duration::from_millis(100);
 /// How long to wait for another run of ours that is still ending.
@@ -28,8 +31,7 @@ const HANDED_OVER: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) tenants: Tenants,
-    /// This life of the daemon.
-    owner: String,
+    runs: Runs,
     pub(super) run: Run,
     /// Where the present step is.
     pub(super) at: At,
@@ -98,8 +100,8 @@ impl At {
 impl Work {
     pub(super) fn new(runs: Runs, run: Run) -> Work {
         Work {
-            owner: runs.owner().to_owned(),
-            tenants: runs.tenants,
+            tenants: runs.tenants.clone(),
+            runs,
             run,
             at: At::default(),
             phase: "opening",
@@ -116,7 +118,7 @@ impl Work {
     }
 
     pub(super) fn owner(&self) -> &str {
-        &self.owner
+        self.runs.owner()
     }
 
     /// Does what the machine asks for.
@@ -203,13 +205,24 @@ impl Work {
         Ok(Input::Opened { is_compared })
     }
 
-    /// What earlier rebuilds of the projection have left goes first: there are never more than two
-    /// generations and a part of a third.
+    /// What earlier rebuilds of the projection have left goes first, and its space is used again:
+    /// rebuilds in a row take no more room than a few of them. It is not waited for for long.
     async fn clear_remains(&self, projection: Projection) -> Result<(), StoreError> {
         let of = Some((&*self.run.key.tenant_id, projection));
         let gate = &self.tenants.gate;
         let clear = || gate.job(|store| async move { store.clear_retired(of, SLICE).await });
-        while clear().await?.is_some() {}
+        let mut has_cleared = false;
+        while clear().await?.is_some() {
+            has_cleared = true;
+        }
+        let space = async {
+            let _clearing = self.runs.clearing.lock().await;
+            if has_cleared {
+                reclaim(&self.runs, projection).await;
+            }
+        };
+        // Without it the rebuild takes more room, and no harm is done.
+        let _ = tokio::time::timeout(FOR_SPACE, space).await;
         Ok(())
     }
 
