@@ -71,8 +71,10 @@ fn told() -> &'static str {
             "decisiongraph_projection_digest_duration_seconds_count{",
             "decisiongraph_store_errors_total{",
             "decisiongraph_tenants_parked 1",
-            // A scrape that meets a connection that was cut knows no lag.
+            // A scrape that meets a connection that was cut knows no lag, or no runs.
             "decisiongraph_projection_lag_seconds{",
+            "decisiongraph_replay_runs{",
+            "decisiongraph_supervisor_children{",
         ];
         let told = until("everything has happened", || {
             sql.rows(
