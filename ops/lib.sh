@@ -40,3 +40,20 @@ need_postgres() {
         fail "Postgres could not be installed" "as root: apt-get install postgresql"
     have_postgres || fail "Postgres was installed but is not found"
 }
+
+# Installs Debian's promtool where there is none and that is easy; the tests that want it are skipped
+# without. The package also starts a Prometheus of its own, which nobody here needs.
+want_promtool() {
+    command -v promtool >/dev/null 2>&1 && return 0
+    command -v apt-get >/dev/null 2>&1 || return 0
+    local as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || return 0
+        as_root="sudo -n" # what may be left out is not worth a password
+    fi
+    echo "installing promtool ..."
+    $as_root apt-get update -qq >/dev/null 2>&1 || true # an old list may do
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends prometheus \
+        >/dev/null 2>&1 || return 0
+    [ ! -d /run/systemd/system ] || $as_root systemctl disable --now --quiet prometheus || true
+}

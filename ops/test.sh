@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_postgres
+want_promtool
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
