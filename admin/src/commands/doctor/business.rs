@@ -61,7 +61,7 @@ async fn standings(
     let lags = store?.lags(&config.projections, MOST_TENANTS, "_other");
     let lags = patiently(lags).await?.ok()?;
     let standing = |lag: dg_store::Lag| Standing {
-        tenant: lag.tenant_id.unwrap_or_else(|| "others".to_owned()),
+        tenant: lag.tenant_id,
         projection: lag.projection_name,
         pending: lag.pending_events,
         lag_seconds: lag.lag_seconds,
@@ -75,7 +75,7 @@ fn standings_of(health: &Json) -> Vec<Standing> {
     let projections = health.get("projections").and_then(Json::as_array).unwrap_or_default();
     let number = |one: &Json, key: &str| one.get(key).and_then(Json::as_i64).unwrap_or(0);
     let standing = |one: &Json| Standing {
-        tenant: tenant.clone(),
+        tenant: Some(tenant.clone()),
         projection: field(one, "projection_name"),
         pending: number(one, "pending_events"),
         lag_seconds: one.get("lag_seconds").and_then(Json::as_f64).unwrap_or(0.0),

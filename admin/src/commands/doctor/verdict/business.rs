@@ -6,10 +6,13 @@ use crate::output::{duration, grouped};
 /// Behind for longer than this is far behind, in seconds: catching up after a start is not.
 const FAR_BEHIND: f64 = 60.0;
 
+const WHICH_TENANT: &str = "`decisiongraph health --all-tenants` shows which";
+
 /// How a projection of a tenant stands.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::commands::doctor) struct Standing {
-    pub(in crate::commands::doctor) tenant: String,
+    /// None for those that are not told one by one.
+    pub(in crate::commands::doctor) tenant: Option<String>,
     pub(in crate::commands::doctor) projection: String,
     pub(in crate::commands::doctor) pending: i64,
     pub(in crate::commands::doctor) lag_seconds: f64,
@@ -18,7 +21,10 @@ pub(in crate::commands::doctor) struct Standing {
 
 impl Standing {
     fn name(&self) -> String {
-        format!("{} of tenant {}", self.projection, self.tenant)
+        match &self.tenant {
+            Some(tenant) => format!("{} of tenant {tenant}", self.projection),
+            None => format!("{} of other tenants", self.projection),
+        }
     }
 }
 
@@ -36,13 +42,14 @@ pub(in crate::commands::doctor) fn failures(standings: &[Standing]) -> Verdict {
     let Some(first) = failed.first() else { return Verdict::ok("none open") };
     let count: i64 = failed.iter().map(|one| one.open_failures).sum();
     let names: Vec<String> = failed.iter().map(|one| one.name()).collect();
-    let (tenant, projection) = (&first.tenant, &first.projection);
-    Verdict::warning(
-        format!("{} open: {}", grouped(count), first_of(&names)),
-        format!(
-            "`decisiongraph failures -t {tenant}` names the event; when it is mended, `decisiongraph retry {projection} -t {tenant}`"
+    let help = match &first.tenant {
+        Some(tenant) => format!(
+            "`decisiongraph failures -t {tenant}` names the event; when it is mended, `decisiongraph retry {} -t {tenant}`",
+            first.projection
         ),
-    )
+        None => WHICH_TENANT.to_owned(),
+    };
+    Verdict::warning(format!("{} open: {}", grouped(count), first_of(&names)), help)
 }
 
 pub(in crate::commands::doctor) fn lag(standings: &[Standing], daemon_is_there: bool) -> Verdict {
@@ -53,10 +60,10 @@ pub(in crate::commands::doctor) fn lag(standings: &[Standing], daemon_is_there: 
     let names: Vec<String> = far.iter().map(|one| one.name()).collect();
     let (pending, age) = (grouped(worst.pending), duration(worst.lag_seconds));
     let found = format!("{}: {pending} events behind, the oldest for {age}", first_of(&names));
-    let help = if daemon_is_there {
-        format!("`decisiongraph workers -t {}` shows what keeps it", worst.tenant)
-    } else {
-        "start a daemon: `decisiongraph serve`".to_owned()
+    let help = match &worst.tenant {
+        _ if !daemon_is_there => "start a daemon: `decisiongraph serve`".to_owned(),
+        Some(tenant) => format!("`decisiongraph workers -t {tenant}` shows what keeps it"),
+        None => WHICH_TENANT.to_owned(),
     };
     Verdict::warning(found, help)
 }
@@ -95,13 +102,15 @@ mod tests {
     use crate::commands::doctor::finding::Status;
 
     fn standing(tenant: &str, pending: i64, lag_seconds: f64, open_failures: i64) -> Standing {
-        let (tenant, projection) = (tenant.to_owned(), "context_graph".to_owned());
+        let (tenant, projection) = (Some(tenant.to_owned()), "context_graph".to_owned());
         Standing { tenant, projection, pending, lag_seconds, open_failures }
     }
 
     #[test]
     fn an_open_failure_names_its_projection_and_the_way_out() {
         assert_eq!(failures(&[standing("a", 9, 9e9, 0)]).status, Status::Ok);
+        let others = Standing { tenant: None, ..standing("", 0, 0.0, 1) };
+        assert!(failures(&[others]).help.is_some_and(|help| help.contains("--all-tenants")));
         let verdict = failures(&[standing("a", 0, 0.0, 0), standing("b", 1, 1.0, 2)]);
         assert_eq!(verdict.status, Status::Warning);
         assert_eq!(verdict.found, "2 open: context_graph of tenant b");
