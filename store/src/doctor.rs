@@ -15,17 +15,20 @@ pub enum Refusal {
     Full,
     /// It is not there, or does not take connections.
     Away,
+    /// It does not know the role that was asked about.
+    NoRole,
     /// It let us in, and refused what was asked.
     Asked,
 }
 
 impl Refusal {
-    /// The reason for an error of the first question to a server.
+    /// The reason for an error of a question to a server.
     pub fn of(error: &StoreError) -> Refusal {
         match error.sqlstate.as_deref() {
             Some(state) if state.starts_with("28") => Refusal::Login,
             Some("3D000") => Refusal::NoDatabase,
             Some("53300") => Refusal::Full,
+            Some("42704") => Refusal::NoRole,
             None => Refusal::Away,
             Some(_) if error.is_outage => Refusal::Away,
             Some(_) => Refusal::Asked,
@@ -185,6 +188,7 @@ mod tests {
         assert_eq!(refusal("3D000", true), Refusal::NoDatabase);
         assert_eq!(refusal("53300", false), Refusal::Full);
         assert_eq!(refusal("57P03", true), Refusal::Away);
+        assert_eq!(refusal("42704", false), Refusal::NoRole);
         assert_eq!(refusal("42501", false), Refusal::Asked);
         assert_eq!(Refusal::of(&StoreError::outage("x")), Refusal::Away);
     }

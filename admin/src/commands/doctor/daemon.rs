@@ -54,6 +54,8 @@ impl Daemon {
     pub(super) fn findings(&self, config: &Config) -> Vec<Finding> {
         let socket = place(&self.place, &config.socket_path).of("socket");
         let daemon = match &self.status {
+            // Whether there is one cannot be told.
+            None if matches!(self.place, Place::Unclear(_)) => return vec![socket],
             None => Verdict::ok("none answers; `decisiongraph serve` starts one"),
             Some(Ok(status)) => answering(status, env!("CARGO_PKG_VERSION")),
             Some(Err(failure)) => Verdict::of_failure(failure.clone(), "see its log"),

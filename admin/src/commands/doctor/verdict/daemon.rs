@@ -61,6 +61,8 @@ pub(in crate::commands::doctor) fn answering(status: &Json, own_version: &str) -
         return Verdict::warning(found, help);
     }
     if database != "up" {
+        let reason = status.get("database").map_or("-".to_owned(), |it| field(it, "reason"));
+        let found = format!("{found}: {reason}");
         let help = "`decisiongraph status` says since when and why; it goes on trying by itself";
         return Verdict::failed(found, help);
     }

@@ -29,6 +29,7 @@ pub(in crate::commands::doctor) fn refused(error: &StoreError) -> Verdict {
         Refusal::NoDatabase => "make it with `createdb`, or set the name in database_url right",
         Refusal::Full => "raise max_connections, or see in pg_stat_activity who holds them",
         Refusal::Away => AWAY,
+        Refusal::NoRole => "`decisiongraph migrate --roles` makes the roles",
         Refusal::Asked => "see the message of the server: who logs in may lack a privilege",
     };
     Verdict::failed(error.message.clone(), help)

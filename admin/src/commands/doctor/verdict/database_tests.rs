@@ -124,6 +124,7 @@ fn each_refusal_has_its_remedy() {
         (Some("28P01"), "password"),
         (Some("3D000"), "createdb"),
         (Some("53300"), "max_connections"),
+        (Some("42704"), "migrate --roles"),
         (Some("42501"), "privilege"),
         (None, "Postgres runs"),
     ] {
