@@ -93,11 +93,11 @@ impl Output {
             return cell;
         }
         match text {
-            "idle" | "success" | "approved" | "up" | "current" | "inserted" | "completed"
-            | "equal" => cell.fg(Color::Green),
+            "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted"
+            | "completed" | "equal" => cell.fg(Color::Green),
             "failed" | "failure" | "rejected" | "down" | "different" => cell.fg(Color::Red),
             "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused"
-            | "interrupted" => cell.fg(Color::Yellow),
+            | "interrupted" | "warning" => cell.fg(Color::Yellow),
             "running" | "queued" => cell.fg(Color::Cyan),
             "cancelled" => cell.add_attribute(Attribute::Dim),
             text if text.starts_with("equal at ") => cell.fg(Color::Green),

@@ -23,6 +23,7 @@ pub fn command() -> Command {
         .subcommands(replay_commands())
         .subcommands(prove_commands())
         .subcommand(bench_command())
+        .subcommands(shell_commands())
 }
 
 fn globals() -> Vec<Arg> {
@@ -68,6 +69,9 @@ fn run_commands() -> Vec<Command> {
             .subcommand(Command::new("status").about("the schema's version, and drift"))
             .arg(switch("roles", "make the roles of migrations/roles.sql as well"))
             .args(on_both_sides(direct_flags())),
+        Command::new("doctor")
+            .about("check what can go wrong, with a remedy for each; changes nothing")
+            .args(serve_flags()),
         Command::new("psql")
             .about("psql on the daemon's database")
             .arg(
@@ -284,4 +288,19 @@ fn bench_command() -> Command {
             switch("json", "the same as -o json"),
         ])
         .args(direct_flags())
+}
+
+fn shell_commands() -> Vec<Command> {
+    let shells = ["bash", "zsh", "fish", "elvish", "powershell"];
+    vec![
+        Command::new("completions")
+            .about("completions of the command line, to be read by a shell")
+            .arg(position("shell", "SHELL", "the shell").value_parser(shells)),
+        Command::new("man").about("manual pages").arg(
+            Arg::new("directory")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("write a page for each command there; else the main page is printed"),
+        ),
+    ]
 }

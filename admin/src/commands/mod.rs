@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod direct;
+mod doctor;
 mod feed;
 mod log;
 mod operate;
@@ -10,6 +11,7 @@ mod prove;
 mod read;
 mod run;
 mod runs;
+mod shell;
 mod source;
 
 pub(crate) use feed::{Mode, feed};
@@ -35,6 +37,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "serve" => run::serve(session).await,
         "demo" => demo::demo(session).await,
         "migrate" => run::migrate(session).await,
+        "doctor" => doctor::doctor(session).await,
         "psql" => run::psql(session),
         "config" => run::config(session),
         "append" => log::append(session).await,
@@ -62,6 +65,8 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "verify" => prove::verify(session).await,
         "bench" => bench::run(session).await,
         "parity" => prove::parity(session).await,
+        "completions" => shell::completions(session),
+        "man" => shell::man(session),
         other => Err(Failure::new(Code::Internal, format!("command {other} has no code"))),
     }
 }

@@ -150,6 +150,20 @@ impl Cluster {
     }
 }
 
+/// What [`Cluster::start`] would take: the programs, and whether it may have the cluster. Changes
+/// nothing. One line for people.
+pub async fn inspect(data_dir: &Path, bin_dir: Option<&Path>) -> Result<String, EmbeddedError> {
+    let layout = Layout::of(data_dir);
+    layout.check_owner()?;
+    let existing = layout.major()?.map(|major| (layout.cluster.as_path(), major));
+    let binaries = discover::find(bin_dir, existing).await?;
+    let version = binaries.version().as_str();
+    Ok(match existing {
+        Some((path, _)) => format!("Postgres {version}, for the cluster {}", path.display()),
+        None => format!("Postgres {version}; no cluster yet"),
+    })
+}
+
 /// Connection settings of the cluster of a data directory, whether or not it runs now; `None` if no
 /// cluster was ever made there.
 pub fn config_of(data_dir: &Path) -> Option<Config> {

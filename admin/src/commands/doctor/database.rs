@@ -1,0 +1,147 @@
+//! The database: whether it lets us in, how it is set, what we may do, its schema, disk and clock.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dg_store::{DAEMON_ROLE, Options, Refusal, Server, Store, StoreError, Target};
+use time::OffsetDateTime;
+
+use super::daemon::Daemon;
+use super::finding::{Finding, Verdict};
+use super::machine::space_of;
+use super::verdict::{database, machine};
+use super::{PATIENCE, aside, patiently};
+use crate::config::Config;
+use crate::daemon::{parse_url, store_options};
+use crate::embedded;
+use crate::failure::Failure;
+
+/// What there is to say of it, and a way to it if it lets us in and has our tables.
+pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, Option<Store>) {
+    let store = match way(config) {
+        Ok(Some(store)) => store,
+        Ok(None) => {
+            let verdict = Verdict::ok("none yet: the first `decisiongraph serve` makes it");
+            return (vec![verdict.of("database")], None);
+        }
+        Err(failure) => {
+            let verdict = Verdict::of_failure(failure, "set database_url right");
+            return (vec![verdict.of("database")], None);
+        }
+    };
+    // The embedded server comes and goes with its daemon.
+    let is_at_rest = config.database_url.is_none() && !daemon.is_there();
+    match patiently(store.server()).await {
+        Some(Ok(server)) => {
+            let (findings, has_tables) = settled(config, &store, &server).await;
+            (findings, has_tables.then_some(store))
+        }
+        Some(Err(error)) if is_at_rest && Refusal::of(&error) == Refusal::Away => {
+            let verdict = Verdict::ok("at rest: the embedded Postgres starts with the daemon");
+            (vec![verdict.of("database")], None)
+        }
+        Some(Err(error)) if config.database_url.is_none() && daemon.has_database() => {
+            (vec![database::closed(&error).of("database")], None)
+        }
+        Some(Err(error)) => (vec![database::refused(&error).of("database")], None),
+        None => (vec![Verdict::silent(database::AWAY).of("database")], None),
+    }
+}
+
+/// The database of the configuration; none where a cluster is yet to be made.
+fn way(config: &Config) -> Result<Option<Store>, Failure> {
+    let target = match &config.database_url {
+        Some(url) => Some(parse_url(url.expose())?),
+        None => embedded::config_of(&config.data_dir).map(Target::from),
+    };
+    let options = Options { pool_size: 2, timeout: PATIENCE, ..store_options(config) };
+    Ok(target.map(|target| Store::new(target, &options)).transpose()?)
+}
+
+/// The lines of a server that let us in, and whether it has our tables.
+async fn settled(config: &Config, store: &Store, server: &Server) -> (Vec<Finding>, bool) {
+    let mut findings = vec![
+        database::reached(server).of("database"),
+        database::version(server).of("server_version"),
+        database::encoding(&server.encoding).of("encoding"),
+        database::durability(server).of("durability"),
+        database::connections(server, config.pool_size).of("connections"),
+    ];
+    let ((schema, has_tables), rights, clock, disk) =
+        tokio::join!(schema(config, store), rights(config, store), clock(store), disk(server));
+    findings.extend([schema.of("schema"), rights.of("privileges"), clock.of("clock")]);
+    findings.extend(disk.map(|verdict| verdict.of("database_disk")));
+    (findings, has_tables)
+}
+
+/// What a question to the database came to, as a verdict.
+fn judged<T>(asked: Option<Result<T, StoreError>>, judge: impl FnOnce(T) -> Verdict) -> Verdict {
+    match asked {
+        Some(Ok(answer)) => judge(answer),
+        Some(Err(error)) => database::refused(&error),
+        None => Verdict::silent("see the log of the server for what it is busy with"),
+    }
+}
+
+async fn schema(config: &Config, store: &Store) -> (Verdict, bool) {
+    let asked = patiently(store.migration_status()).await;
+    let has_tables = matches!(&asked, Some(Ok(status)) if status.pending.is_empty());
+    (judged(asked, |status| database::schema(&status, config.migrate)), has_tables)
+}
+
+async fn rights(config: &Config, store: &Store) -> Verdict {
+    // As the daemon does: the embedded database has our roles, another one those of its owner.
+    let is_ours = config.database_url.is_none();
+    let asked = patiently(store.rights(is_ours.then_some(DAEMON_ROLE))).await;
+    if matches!(&asked, Some(Err(error)) if is_ours && Refusal::of(error) == Refusal::NoRole) {
+        return Verdict::ok("the start of the daemon makes its roles");
+    }
+    judged(asked, |rights| database::rights(&rights, config.migrate))
+}
+
+/// The server's time lies between that of the question and that of the answer.
+async fn clock(store: &Store) -> Verdict {
+    let before = OffsetDateTime::now_utc();
+    let asked = patiently(store.clock()).await;
+    let after = OffsetDateTime::now_utc();
+    judged(asked, |there| database::clock(apart(before, there, after)))
+}
+
+/// How far a clock is outside of the time in which it was asked.
+fn apart(before: OffsetDateTime, there: OffsetDateTime, after: OffsetDateTime) -> Duration {
+    let apart = (before - there).max(there - after);
+    apart.try_into().unwrap_or(Duration::ZERO) // negative: inside
+}
+
+/// The fuller of the disks of data and write-ahead log, as far as they can be asked.
+async fn disk(server: &Server) -> Option<Verdict> {
+    let data = server.local_data.clone()?;
+    let asked = aside(move || {
+        let data = Path::new(&data);
+        let spaces = [data.to_owned(), data.join("pg_wal")].map(|path| (space_of(&path), path));
+        let known = spaces.into_iter().filter_map(|(space, path)| Some((space?, path)));
+        known.min_by_key(|(space, _)| space.free)
+    });
+    match asked.await {
+        Some(found) => {
+            found.map(|(found, path)| machine::space(&found, &path.display().to_string()))
+        }
+        None => Some(Verdict::silent("see whether the file system of the database is there")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_apart_when_it_is_outside_of_the_time_of_the_question() {
+        let at = |seconds: i64| OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds as u64);
+        for (before, there, after, expected) in
+            [(10, 10, 12, 0), (10, 11, 12, 0), (10, 15, 12, 3), (10, 4, 12, 6)]
+        {
+            let found = apart(at(before), at(there), at(after));
+            assert_eq!(found, Duration::from_secs(expected), "{before} {there} {after}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What waits for somebody.
+
+use crate::commands::doctor::finding::Verdict;
+use crate::output::{duration, grouped};
+
+/// Behind for longer than this is far behind, in seconds: catching up after a start is not.
+const FAR_BEHIND: f64 = 60.0;
+
+const WHICH_TENANT: &str = "`decisiongraph health --all-tenants` shows which";
+
+/// How a projection of a tenant stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::commands::doctor) struct Standing {
+    /// None for those that are not told one by one.
+    pub(in crate::commands::doctor) tenant: Option<String>,
+    pub(in crate::commands::doctor) projection: String,
+    pub(in crate::commands::doctor) pending: i64,
+    pub(in crate::commands::doctor) lag_seconds: f64,
+    pub(in crate::commands::doctor) open_failures: i64,
+}
+
+impl Standing {
+    fn name(&self) -> String {
+        match &self.tenant {
+            Some(tenant) => format!("{} of tenant {tenant}", self.projection),
+            None => format!("{} of other tenants", self.projection),
+        }
+    }
+}
+
+/// The first of several, and how many more there are.
+fn first_of(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}
+
+pub(in crate::commands::doctor) fn failures(standings: &[Standing]) -> Verdict {
+    let failed: Vec<&Standing> = standings.iter().filter(|one| one.open_failures > 0).collect();
+    let Some(first) = failed.first() else { return Verdict::ok("none open") };
+    let count: i64 = failed.iter().map(|one| one.open_failures).sum();
+    let names: Vec<String> = failed.iter().map(|one| one.name()).collect();
+    let help = match &first.tenant {
+        Some(tenant) => format!(
+            "`decisiongraph failures -t {tenant}` names the event; when it is mended, `decisiongraph retry {} -t {tenant}`",
+            first.projection
+        ),
+        None => WHICH_TENANT.to_owned(),
+    };
+    Verdict::warning(format!("{} open: {}", grouped(count), first_of(&names)), help)
+}
+
+pub(in crate::commands::doctor) fn lag(standings: &[Standing], daemon_is_there: bool) -> Verdict {
+    let is_far = |one: &&Standing| one.pending > 0 && one.lag_seconds > FAR_BEHIND;
+    let mut far: Vec<&Standing> = standings.iter().filter(is_far).collect();
+    far.sort_by(|a, b| b.lag_seconds.total_cmp(&a.lag_seconds));
+    let Some(worst) = far.first() else { return Verdict::ok("no projection is far behind") };
+    let names: Vec<String> = far.iter().map(|one| one.name()).collect();
+    let (pending, age) = (grouped(worst.pending), duration(worst.lag_seconds));
+    let found = format!("{}: {pending} events behind, the oldest for {age}", first_of(&names));
+    let help = match &worst.tenant {
+        _ if !daemon_is_there => "start a daemon: `decisiongraph serve`".to_owned(),
+        Some(tenant) => format!("`decisiongraph workers -t {tenant}` shows what keeps it"),
+        None => WHICH_TENANT.to_owned(),
+    };
+    Verdict::warning(found, help)
+}
+
+pub(in crate::commands::doctor) fn interrupted(runs: &[String]) -> Verdict {
+    let Some(first) = runs.first() else { return Verdict::ok("none interrupted") };
+    Verdict::warning(
+        format!("{} interrupted: {}", runs.len(), first_of(runs)),
+        format!(
+            "`decisiongraph resume {first}` lets it go on, `decisiongraph cancel {first}` drops what it built"
+        ),
+    )
+}
+
+pub(in crate::commands::doctor) fn parked(parked: &[String]) -> Verdict {
+    if parked.is_empty() {
+        return Verdict::ok("no tenant is parked");
+    }
+    let help = "the daemon's log has the crash; `decisiongraph retry PROJECTION -t TENANT` starts it again";
+    Verdict::warning(format!("{} parked: {}", parked.len(), first_of(parked)), help)
+}
+
+/// Another daemon at the same database is allowed, and often a mistake.
+pub(in crate::commands::doctor) fn neighbours(others: &[String], daemon_is_there: bool) -> Verdict {
+    if others.is_empty() {
+        let found = if daemon_is_there { "the daemon is alone" } else { "no daemon" };
+        return Verdict::ok(format!("{found} at this database"));
+    }
+    let help = "if it is not meant to help out, stop one of them, or give it another database";
+    Verdict::warning(format!("other daemons are at this database: {}", others.join(", ")), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Status;
+
+    fn standing(tenant: &str, pending: i64, lag_seconds: f64, open_failures: i64) -> Standing {
+        let (tenant, projection) = (Some(tenant.to_owned()), "context_graph".to_owned());
+        Standing { tenant, projection, pending, lag_seconds, open_failures }
+    }
+
+    #[test]
+    fn an_open_failure_names_its_projection_and_the_way_out() {
+        assert_eq!(failures(&[standing("a", 9, 9e9, 0)]).status, Status::Ok);
+        let others = Standing { tenant: None, ..standing("", 0, 0.0, 1) };
+        assert!(failures(&[others]).help.is_some_and(|help| help.contains("--all-tenants")));
+        let verdict = failures(&[standing("a", 0, 0.0, 0), standing("b", 1, 1.0, 2)]);
+        assert_eq!(verdict.status, Status::Warning);
+        assert_eq!(verdict.found, "2 open: context_graph of tenant b");
+        assert!(verdict.help.is_some_and(|help| help.contains("retry context_graph -t b")));
+    }
+
+    #[test]
+    fn far_behind_is_told_of_the_worst_and_counted() {
+        let table = [(0, 0.0, Status::Ok), (5, 60.0, Status::Ok), (5, 60.1, Status::Warning)];
+        for (pending, seconds, expected) in table {
+            assert_eq!(lag(&[standing("a", pending, seconds, 0)], true).status, expected);
+        }
+        let several = [standing("a", 5, 100.0, 0), standing("b", 7, 7260.0, 0)];
+        let verdict = lag(&several, false);
+        let expected =
+            "context_graph of tenant b and 1 more: 7 events behind, the oldest for 2 h 1 min";
+        assert_eq!(verdict.found, expected);
+        assert!(verdict.help.is_some_and(|help| help.contains("serve")));
+    }
+
+    #[test]
+    fn runs_tenants_and_neighbours_are_named() {
+        let two = ["r1".to_owned(), "r2".to_owned()];
+        assert_eq!(interrupted(&[]).status, Status::Ok);
+        assert_eq!(interrupted(&two).found, "2 interrupted: r1 and 1 more");
+        assert!(interrupted(&two).help.is_some_and(|help| help.contains("resume r1")));
+        assert_eq!(parked(&[]).status, Status::Ok);
+        assert_eq!(parked(&two).status, Status::Warning);
+        assert_eq!(neighbours(&[], true).status, Status::Ok);
+        assert_eq!(neighbours(&two, false).status, Status::Warning);
+    }
+}

@@ -1,0 +1,162 @@
+//! The server, its settings, the schema, the rights.
+
+use std::time::Duration;
+
+use dg_store::{MigrationStatus, Refusal, Rights, Server, StoreError};
+
+use crate::commands::doctor::finding::Verdict;
+use crate::config::Migrate;
+use crate::output::duration;
+
+/// The oldest release that is tested, as the server counts.
+const OLDEST: i32 = 150_000;
+/// Connections beside the pool's: `verify`, `psql`, migrations, this.
+const BESIDE: i64 = 5;
+/// A clock that is off by this much confuses who reads times.
+const CLOCK_WARNING: Duration = Duration::from_secs(1);
+/// By this much, one of the two is wrong.
+const CLOCK_FAILED: Duration = Duration::from_secs(60);
+
+pub(in crate::commands::doctor) const AWAY: &str =
+    "see that Postgres runs and that the host in database_url is right";
+
+/// Why the server did not answer, or not what was asked.
+pub(in crate::commands::doctor) fn refused(error: &StoreError) -> Verdict {
+    let help = match Refusal::of(error) {
+        Refusal::Login => {
+            "set user and password of database_url right, or let them in (pg_hba.conf)"
+        }
+        Refusal::NoDatabase => "make it with `createdb`, or set the name in database_url right",
+        Refusal::Full => "raise max_connections, or see in pg_stat_activity who holds them",
+        Refusal::Away => AWAY,
+        Refusal::NoRole => "`decisiongraph migrate --roles` makes the roles",
+        Refusal::Asked => "see the message of the server: who logs in may lack a privilege",
+    };
+    Verdict::failed(error.message.clone(), help)
+}
+
+/// A server that its daemon has, and that is closed to whoever asks here.
+pub(in crate::commands::doctor) fn closed(error: &StoreError) -> Verdict {
+    let help = "ask as the daemon's user, or root: the embedded Postgres lets nobody else in";
+    Verdict::warning(format!("the daemon has it, but it cannot be asked: {error}"), help)
+}
+
+pub(in crate::commands::doctor) fn reached(server: &Server) -> Verdict {
+    let found = format!("{} as {}", server.database, server.login);
+    if server.is_standby {
+        let help = "name the primary in database_url, or both: of several hosts, the one that takes writes is used";
+        return Verdict::failed(format!("{found}, and it takes no writes: a standby"), help);
+    }
+    Verdict::ok(found)
+}
+
+pub(in crate::commands::doctor) fn version(server: &Server) -> Verdict {
+    let found = format!("Postgres {}", server.version);
+    if server.version_number < OLDEST {
+        let help = "upgrade to Postgres 15 or newer: older ones are not tested";
+        return Verdict::warning(found, help);
+    }
+    Verdict::ok(found)
+}
+
+pub(in crate::commands::doctor) fn encoding(encoding: &str) -> Verdict {
+    if encoding == "UTF8" {
+        return Verdict::ok(encoding);
+    }
+    let help = "make the database anew: createdb --encoding=UTF8 --template=template0";
+    Verdict::failed(format!("{encoding}, which cannot hold every event"), help)
+}
+
+pub(in crate::commands::doctor) fn durability(server: &Server) -> Verdict {
+    let settings = [
+        ("fsync", &server.fsync),
+        ("full_page_writes", &server.full_page_writes),
+        ("synchronous_commit", &server.synchronous_commit),
+    ];
+    let shown = settings.map(|(name, value)| format!("{name} {value}")).join(", ");
+    let off: Vec<String> = settings
+        .iter()
+        .filter(|(_, value)| *value == "off")
+        .map(|(name, _)| format!("{name} = on"))
+        .collect();
+    if off.is_empty() {
+        return Verdict::ok(shown);
+    }
+    let help = format!(
+        "set {} in postgresql.conf and reload: an answered append may be lost with the power",
+        off.join(", ")
+    );
+    Verdict::warning(shown, help)
+}
+
+/// The pool must fit in what the server has for us; a few more are for commands.
+pub(in crate::commands::doctor) fn connections(server: &Server, pool_size: usize) -> Verdict {
+    let (most, reserved) =
+        (i64::from(server.max_connections), i64::from(server.reserved_connections));
+    let (ours, pool) = (most - reserved, pool_size as i64);
+    let found = format!("max_connections {most}, {reserved} of them reserved; pool_size {pool}");
+    let help = format!(
+        "raise max_connections to {} at least, or lower pool_size",
+        pool + reserved + BESIDE
+    );
+    match ours {
+        ours if ours < pool => Verdict::failed(found, help),
+        ours if ours < pool + BESIDE => Verdict::warning(found, help),
+        _ => Verdict::ok(found),
+    }
+}
+
+pub(in crate::commands::doctor) fn schema(status: &MigrationStatus, migrate: Migrate) -> Verdict {
+    if let Some(drift) = status.drift.first() {
+        let help = "`decisiongraph migrate status` shows the schema; run the release that made it, or a later one";
+        return Verdict::failed(format!("drift: {drift}"), help);
+    }
+    let (version, pending) = (status.version(), status.pending.len());
+    let found = format!("version {version}, steps pending: {pending}");
+    match (pending, migrate) {
+        (0, _) => Verdict::ok(format!("version {version}, as this release knows it")),
+        (_, Migrate::Apply) => {
+            Verdict::ok(format!("{found}; the start of the daemon applies them"))
+        }
+        (_, Migrate::Check) => Verdict::failed(
+            found,
+            "`decisiongraph migrate` applies them, as the owner of the tables; --migrate=check does not",
+        ),
+    }
+}
+
+pub(in crate::commands::doctor) fn rights(rights: &Rights, migrate: Migrate) -> Verdict {
+    let Rights { role, missing, may_migrate } = rights;
+    if let [first, rest @ ..] = missing.as_slice() {
+        let more =
+            if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        let help = format!(
+            "as the owner of the tables: `decisiongraph migrate --roles`, then GRANT dg_daemon TO {role}"
+        );
+        return Verdict::failed(format!("{role} lacks {first}{more}"), help);
+    }
+    match (may_migrate, migrate) {
+        (false, Migrate::Apply) => Verdict::failed(
+            format!("{role} may do the daemon's work, but not migrate, which --migrate=apply does"),
+            "start it with `serve --migrate=check`, or as the owner of the tables",
+        ),
+        (true, _) => Verdict::ok(format!("{role} may do the daemon's work, and migrate")),
+        (false, Migrate::Check) => Verdict::ok(format!("{role} may do the daemon's work")),
+    }
+}
+
+pub(in crate::commands::doctor) fn clock(apart: Duration) -> Verdict {
+    let off = duration(apart.as_secs_f64());
+    let help = "let both machines follow a time server (timedatectl set-ntp true)";
+    if apart > CLOCK_FAILED {
+        return Verdict::failed(format!("{off} apart from the server's"), help);
+    }
+    if apart > CLOCK_WARNING {
+        return Verdict::warning(format!("{off} apart from the server's"), help);
+    }
+    Verdict::ok(format!("{off} apart from the server's"))
+}
+
+#[cfg(test)]
+#[path = "database_tests.rs"]
+mod tests;

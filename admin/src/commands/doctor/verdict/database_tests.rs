@@ -1,0 +1,135 @@
+//! The verdicts on the database, as tables.
+
+use super::*;
+use crate::commands::doctor::finding::Status;
+
+fn healthy() -> Server {
+    let on = || "on".to_owned();
+    Server {
+        version: "15.18".to_owned(),
+        version_number: 150_018,
+        database: "dg".to_owned(),
+        encoding: "UTF8".to_owned(),
+        login: "ann".to_owned(),
+        is_standby: false,
+        fsync: on(),
+        full_page_writes: on(),
+        synchronous_commit: on(),
+        max_connections: 100,
+        reserved_connections: 3,
+        local_data: None,
+    }
+}
+
+#[test]
+fn a_server_is_to_be_new_enough_and_the_primary() {
+    for (number, expected) in
+        [(140_022, Status::Warning), (150_000, Status::Ok), (180_004, Status::Ok)]
+    {
+        let server = Server { version_number: number, ..healthy() };
+        assert_eq!(version(&server).status, expected, "{number}");
+    }
+    assert_eq!(reached(&healthy()).found, "dg as ann");
+    assert_eq!(reached(&Server { is_standby: true, ..healthy() }).status, Status::Failed);
+    assert_eq!(encoding("UTF8").status, Status::Ok);
+    assert_eq!(encoding("SQL_ASCII").status, Status::Failed);
+}
+
+#[test]
+fn what_may_lose_an_answered_append_is_named() {
+    assert_eq!(durability(&healthy()).status, Status::Ok);
+    let remote = "remote_apply".to_owned();
+    assert_eq!(durability(&Server { synchronous_commit: remote, ..healthy() }).status, Status::Ok);
+    let off = || "off".to_owned();
+    for (server, named) in [
+        (Server { fsync: off(), ..healthy() }, "fsync = on"),
+        (Server { full_page_writes: off(), ..healthy() }, "full_page_writes = on"),
+        (Server { synchronous_commit: off(), ..healthy() }, "synchronous_commit = on"),
+    ] {
+        let verdict = durability(&server);
+        assert_eq!(verdict.status, Status::Warning, "{named}");
+        assert!(verdict.help.is_some_and(|help| help.contains(named)), "{named}");
+    }
+}
+
+#[test]
+fn the_pool_must_fit_with_a_few_beside_it() {
+    for (most, expected) in
+        [(18, Status::Failed), (19, Status::Warning), (23, Status::Warning), (24, Status::Ok)]
+    {
+        let server = Server { max_connections: most, ..healthy() };
+        assert_eq!(connections(&server, 16).status, expected, "{most}");
+    }
+}
+
+#[test]
+fn steps_that_are_pending_are_for_who_may_apply_them() {
+    let pending = MigrationStatus { pending: vec![1, 2], ..MigrationStatus::default() };
+    let newer = dg_store::Drift::Newer {
+        version: 999,
+        name: "later".to_owned(),
+        binary_version: "9.9.9".to_owned(),
+    };
+    let drifted = MigrationStatus { drift: vec![newer], ..MigrationStatus::default() };
+    for (status, migrate, expected) in [
+        (MigrationStatus::default(), Migrate::Check, Status::Ok),
+        (pending.clone(), Migrate::Apply, Status::Ok),
+        (pending, Migrate::Check, Status::Failed),
+        (drifted, Migrate::Apply, Status::Failed),
+    ] {
+        assert_eq!(schema(&status, migrate).status, expected, "{status:?} {migrate:?}");
+    }
+}
+
+#[test]
+fn a_missing_right_is_named_with_the_grant() {
+    let with = |missing: &[&str], may_migrate| Rights {
+        role: "ann".to_owned(),
+        missing: missing.iter().map(|one| (*one).to_owned()).collect(),
+        may_migrate,
+    };
+    for (found, migrate, expected) in [
+        (with(&[], true), Migrate::Apply, Status::Ok),
+        (with(&[], false), Migrate::Check, Status::Ok),
+        (with(&[], false), Migrate::Apply, Status::Failed),
+        (with(&["INSERT on dg_event_log"], true), Migrate::Apply, Status::Failed),
+    ] {
+        assert_eq!(rights(&found, migrate).status, expected, "{found:?} {migrate:?}");
+    }
+    let verdict = rights(&with(&["INSERT on dg_event_log", "x", "y"], true), Migrate::Apply);
+    assert_eq!(verdict.found, "ann lacks INSERT on dg_event_log and 2 more");
+    assert!(verdict.help.is_some_and(|help| help.contains("GRANT dg_daemon TO ann")));
+}
+
+#[test]
+fn clocks_apart_are_a_warning_and_then_a_failure() {
+    for (millis, expected) in [
+        (0, Status::Ok),
+        (1_000, Status::Ok),
+        (1_001, Status::Warning),
+        (60_000, Status::Warning),
+        (60_001, Status::Failed),
+    ] {
+        assert_eq!(clock(Duration::from_millis(millis)).status, expected, "{millis}");
+    }
+}
+
+#[test]
+fn each_refusal_has_its_remedy() {
+    let error = |state: Option<&str>| StoreError {
+        sqlstate: state.map(str::to_owned),
+        ..StoreError::new(dg_projections::Code::Storage, "x")
+    };
+    for (state, named) in [
+        (Some("28P01"), "password"),
+        (Some("3D000"), "createdb"),
+        (Some("53300"), "max_connections"),
+        (Some("42704"), "migrate --roles"),
+        (Some("42501"), "privilege"),
+        (None, "Postgres runs"),
+    ] {
+        let verdict = refused(&error(state));
+        assert_eq!(verdict.status, Status::Failed);
+        assert!(verdict.help.is_some_and(|help| help.contains(named)), "{state:?}");
+    }
+}
