@@ -88,7 +88,8 @@ pub(crate) async fn serve(
     if tokio::time::timeout(patience, all_ended(&mut connections)).await.is_err() {
         tracing::warn!(open = connections.len(), "connections did not end in time and are cut");
     }
-    report(lookout.await);
+    // The streams have ended, or were cut.
+    lookout.abort();
 }
 
 async fn all_ended(connections: &mut JoinSet<()>) {

@@ -192,7 +192,7 @@ fn the_stream_ends_in_order_when_the_daemon_stops() {
 }
 
 #[test]
-fn a_daemon_without_a_database_is_watched_until_it_has_one() {
+fn a_daemon_is_watched_also_before_it_has_a_database() {
     let database = new_database();
     let daemon = Daemon::start_on_nothing(&database.url().replacen("host=", "host=/nowhere", 1));
     until("it listens", || daemon.socket().exists().then_some(()));

@@ -91,23 +91,41 @@ impl Lookout {
             tokio::select! {
                 () = told_to(stop) => return true,
                 message = messages.recv() => match message {
-                    Some(Message::Joins(watcher)) => self.join(watcher),
-                    Some(Message::Admitted(view)) => {
-                        let change = self.picture.admitted(*view, Instant::now());
-                        self.tell(change.into_iter().collect());
-                    }
+                    Some(message) => self.take(message),
                     None => return true,
                 },
                 () = tokio::time::sleep_until(looks_at) => {
                     let started = tokio::time::Instant::now();
-                    let sight = look(runtime, &self.active_keys()).await;
-                    let changes = self.picture.update(sight, Instant::now());
-                    self.tell(changes);
+                    let active = self.active_keys();
+                    let sight = tokio::select! {
+                        sight = look(runtime, &active) => sight,
+                        () = told_to(stop) => return true,
+                    };
+                    self.take_in(sight, messages);
                     looks_at = started + PERIOD.max(started.elapsed() * SHARE);
                 }
             }
         }
         false
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Joins(watcher) => self.join(watcher),
+            Message::Admitted(view) => {
+                let change = self.picture.admitted(*view, Instant::now());
+                self.tell(change.into_iter().collect());
+            }
+        }
+    }
+
+    /// What was said while it looked comes first: a run that it has seen at work was admitted before.
+    fn take_in(&mut self, sight: Sight, messages: &mut mpsc::Receiver<Message>) {
+        while let Ok(message) = messages.try_recv() {
+            self.take(message);
+        }
+        let changes = self.picture.update(sight, Instant::now());
+        self.tell(changes);
     }
 
     fn active_keys(&self) -> Vec<RunKey> {

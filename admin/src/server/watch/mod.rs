@@ -27,7 +27,7 @@ use picture::KINDS;
 pub(crate) use picture::{Change, Picture, WorkerState};
 use watcher::{Wanted, Watcher};
 
-/// The parameters of [`watch`].
+/// Those of the query.
 pub(crate) const PARAMETERS: [&str; 1] = ["kind"];
 
 /// Watchers at once: each takes the place of a connection.

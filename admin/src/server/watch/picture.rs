@@ -75,6 +75,8 @@ impl Change {
 struct Told {
     view: RunView,
     progress_at: Instant,
+    /// Whether it was admitted after the last look began, which need not have seen it.
+    is_new: bool,
 }
 
 /// What watchers know.
@@ -162,6 +164,8 @@ impl Picture {
             changes.extend(change);
             self.runs.insert(key, told);
         }
+        let new = before.into_iter().filter(|(_, told)| told.is_new);
+        self.runs.extend(new.map(|(key, told)| (key, Told { is_new: false, ..told })));
         if !std::mem::replace(&mut self.knows_runs, true) {
             changes.retain(|change| matches!(change, Change::Run { view, .. } if is_active(view)));
         }
@@ -176,7 +180,7 @@ impl Picture {
         }
         let key = view.run.key.clone();
         let (told, change) = next(None, view, now);
-        self.runs.insert(key, told);
+        self.runs.insert(key, Told { is_new: true, ..told });
         change
     }
 }
@@ -186,15 +190,15 @@ fn next(before: Option<Told>, view: RunView, now: Instant) -> (Told, Option<Chan
     let from = before.as_ref().map(|told| told.view.run.status);
     let Some(before) = before.filter(|told| stage(&told.view) == stage(&view)) else {
         let change = Change::Run { view: Box::new(view.clone()), from };
-        return (Told { view, progress_at: now }, Some(change));
+        return (Told { view, progress_at: now, is_new: false }, Some(change));
     };
     let is_further = view.run.processed_events != before.view.run.processed_events;
     if is_further && now - before.progress_at >= PROGRESS {
         let change = Change::Progress(Box::new(view.clone()));
-        return (Told { view, progress_at: now }, Some(change));
+        return (Told { view, progress_at: now, is_new: false }, Some(change));
     }
     // Held back: what was told stays what is known.
-    (before, None)
+    (Told { is_new: false, ..before }, None)
 }
 
 fn stage(view: &RunView) -> (RunStatus, Option<&str>) {

@@ -184,3 +184,13 @@ fn a_run_that_was_admitted_is_told_unless_it_is_known() {
     let seen = vec![run("known", RunStatus::Running, 0), run("new", RunStatus::Running, 0)];
     assert_eq!(see(&mut picture, seen, now), ["new: queued to running"]);
 }
+
+#[test]
+fn a_run_that_was_admitted_while_it_was_looked_is_not_forgotten() {
+    let (mut picture, now) = picture(vec![]);
+    picture.admitted(run("new", RunStatus::Queued, 0), now);
+    assert_eq!(see(&mut picture, vec![], now), [""; 0]);
+    assert_eq!(picture.active_runs().count(), 1);
+    let seen = vec![run("new", RunStatus::Completed, 0)];
+    assert_eq!(see(&mut picture, seen, now), ["new: queued to completed"]);
+}
