@@ -186,7 +186,8 @@ impl Client {
     }
 }
 
-const ADMISSION: &str = "be the daemon's user, root, or one of its admin_uids and in its group";
+const ADMISSION: &str = "be the daemon's user, root, or one of its admin_uids (to look: observer_uids) \
+    and in its group";
 
 fn no_answer() -> String {
     format!("no answer in {} s", TIMEOUT.as_secs())

@@ -21,7 +21,7 @@ use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
 use crate::monitor::Monitor;
 use crate::neighbours;
-use crate::server::{Context, RuntimeSlot, bind, serve};
+use crate::server::{Context, RuntimeSlot, Watch, bind, serve};
 
 /// How long to wait for another daemon that is migrating.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
@@ -117,14 +117,16 @@ impl Daemon {
         };
         let listener = bind(&config.socket_path).await?;
         let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
+        let (watch, messages) = Watch::new();
         let context = Arc::new(Context {
             runtime: runtime.clone(),
             config: config.clone(),
             owner: owner.clone(),
+            watch,
             started_at: time::OffsetDateTime::now_utc(),
         });
         let patience = config.shutdown_timeout / LISTENERS_SHARE;
-        let server = Part::start(|stopped| serve(listener, context, stopped, patience));
+        let server = Part::start(|stopped| serve(listener, (context, messages), stopped, patience));
         let watched = runtime.clone();
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
         let (shared, name) = (runtime.clone(), owner.clone());

@@ -1,6 +1,7 @@
 //! The JSON objects of the contract: field names, shapes and units are relied on by others.
 
 mod runs;
+mod watch;
 
 use dg_projections::Rejection;
 use dg_projections::admission::Admission;
@@ -16,6 +17,7 @@ use dg_store::{
 use time::OffsetDateTime;
 
 pub use runs::{difference_of, run};
+pub(crate) use watch::{change, missed, of_the_stream, picture};
 
 /// An object from its members.
 pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {

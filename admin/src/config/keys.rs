@@ -153,6 +153,7 @@ pub const KEYS: &[Key] = &[
     count("storage_timeout_ms", (1, HOUR), ("30000", "ms"), "how long one call to the database may take"),
     SOCKET_PATH,
     plain("admin_uids", Kind::Uids, "", "users who may use the admin socket besides root and the daemon's own"),
+    plain("observer_uids", Kind::Uids, "", "users who may look through the admin socket and change nothing"),
     plain("metrics_listen", Kind::Listen, "127.0.0.1:9464", "where metrics, liveness and readiness are served"),
     count("metrics_max_tenants", (0, 10_000), ("200", "tenants"), "tenants with metrics of their own; the rest are summed"),
     plain("log_format", Kind::Choice(&["auto", "text", "json", "journald"]), "auto", "how log lines are written; auto fits the place they go to"),

@@ -68,6 +68,8 @@ pub struct Config {
     pub socket_path: PathBuf,
     /// Users who may use the admin socket besides root and the daemon's own.
     pub admin_uids: Vec<u32>,
+    /// Users who may look through it and change nothing.
+    pub observer_uids: Vec<u32>,
     /// Where metrics, liveness and readiness are served; `None`: nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// Tenants with metrics of their own, 0 to 10 000.
@@ -148,6 +150,7 @@ impl Config {
             storage_timeout: m.millis("storage_timeout_ms"),
             socket_path: m.path("socket_path"),
             admin_uids: m.uids("admin_uids"),
+            observer_uids: m.uids("observer_uids"),
             metrics_listen: m.listen("metrics_listen"),
             metrics_max_tenants: m.size("metrics_max_tenants"),
             log_format: m.log_format("log_format"),

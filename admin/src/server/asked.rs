@@ -10,7 +10,7 @@ use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
 
 use super::Context;
-use super::connection::Uid;
+use super::caller::Caller;
 use super::query::{Query, TENANT, tenant};
 use super::respond::{Answer, Refusal};
 
@@ -40,7 +40,7 @@ impl<'a> Asked<'a> {
             headers: &parts.headers,
             tenant: tenant(&parts.headers)?,
             query: Query::of(parts, parameters)?,
-            uid: parts.extensions.get::<Uid>().map(|uid| uid.0),
+            uid: parts.extensions.get::<Caller>().and_then(|caller| caller.uid),
         })
     }
 

@@ -5,24 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
+use hyper::http::request::Parts;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use super::asked::Handled;
+use super::audit::Act;
+use super::caller::{Caller, Role};
 use super::peer::{Crowd, Peer};
-use super::respond::{self, Body};
-use super::{Context, routes, told_to};
+use super::respond::{self, Body, Refusal};
+use super::routes::Request as Wanted;
+use super::{Context, body, routes, told_to};
 
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// How long a connection may be idle, or take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The user at the other end, as requests carry it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Uid(pub(super) u32);
+const STRANGER: &str =
+    "this user may not use the admin socket; the daemon's user, root and admin_uids may";
+const OBSERVER: &str = "this user is of observer_uids and may only look (GET); the daemon's user, \
+    root and admin_uids may change something";
 
 pub(super) async fn converse(
     stream: UnixStream,
@@ -30,13 +37,17 @@ pub(super) async fn converse(
     crowd: Crowd,
     mut stop: watch::Receiver<bool>,
 ) {
-    let uid = admitted(&context, &stream);
+    let caller = Caller::of(&stream, &context.config);
+    let is_admitted = caller.role != Role::Stranger;
+    if !is_admitted {
+        tracing::warn!(uid = ?caller.uid, "a peer was refused");
+    }
     let peer = TokioIo::new(Peer::new(stream, crowd.clone()));
     let service = service_fn(move |request| {
         let (context, crowd) = (context.clone(), crowd.clone());
-        async move { Ok::<_, Infallible>(answer(request, &context, &crowd, uid).await) }
+        async move { Ok::<_, Infallible>(answer(request, &context, &crowd, caller).await) }
     });
-    let connection = http(uid.is_some()).serve_connection(peer, service);
+    let connection = http(is_admitted).serve_connection(peer, service);
     tokio::pin!(connection);
     // An error is the peer's: it went away or did not speak HTTP, and was told so. What goes wrong
     // here is logged where it does.
@@ -48,16 +59,6 @@ pub(super) async fn converse(
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
-}
-
-/// The user at the other end, if it may ask.
-fn admitted(context: &Context, stream: &UnixStream) -> Option<Uid> {
-    let uid = stream.peer_cred().map(|peer| peer.uid());
-    let is_admitted = uid.as_ref().is_ok_and(|uid| context.admits(*uid));
-    if !is_admitted {
-        tracing::warn!(?uid, "a peer was refused");
-    }
-    uid.ok().filter(|_| is_admitted).map(Uid)
 }
 
 /// HTTP within limits. Who may not ask gets one answer.
@@ -72,13 +73,44 @@ fn http(keep_alive: bool) -> Builder {
 }
 
 async fn answer(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     context: &Arc<Context>,
     crowd: &Crowd,
-    uid: Option<Uid>,
+    caller: Caller,
 ) -> Response<Body> {
     let id = respond::request_id(request.headers());
-    let Some(uid) = uid else { return respond::forbidden(&id) };
-    request.extensions_mut().insert(uid);
-    respond::finish(routes::dispatch(request, context, crowd).await, &id)
+    let (mut parts, mut body) = request.into_parts();
+    parts.extensions.insert(caller);
+    let handled = handle(&parts, &mut body, (context, crowd), (caller, &id)).await;
+    // Who expects to be told to continue sends nothing before. A stranger is not listened to.
+    let is_sending = caller.role != Role::Stranger && !parts.headers.contains_key(EXPECT);
+    if handled.is_err() && is_sending {
+        body::discard(&mut body).await;
+    }
+    respond::finish(handled, &id)
+}
+
+/// Finds what a request is about, and does it if its caller may. What would change something is
+/// told to auditors whatever comes of it.
+async fn handle(
+    parts: &Parts,
+    body: &mut Incoming,
+    (context, crowd): (&Arc<Context>, &Crowd),
+    (caller, id): (Caller, &str),
+) -> Handled {
+    let found = routes::find(parts);
+    let mut act = match &found {
+        Ok(found) => Act::new(found.route, &found.argument, parts, (caller, id)),
+        Err(_) => Act::default(),
+    };
+    let outcome = match found {
+        _ if !caller.may(&Method::GET) => Err(Refusal::forbidden(STRANGER)),
+        Ok(found) if found.route.changes() && !caller.may(&Method::POST) => {
+            Err(Refusal::forbidden(OBSERVER))
+        }
+        Ok(found) => routes::call(&found, Wanted { context, parts, body, crowd }, &mut act).await,
+        Err(refusal) => Err(refusal),
+    };
+    act.ended(&outcome);
+    outcome
 }

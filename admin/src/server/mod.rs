@@ -4,13 +4,17 @@
 //! - a connection costs a bounded amount of memory and time: limits on headers, bodies, silence and
 //!   the number of connections; malformed input ends its own connection and nothing else;
 //! - every request is answered within its deadline, by a 503 if by nothing better;
-//! - peers are who the kernel says they are.
+//! - peers are who the kernel says they are; who may only look changes nothing, and every act is told
+//!   to auditors once.
 
 mod append;
 mod asked;
+mod audit;
 mod body;
+mod caller;
 mod connection;
 mod elements;
+mod openapi;
 mod peer;
 mod query;
 mod reads;
@@ -20,12 +24,13 @@ mod runs;
 mod runtime_slot;
 mod socket;
 mod waiting;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::watch as flag;
 use tokio::task::{JoinError, JoinSet};
 
 pub(crate) use append::MAX_EVENT_BYTES;
@@ -36,6 +41,7 @@ pub(crate) use respond::{JSON, JSON_LINES};
 pub(crate) use runtime_slot::RuntimeSlot;
 pub(crate) use socket::bind;
 pub(crate) use waiting::MAX_WAIT;
+pub(crate) use watch::{Change, Messages, Picture, Watch, WorkerState};
 
 const MAX_CONNECTIONS: usize = 256;
 /// How long to pause when no connection can be accepted.
@@ -50,27 +56,23 @@ pub(crate) struct Context {
     pub(crate) config: crate::config::Config,
     /// The name of this daemon.
     pub(crate) owner: String,
+    /// The way to be told what changes.
+    pub(crate) watch: Watch,
     /// When it started.
     pub(crate) started_at: time::OffsetDateTime,
-}
-
-impl Context {
-    /// Root, the daemon's own user, and whom the configuration names.
-    fn admits(&self, uid: u32) -> bool {
-        uid == 0 || uid == nix::unistd::geteuid().as_raw() || self.config.admin_uids.contains(&uid)
-    }
 }
 
 /// Serves connections until told to stop, then lets those in progress end within `patience`. Those
 /// that find no place wait to be accepted.
 pub(crate) async fn serve(
     listener: UnixListener,
-    context: Arc<Context>,
-    mut stop: watch::Receiver<bool>,
+    (context, messages): (Arc<Context>, Messages),
+    mut stop: flag::Receiver<bool>,
     patience: Duration,
 ) {
     let crowd = Crowd::default();
     let mut connections = JoinSet::new();
+    let lookout = tokio::spawn(messages.look_out(context.runtime.clone(), stop.clone()));
     loop {
         let has_place = connections.len() < MAX_CONNECTIONS;
         crowd.note(!has_place);
@@ -86,6 +88,8 @@ pub(crate) async fn serve(
     if tokio::time::timeout(patience, all_ended(&mut connections)).await.is_err() {
         tracing::warn!(open = connections.len(), "connections did not end in time and are cut");
     }
+    // The streams have ended, or were cut.
+    lookout.abort();
 }
 
 async fn all_ended(connections: &mut JoinSet<()>) {
@@ -114,11 +118,11 @@ async fn accept(listener: &UnixListener) -> UnixStream {
 
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection ended abnormally");
+        tracing::error!(%error, "a part of the admin socket ended abnormally");
     }
 }
 
 /// Ends when the flag is set, or nobody is left to set it.
-async fn told_to(stop: &mut watch::Receiver<bool>) {
+async fn told_to(stop: &mut flag::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use dg_projections::json::{Json, canonical};
+use dg_projections::json::{Json, Object, canonical};
 use dg_projections::{Code, Rejection};
 use dg_store::StoreError;
 use futures_util::{Stream, StreamExt as _};
@@ -30,6 +30,8 @@ pub(crate) enum Answer {
     Data(String),
     /// An array of JSON, as its pieces come, to be wrapped in the envelope.
     Pieces(Body),
+    /// A JSON document that is an answer by itself.
+    Document(&'static str),
     /// JSON Lines, as they come.
     Lines(Body),
 }
@@ -44,20 +46,40 @@ impl From<Json> for Answer {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
-    rejection: Rejection,
+    code: &'static str,
+    message: String,
+    details: Object,
     allow: Option<&'static str>,
 }
 
 impl Refusal {
     pub(crate) fn with_status(status: StatusCode, rejection: Rejection) -> Refusal {
-        Refusal { status, rejection, allow: None }
+        let Rejection { code, message, details } = rejection;
+        Refusal { status, code: code.as_str(), message, details, allow: None }
+    }
+
+    /// Whoever asks may not do this.
+    pub(crate) fn forbidden(message: &str) -> Refusal {
+        Refusal {
+            status: StatusCode::FORBIDDEN,
+            code: "forbidden",
+            message: message.to_owned(),
+            details: Object::new(),
+            allow: None,
+        }
     }
 
     /// The route takes other methods than the request's.
     pub(crate) fn method(allow: &'static str) -> Refusal {
         let message = format!("this route takes {allow} only");
         let rejection = Rejection::new(Code::InvalidArgument, message);
-        Refusal { status: StatusCode::METHOD_NOT_ALLOWED, rejection, allow: Some(allow) }
+        let refusal = Refusal::with_status(StatusCode::METHOD_NOT_ALLOWED, rejection);
+        Refusal { allow: Some(allow), ..refusal }
+    }
+
+    /// The code that clients are told.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
     }
 }
 
@@ -117,27 +139,23 @@ pub(crate) fn finish(outcome: Result<Answer, Refusal>, id: &str) -> Response<Bod
             let pieces = start.chain(data.into_data_stream()).chain(end);
             response(StatusCode::OK, JSON, streamed(pieces), id)
         }
+        Ok(Answer::Document(text)) => {
+            let body = Full::new(Bytes::from_static(text.as_bytes()));
+            response(StatusCode::OK, JSON, body.map_err(|never| match never {}).boxed_unsync(), id)
+        }
         Ok(Answer::Lines(lines)) => response(StatusCode::OK, JSON_LINES, lines, id),
         Err(refusal) => refused(refusal, id),
     }
 }
 
 fn refused(refusal: Refusal, id: &str) -> Response<Body> {
-    let Refusal { status, rejection: Rejection { code, message, details }, allow } = refusal;
-    let error = error(code.as_str(), &message, details);
+    let Refusal { status, code, message, details, allow } = refusal;
+    let error = error(code, &message, details);
     let mut response = response(status, JSON, refusal_body(error, id), id);
     if let Some(allow) = allow {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
     response
-}
-
-/// The answer to a peer that may not ask.
-pub(crate) fn forbidden(id: &str) -> Response<Body> {
-    const MESSAGE: &str =
-        "this user may not use the admin socket; the daemon's user, root and admin_uids may";
-    let refused = error("forbidden", MESSAGE, Default::default());
-    response(StatusCode::FORBIDDEN, JSON, refusal_body(refused, id), id)
 }
 
 fn refusal_body(error: Json, id: &str) -> Body {

@@ -1,92 +1,236 @@
-//! The routes: one table from method and path to handler, with the parameters each takes.
+//! The routes: one table from method and path to what is done, with the parameters each takes. What
+//! may be asked, who may ask it and what is described to clients all derive from it.
 
 use std::sync::Arc;
 
+use hyper::Method;
 use hyper::body::Incoming;
-use hyper::header::EXPECT;
 use hyper::http::request::Parts;
-use hyper::{Method, Request};
 
 use super::asked::{Asked, Handled, not_found};
+use super::audit::Act;
 use super::peer::Crowd;
 use super::query::segments;
 use super::reads::{log, operate, projected};
 use super::respond::Refusal;
 use super::waiting::WAIT;
-use super::{Context, append, body, runs};
+use super::{Context, append, openapi, runs, watch};
 
-/// Finds the handler of a request and calls it.
-pub(crate) async fn dispatch(
-    request: Request<Incoming>,
-    context: &Arc<Context>,
-    crowd: &Crowd,
-) -> Handled {
-    let (parts, mut body) = request.into_parts();
+/// A method at a path; segments in braces stand for any.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    /// Those of the query; others are refused.
+    pub(crate) parameters: &'static [&'static str],
+    does: Does,
+}
+
+/// Whether a route looks or changes something.
+#[derive(Debug, Clone, Copy)]
+enum Does {
+    Read(Read),
+    Change(Change),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Read {
+    Status,
+    Tree,
+    Health,
+    Workers,
+    Runs,
+    Run,
+    Failures,
+    Digests,
+    Events,
+    Trace,
+    Summary,
+    Graph,
+    Edges,
+    Precedents,
+    Watch,
+    Description,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Append,
+    StartRun,
+    CancelRun,
+    ResumeRun,
+    Retry,
+}
+
+#[rustfmt::skip]
+pub(crate) const ROUTES: &[Route] = &[
+    read("/v1/status", Read::Status, &[]),
+    read("/v1/tree", Read::Tree, &[]),
+    read("/v1/health", Read::Health, &["all"]),
+    read("/v1/workers", Read::Workers, &["all", "state"]),
+    read("/v1/failures", Read::Failures, &["all"]),
+    read("/v1/digests", Read::Digests, &["fresh"]),
+    read("/v1/events", Read::Events, &log::FILTERS),
+    change("/v1/events", Change::Append, &["atomic", "keep_log_seq"]),
+    read("/v1/traces/{trace_id}", Read::Trace, &["since_trace_seq"]),
+    read("/v1/traces/{trace_id}/summary", Read::Summary, &[WAIT]),
+    read("/v1/graph", Read::Graph, &projected::GRAPH),
+    read("/v1/edges", Read::Edges, &projected::EDGES),
+    read("/v1/precedents", Read::Precedents, &projected::PRECEDENTS),
+    change("/v1/projections/{projection_name}/retry", Change::Retry, &[]),
+    read("/v1/watch", Read::Watch, &watch::PARAMETERS),
+    read("/v1/runs", Read::Runs, &["all", "status", "limit"]),
+    change("/v1/runs", Change::StartRun, &[]),
+    read("/v1/runs/{run_id}", Read::Run, &[]),
+    change("/v1/runs/{run_id}/cancel", Change::CancelRun, &[]),
+    change("/v1/runs/{run_id}/resume", Change::ResumeRun, &[]),
+    read("/v1/openapi.json", Read::Description, &[]),
+];
+
+const fn read(path: &'static str, read: Read, parameters: &'static [&'static str]) -> Route {
+    Route { path, parameters, does: Does::Read(read) }
+}
+
+const fn change(path: &'static str, change: Change, parameters: &'static [&'static str]) -> Route {
+    Route { path, parameters, does: Does::Change(change) }
+}
+
+impl Route {
+    pub(crate) fn method(&self) -> &'static str {
+        if self.changes() { "POST" } else { "GET" }
+    }
+
+    /// Whether it changes something, which is not for observers.
+    pub(super) fn changes(&self) -> bool {
+        matches!(self.does, Does::Change(_))
+    }
+
+    /// Whether it is told to auditors even if it was admitted: events tell of themselves.
+    pub(super) fn is_act(&self) -> bool {
+        self.changes() && !matches!(self.does, Does::Change(Change::Append))
+    }
+
+    fn matches(&self, path: &[String]) -> bool {
+        let own = || self.path.trim_start_matches('/').split('/');
+        own().count() == path.len()
+            && own().zip(path).all(|(own, given)| own.starts_with('{') || own == given)
+    }
+
+    /// What a path has where this one's has braces.
+    fn argument(&self, path: Vec<String>) -> String {
+        let own = self.path.trim_start_matches('/').split('/');
+        let found = own.zip(path).find(|(own, _)| own.starts_with('{'));
+        found.map(|(_, given)| given).unwrap_or_default()
+    }
+}
+
+/// A route that was found, and what stands in its path.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) route: &'static Route,
+    pub(super) argument: String,
+}
+
+/// The route of a request.
+///
+/// # Errors
+/// Whether it is the path that there is not, or only the method.
+pub(super) fn find(parts: &Parts) -> Result<Found, Refusal> {
     let path = segments(parts.uri.path())?;
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    let handled = match parts.method {
-        Method::GET => get(&path, context, &parts).await,
-        Method::POST => post(&path, context, &parts, &mut body, crowd).await,
-        _ => Err(no_such(&path)),
-    };
-    // Who expects to be told to continue sends nothing before.
-    if handled.is_err() && !parts.headers.contains_key(EXPECT) {
-        body::discard(&mut body).await;
-    }
-    handled
-}
-
-async fn get(path: &[&str], context: &Arc<Context>, parts: &Parts) -> Handled {
-    let asked = |parameters: &[&str]| Asked::new(context, parts, parameters);
-    match path {
-        ["v1", "status"] => operate::status(asked(&[])?).await,
-        ["v1", "tree"] => operate::tree(asked(&[])?).await,
-        ["v1", "health"] => operate::health(asked(&["all"])?).await,
-        ["v1", "workers"] => operate::workers(asked(&["all", "state"])?).await,
-        ["v1", "runs"] => runs::list(asked(&["all", "status", "limit"])?).await,
-        ["v1", "runs", run] => runs::one(asked(&[])?, run).await,
-        ["v1", "failures"] => operate::failures(asked(&["all"])?).await,
-        ["v1", "digests"] => operate::digests(asked(&["fresh"])?).await,
-        ["v1", "events"] => log::events(asked(&log::FILTERS)?).await,
-        ["v1", "traces", trace] => log::trace(asked(&["since_trace_seq"])?, trace).await,
-        ["v1", "traces", trace, "summary"] => projected::summary(asked(&[WAIT])?, trace).await,
-        ["v1", "graph"] => projected::graph(asked(&projected::GRAPH)?).await,
-        ["v1", "edges"] => projected::edges(asked(&projected::EDGES)?).await,
-        ["v1", "precedents"] => projected::precedents(asked(&projected::PRECEDENTS)?).await,
-        _ => Err(no_such(path)),
+    let here: Vec<&'static Route> = ROUTES.iter().filter(|route| route.matches(&path)).collect();
+    match here.iter().find(|route| route.method() == parts.method.as_str()) {
+        Some(route) => Ok(Found { route, argument: route.argument(path) }),
+        None => Err(no_such(&here, &path)),
     }
 }
 
-async fn post(
-    path: &[&str],
-    context: &Arc<Context>,
-    parts: &Parts,
-    body: &mut Incoming,
-    crowd: &Crowd,
-) -> Handled {
-    let asked = |parameters: &[&str]| Asked::new(context, parts, parameters);
-    match path {
-        ["v1", "events"] => append::append(asked(&["atomic", "keep_log_seq"])?, body, crowd).await,
-        ["v1", "runs"] => runs::start(asked(&[])?, body, crowd).await,
-        ["v1", "runs", run, "cancel"] => runs::cancel(asked(&[])?, run).await,
-        ["v1", "runs", run, "resume"] => runs::resume(asked(&[])?, run).await,
-        ["v1", "projections", name, "retry"] => operate::retry(asked(&[])?, name).await,
-        _ => Err(no_such(path)),
+fn no_such(here: &[&Route], path: &[String]) -> Refusal {
+    let takes = |method: Method| here.iter().any(|route| route.method() == method.as_str());
+    match (takes(Method::GET), takes(Method::POST)) {
+        (true, true) => Refusal::method("GET, POST"),
+        (true, false) => Refusal::method("GET"),
+        (false, true) => Refusal::method("POST"),
+        (false, false) => not_found(format!("there is no route /{}", path.join("/"))).into(),
     }
 }
 
-/// Why neither table had a handler: the path, or only the method.
-fn no_such(path: &[&str]) -> Refusal {
-    match path {
-        ["v1", "events" | "runs"] => Refusal::method("GET, POST"),
-        ["v1", "status" | "tree" | "health" | "workers" | "failures" | "digests"]
-        | ["v1", "graph" | "edges" | "precedents"]
-        | ["v1", "traces", _]
-        | ["v1", "traces", _, "summary"]
-        | ["v1", "runs", _] => Refusal::method("GET"),
-        ["v1", "runs", _, "cancel" | "resume"] | ["v1", "projections", _, "retry"] => {
-            Refusal::method("POST")
+/// A request that may be done.
+pub(super) struct Request<'a> {
+    pub(super) context: &'a Arc<Context>,
+    pub(super) parts: &'a Parts,
+    pub(super) body: &'a mut Incoming,
+    pub(super) crowd: &'a Crowd,
+}
+
+/// Does what a route does.
+pub(super) async fn call(found: &Found, request: Request<'_>, act: &mut Act) -> Handled {
+    let Request { context, parts, body, crowd } = request;
+    let asked = Asked::new(context, parts, found.route.parameters)?;
+    let argument = found.argument.as_str();
+    match found.route.does {
+        Does::Read(wanted) => look(wanted, asked, argument).await,
+        Does::Change(Change::Append) => append::append(asked, body, crowd).await,
+        Does::Change(Change::StartRun) => runs::start(asked, body, crowd, act).await,
+        Does::Change(Change::CancelRun) => runs::cancel(asked, argument, act).await,
+        Does::Change(Change::ResumeRun) => runs::resume(asked, argument, act).await,
+        Does::Change(Change::Retry) => {
+            act.tenant = Some(asked.tenant.clone());
+            operate::retry(asked, argument).await
         }
-        _ => not_found(format!("there is no route /{}", path.join("/"))).into(),
+    }
+}
+
+async fn look(wanted: Read, asked: Asked<'_>, argument: &str) -> Handled {
+    match wanted {
+        Read::Status => operate::status(asked).await,
+        Read::Tree => operate::tree(asked).await,
+        Read::Health => operate::health(asked).await,
+        Read::Workers => operate::workers(asked).await,
+        Read::Runs => runs::list(asked).await,
+        Read::Run => runs::one(asked, argument).await,
+        Read::Failures => operate::failures(asked).await,
+        Read::Digests => operate::digests(asked).await,
+        Read::Events => log::events(asked).await,
+        Read::Trace => log::trace(asked, argument).await,
+        Read::Summary => projected::summary(asked, argument).await,
+        Read::Graph => projected::graph(asked).await,
+        Read::Edges => projected::edges(asked).await,
+        Read::Precedents => projected::precedents(asked).await,
+        Read::Description => openapi::description(),
+        Read::Watch => watch::watch(asked).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, path: &str) -> Result<(&'static str, String), Refusal> {
+        let request = hyper::Request::builder().method(method).uri(path).body(()).unwrap();
+        find(&request.into_parts().0).map(|found| (found.route.path, found.argument))
+    }
+
+    #[test]
+    fn a_route_is_found_by_method_and_path() {
+        for (method, path, route, argument) in [
+            ("GET", "/v1/status", "/v1/status", ""),
+            ("GET", "/v1/status/?x=1", "/v1/status", ""),
+            ("GET", "/v1/runs", "/v1/runs", ""),
+            ("POST", "/v1/runs", "/v1/runs", ""),
+            ("GET", "/v1/runs/7", "/v1/runs/{run_id}", "7"),
+            ("POST", "/v1/runs/a%2Fb/cancel", "/v1/runs/{run_id}/cancel", "a/b"),
+            ("GET", "/v1/traces/t", "/v1/traces/{trace_id}", "t"),
+            ("GET", "/v1/traces/t/summary", "/v1/traces/{trace_id}/summary", "t"),
+        ] {
+            assert_eq!(found(method, path).unwrap(), (route, argument.to_owned()), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_two_routes_are_the_same() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            let same =
+                |other: &&Route| (other.path, other.method()) == (route.path, route.method());
+            assert!(!ROUTES[at + 1..].iter().any(|other| same(&other)), "{}", route.path);
+        }
     }
 }

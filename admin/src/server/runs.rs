@@ -8,9 +8,11 @@ use dg_store::{ALL_PROJECTIONS, RunFilter, RunMode, RunStatus, StoreError};
 use hyper::body::Incoming;
 
 use super::asked::{Asked, Handled, invalid, not_found};
+use super::audit::Act;
 use super::body;
 use super::peer::Crowd;
 use super::reads::operate::projection;
+use super::respond::Answer;
 use crate::wire;
 
 /// Those that keep others from the same projection.
@@ -60,17 +62,34 @@ pub(crate) async fn one(asked: Asked<'_>, run_id: &str) -> Handled {
     Ok(wire::run(&found).into())
 }
 
-pub(crate) async fn cancel(asked: Asked<'_>, run_id: &str) -> Handled {
-    Ok(wire::run(&asked.runtime()?.cancel_run(asked.named_tenant(), run_id).await??).into())
+pub(crate) async fn cancel(asked: Asked<'_>, run_id: &str, act: &mut Act) -> Handled {
+    let cancelled = asked.runtime()?.cancel_run(asked.named_tenant(), run_id).await??;
+    Ok(done(&cancelled, act))
 }
 
-pub(crate) async fn resume(asked: Asked<'_>, run_id: &str) -> Handled {
-    Ok(wire::run(&asked.runtime()?.resume_run(asked.named_tenant(), run_id).await??).into())
+pub(crate) async fn resume(asked: Asked<'_>, run_id: &str, act: &mut Act) -> Handled {
+    let resumed = asked.runtime()?.resume_run(asked.named_tenant(), run_id).await??;
+    asked.context.watch.admitted(&resumed);
+    Ok(done(&resumed, act))
 }
 
-pub(crate) async fn start(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd) -> Handled {
+/// What was done to a run, which need not have been asked for by its tenant's name.
+fn done(view: &RunView, act: &mut Act) -> Answer {
+    act.tenant = Some(view.run.key.tenant_id.clone());
+    wire::run(view).into()
+}
+
+pub(crate) async fn start(
+    asked: Asked<'_>,
+    body: &mut Incoming,
+    crowd: &Crowd,
+    act: &mut Act,
+) -> Handled {
+    act.tenant = Some(asked.tenant.clone());
     let runtime = asked.runtime()?;
     let wanted = Wanted::read(&body::read(body, crowd).await?.text)?;
+    act.what = Some(wanted.in_words());
+    act.reason = Some(wanted.reason.clone());
     let requested_by = asked.uid.map(|uid| format!("uid {uid}"));
     let request = RunRequest {
         tenant: &asked.tenant,
@@ -81,7 +100,10 @@ pub(crate) async fn start(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd) 
         until_log_seq: wanted.until_log_seq,
         requested_by: requested_by.as_deref(),
     };
-    Ok(wire::run(&runtime.start_run(request).await??).into())
+    let started = runtime.start_run(request).await??;
+    act.what = Some(format!("{} {}", wanted.in_words(), started.run.key.run_id));
+    asked.context.watch.admitted(&started);
+    Ok(done(&started, act))
 }
 
 /// What the body of a request for a run says.
@@ -95,6 +117,12 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn in_words(&self) -> String {
+        let scope = self.scope.map_or(ALL_PROJECTIONS, Projection::as_str);
+        let kind = if self.dry_run { " (dry run)" } else { "" };
+        format!("{} {scope}{kind}", self.mode.as_str())
+    }
+
     fn read(text: &str) -> Result<Wanted, Rejection> {
         let body = json::parse(text).map_err(|error| invalid(format!("the body: {error}")))?;
         let Json::Object(members) = body else {

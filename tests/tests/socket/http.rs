@@ -61,6 +61,17 @@ impl Connection {
 
     /// The next answer; `None` when the connection is closed.
     pub(crate) fn reply(&mut self) -> Option<Reply> {
+        let (status, headers) = self.head()?;
+        let body = if headers.contains_key("transfer-encoding") {
+            self.chunks()?
+        } else {
+            self.bytes(headers.get("content-length").map_or(0, |length| length.parse().unwrap()))?
+        };
+        Some(Reply { status, headers, body: String::from_utf8(body).unwrap() })
+    }
+
+    /// Status and headers of the next answer; its body is still to be read.
+    pub(crate) fn head(&mut self) -> Option<(u16, BTreeMap<String, String>)> {
         let status = self.line()?;
         let status = status.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().unwrap();
         let mut headers = BTreeMap::new();
@@ -69,15 +80,7 @@ impl Connection {
             let Some((name, value)) = line.split_once(": ") else { break };
             headers.insert(name.to_ascii_lowercase(), value.to_owned());
         }
-        if status == 100 {
-            return self.reply();
-        }
-        let body = if headers.contains_key("transfer-encoding") {
-            self.chunks()?
-        } else {
-            self.bytes(headers.get("content-length").map_or(0, |length| length.parse().unwrap()))?
-        };
-        Some(Reply { status, headers, body: String::from_utf8(body).unwrap() })
+        if status == 100 { self.head() } else { Some((status, headers)) }
     }
 
     /// Whether nothing more comes, also not later.
@@ -108,13 +111,19 @@ impl Connection {
     fn chunks(&mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let length = usize::from_str_radix(&self.line()?, 16).ok()?;
-            body.extend(self.bytes(length)?);
-            self.line()?;
-            if length == 0 {
-                return Some(body);
+            match self.chunk()? {
+                chunk if chunk.is_empty() => return Some(body),
+                chunk => body.extend(chunk),
             }
         }
+    }
+
+    /// The next chunk, empty at the end; `None` when the body breaks off.
+    pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
+        let length = usize::from_str_radix(&self.line()?, 16).ok()?;
+        let chunk = self.bytes(length)?;
+        self.line()?;
+        Some(chunk)
     }
 }
 

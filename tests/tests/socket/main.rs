@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod append;
+mod audit;
 mod crowd;
 mod envelope;
 mod exact;
 mod http;
 mod limits;
+mod openapi;
 mod peers;
 mod refusals;
+mod roles;
+mod watch;

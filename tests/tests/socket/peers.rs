@@ -7,12 +7,12 @@ use std::process::{Command, Output};
 
 use dg_tests::{Stage, skip};
 
-fn open_up(path: &Path, mode: u32) {
+pub(crate) fn open_up(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Whether this test can be another user, with a line that says so if not.
-fn can_be_another() -> bool {
+pub(crate) fn can_be_another() -> bool {
     let can = nix::unistd::geteuid().is_root()
         && Command::new("setpriv").arg("--version").output().is_ok();
     if !can {

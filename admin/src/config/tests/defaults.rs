@@ -21,6 +21,7 @@ fn documented() -> Json {
         "metrics_listen": "127.0.0.1:9464",
         "metrics_max_tenants": 200,
         "migrate": "apply",
+        "observer_uids": [],
         "pool_size": 16,
         "postgres_bin_dir": null,
         "projection_batch_size": 1000,
