@@ -30,6 +30,7 @@ mod migrate;
 mod neighbours;
 mod page;
 mod place;
+mod pointer;
 mod reads;
 mod roles;
 mod rows;

@@ -13,6 +13,7 @@
 
 mod actor;
 mod coordinator;
+mod lanes;
 mod serve;
 mod state;
 mod view;

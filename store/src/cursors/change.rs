@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::{Cursor, STANDING, Share, Standing};
 use crate::database::writing;
+use crate::pointer::lock_pointer;
 use crate::{Store, StoreError};
 
 /// What must happen to the cursors before they can be used.
@@ -83,12 +84,6 @@ impl Store {
     }
 }
 
-const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
-    VALUES ($1, $2) ON CONFLICT DO NOTHING";
-
-const LOCK_POINTER: &str = "SELECT active_generation FROM dg_projections
-    WHERE tenant_id = $1 AND projection_name = $2 FOR UPDATE";
-
 const FILL: &str = "INSERT INTO dg_projection_cursors
         (tenant_id, projection_name, generation, partition, partitions)
     SELECT $1::text, $2::text, $3::integer, partition, $4::integer
@@ -129,9 +124,7 @@ impl<'a> Locked<'a> {
         tenant: &'a str,
         name: &'a str,
     ) -> Result<Locked<'a>, StoreError> {
-        transaction.execute(ENSURE_POINTER, &[&tenant, &name]).await?;
-        let generation =
-            transaction.query_one(LOCK_POINTER, &[&tenant, &name]).await?.try_get(0)?;
+        let generation = lock_pointer(transaction, tenant, name).await?;
         Ok(Locked { transaction, tenant, name, generation })
     }
 

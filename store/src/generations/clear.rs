@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dg_projections::projection::Projection;
 
-use super::lock_pointer;
 use crate::database::{Object, writing};
+use crate::pointer::lock_pointer;
 use crate::{Store, StoreError};
 
 /// What a slice came to.
@@ -143,7 +143,7 @@ impl Store {
         for row in client.query(&find, &[&kept]).await? {
             let (tenant, name): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
             let transaction = writing(&mut client).await?;
-            lock_pointer(&transaction, tenant, known(name)?).await?;
+            lock_pointer(&transaction, tenant, name).await?;
             retired += transaction.execute(&retire, &[&kept, &tenant, &name]).await?;
             transaction.commit().await?;
         }

@@ -26,6 +26,7 @@ pub use switch::{Switch, Switched};
 
 use crate::cursors::{Cursor, Standing};
 use crate::database::writing;
+use crate::pointer::lock_pointer;
 use crate::runs::RunKey;
 use crate::{Store, StoreError};
 
@@ -44,12 +45,6 @@ pub enum Prepared {
     /// The run is no longer this owner's.
     NotOurs,
 }
-
-const ENSURE_POINTER: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
-    VALUES ($1, $2) ON CONFLICT DO NOTHING";
-
-const LOCK_POINTER: &str = "SELECT active_generation FROM dg_projections
-    WHERE tenant_id = $1 AND projection_name = $2 FOR UPDATE";
 
 const LOCK_RUN: &str = "SELECT 1 FROM dg_projection_runs
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3
@@ -86,17 +81,6 @@ const OWN_IT: &str = "UPDATE dg_projection_run_steps SET generation = $4, proces
 const RETIRE: &str = "UPDATE dg_projection_cursors SET retired = true
     WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3";
 
-/// The pointer of a projection, locked: its active generation.
-async fn lock_pointer(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-    projection: Projection,
-) -> Result<i32, StoreError> {
-    let name = projection.as_str();
-    transaction.execute(ENSURE_POINTER, &[&tenant, &name]).await?;
-    Ok(transaction.query_one(LOCK_POINTER, &[&tenant, &name]).await?.try_get(0)?)
-}
-
 /// Keeps a run as it is until the transaction ends; false when it is no longer the owner's.
 async fn lock_run(
     transaction: &Transaction<'_>,
@@ -123,7 +107,7 @@ impl Store {
         let (tenant, name) = (&run.tenant_id, projection.as_str());
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        let active = lock_pointer(&transaction, tenant, projection).await?;
+        let active = lock_pointer(&transaction, tenant, projection.as_str()).await?;
         if !lock_run(&transaction, run, owner).await? {
             return Ok(Prepared::NotOurs);
         }
@@ -178,7 +162,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        if lock_pointer(&transaction, tenant, projection).await? != generation {
+        if lock_pointer(&transaction, tenant, projection.as_str()).await? != generation {
             let name = projection.as_str();
             transaction.execute(RETIRE, &[&tenant, &name, &generation]).await?;
         }

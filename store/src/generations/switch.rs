@@ -4,9 +4,10 @@ use deadpool_postgres::Transaction;
 use dg_projections::projection::Projection;
 use tokio_postgres::types::ToSql;
 
-use super::{RETIRE, gone, lock_pointer, lock_run};
+use super::{RETIRE, gone, lock_run};
 use crate::cursors::Standing;
 use crate::database::writing;
+use crate::pointer::lock_pointer;
 use crate::runs::RunKey;
 use crate::runs::admit::{Head, head};
 use crate::{Store, StoreError};
@@ -78,7 +79,7 @@ impl Store {
         let (tenant, name) = (&run.tenant_id, projection.as_str());
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        let active = lock_pointer(&transaction, tenant, projection).await?;
+        let active = lock_pointer(&transaction, tenant, name).await?;
         if !lock_run(&transaction, run, owner).await? {
             return Ok(Switched::NotOurs);
         }

@@ -11,6 +11,7 @@ use super::status::Turn;
 use super::{ALL_PROJECTIONS, RUN, Run, RunKey, RunMode, RunStatus, status_of, with_steps};
 use crate::cursors::Standing;
 use crate::database::writing;
+use crate::pointer::lock_pointers;
 use crate::{Store, StoreError};
 
 /// A run that somebody asks for.
@@ -74,12 +75,6 @@ const MAX_REASON: usize = 1000;
 const HEAD: &str = "SELECT last_log_seq, event_count, kept_numbers FROM dg_tenant_heads
     WHERE tenant_id = $1 AND event_count > 0";
 
-const ENSURE_POINTERS: &str = "INSERT INTO dg_projections (tenant_id, projection_name)
-    SELECT $1, name FROM unnest($2::text[]) AS name ORDER BY name ON CONFLICT DO NOTHING";
-
-const LOCK_POINTERS: &str = "SELECT 1 FROM dg_projections WHERE tenant_id = $1
-    ORDER BY projection_name FOR UPDATE";
-
 const IN_THE_WAY: &str =
     "SELECT run_id::text, mode, projection_name, status FROM dg_projection_runs
     WHERE tenant_id = $1 AND status IN ('queued', 'running')
@@ -119,16 +114,6 @@ pub(crate) async fn head(
 }
 
 /// Whoever makes a run active does it behind these.
-pub(super) async fn lock_pointers(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-) -> Result<(), StoreError> {
-    let names = Projection::ALL.map(Projection::as_str).to_vec();
-    transaction.execute(ENSURE_POINTERS, &[&tenant, &names]).await?;
-    transaction.query(LOCK_POINTERS, &[&tenant]).await?;
-    Ok(())
-}
-
 /// The refusal that names the active run at the same projection, if there is one.
 async fn in_the_way(
     transaction: &Transaction<'_>,

@@ -9,9 +9,9 @@ use dg_projections::projection::Projection;
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
-use super::admit::lock_pointers;
 use super::{Comparison, RUN, Run, RunKey, RunStatus, with_steps};
 use crate::database::writing;
+use crate::pointer::lock_pointers;
 use crate::{Store, StoreError};
 
 /// A checkpoint.
