@@ -261,23 +261,18 @@ async fn a_run_that_its_own_daemon_has_lost_waits_again_and_that_of_a_silent_one
     }
     let [lost, kept, others] = &runs[..] else { panic!("three") };
     let queued = admitted(&store, &asked("d", RunMode::Rebuild)).await.key;
-    let at = [&*kept.run_id];
-    let requeue = async || store.requeue_lost_runs("x", &at).await.unwrap();
-    assert_eq!(requeue().await, std::slice::from_ref(lost));
-    assert_eq!(requeue().await, []);
-    assert_eq!(status(&store, lost).await, RunStatus::Queued);
+    let running = store.running_runs().await.unwrap();
+    let seen = |run: &RunKey| running.iter().find(|(key, _)| key == run).map(|(_, at)| *at);
+    assert_eq!((running.len(), seen(&queued)), (3, None));
+    let abandon = async |run, at| store.abandon_run(run, "x", at).await.unwrap();
+    assert_eq!(abandon(lost, seen(lost).unwrap()).await, Some(RunStatus::Queued));
+    assert_eq!(abandon(lost, seen(lost).unwrap()).await, None);
     assert!(!store.end_run(lost, "x", &Ending::Completed).await.unwrap());
-    let silent = store.runs_of_others("x").await.unwrap();
-    assert_eq!(silent.iter().map(|(key, _)| key).collect::<Vec<_>>(), [others]);
+    assert_eq!(abandon(others, seen(others).unwrap()).await, Some(RunStatus::Interrupted));
     // It has said something since.
-    assert!(store.see_run(others, "y", "here").await.unwrap());
-    assert!(!store.interrupt_run(others, silent[0].1).await.unwrap());
-    let seen = store.runs_of_others("x").await.unwrap()[0].1;
-    assert!(store.interrupt_run(others, seen).await.unwrap());
-    assert!(!store.interrupt_run(others, seen).await.unwrap());
-    let statuses = [status(&store, kept).await, status(&store, others).await];
-    assert_eq!(statuses, [RunStatus::Running, RunStatus::Interrupted]);
-    assert_eq!(status(&store, &queued).await, RunStatus::Queued);
+    assert!(store.see_run(kept, "x", "here").await.unwrap());
+    assert_eq!(abandon(kept, seen(kept).unwrap()).await, None);
+    assert_eq!(status(&store, kept).await, RunStatus::Running);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::projection::Projection;
-use dg_store::{Ending, Run, RunKey, StoreError};
+use dg_store::{Ending, Run, RunKey, RunStatus, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
 
@@ -205,25 +205,28 @@ async fn look(runs: &Runs, silent: Silent) -> Result<(Vec<Run>, Silent), StoreEr
     Ok((claimed, silent))
 }
 
-/// Finds runs that nobody is at. Of another daemon's, silence counts that this one has witnessed: not
-/// what passed while neither could reach the database.
+/// Finds runs that nobody is at: whose owner is silent. Only silence counts that this daemon has
+/// witnessed: not what passed while nobody could reach the database, nor while one of its own that
+/// crashed is being written down.
 async fn find_abandoned(runs: &Runs, mut silent: Silent) -> Result<Silent, StoreError> {
     let (gate, owner) = (&runs.tenants.gate, runs.owner());
-    let at_work: Vec<RunKey> = runs.owners.owners().into_iter().map(|(key, _)| key).collect();
-    let at: &[&str] = &at_work.iter().map(|key| key.run_id.as_str()).collect::<Vec<_>>();
-    for key in gate.run(|store| async move { store.requeue_lost_runs(owner, at).await }).await? {
-        tracing::warn!(run = %key, "run queued again: this daemon had lost it");
-    }
-    let others = gate.run(|store| async move { store.runs_of_others(owner).await }).await?;
-    silent.retain(|key, (seen, _)| others.iter().any(|(other, at)| other == key && at == seen));
-    for (key, seen) in others {
+    let mut running = gate.run(|store| async move { store.running_runs().await }).await?;
+    running.retain(|(key, _)| runs.owners.owner(key).is_none());
+    silent.retain(|key, (seen, _)| running.iter().any(|(other, at)| other == key && at == seen));
+    for (key, seen) in running {
         let (_, since) = silent.entry(key.clone()).or_insert((seen, Instant::now()));
         if since.elapsed() < SILENCE {
             continue;
         }
         let key = &key;
-        if gate.run(|store| async move { store.interrupt_run(key, seen).await }).await? {
-            tracing::warn!(run = %key, "run interrupted: nobody is at it any more; resume or cancel it");
+        match gate.run(|store| async move { store.abandon_run(key, owner, seen).await }).await? {
+            Some(RunStatus::Queued) => {
+                tracing::warn!(run = %key, "run queued again: this daemon had lost it");
+            }
+            Some(_) => {
+                tracing::warn!(run = %key, "run interrupted: nobody is at it any more; resume or cancel it");
+            }
+            None => {}
         }
     }
     Ok(silent)

@@ -98,16 +98,14 @@ const END: &str = "UPDATE dg_projection_runs SET status = $4, phase = NULL, erro
         finished_at = CASE WHEN $4 IN ('completed', 'failed') THEN clock_timestamp() END
     WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND owner = $3";
 
-// A claim whose answer was lost, or that nobody could begin with.
-const REQUEUE_LOST: &str = "UPDATE dg_projection_runs SET status = 'queued', phase = NULL
-    WHERE status = 'running' AND owner = $1 AND NOT (run_id::text = ANY($2))
-    RETURNING tenant_id, run_id::text";
+const RUNNING: &str = "SELECT tenant_id, run_id::text, seen_at FROM dg_projection_runs
+    WHERE status = 'running'";
 
-const OF_OTHERS: &str = "SELECT tenant_id, run_id::text, seen_at FROM dg_projection_runs
-    WHERE status = 'running' AND owner <> $1";
-
-const INTERRUPT: &str = "UPDATE dg_projection_runs SET status = 'interrupted', phase = NULL
-    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND seen_at = $3";
+// One that is the asking daemon's own was taken up and lost on the way: it was not even begun.
+const ABANDON: &str = "UPDATE dg_projection_runs
+    SET status = CASE WHEN owner = $3 THEN 'queued' ELSE 'interrupted' END, phase = NULL
+    WHERE tenant_id = $1 AND run_id = $2::text::uuid AND status = 'running' AND seen_at = $4
+    RETURNING status";
 
 const INTERRUPTED_TENANTS: &str = "SELECT DISTINCT tenant_id FROM dg_projection_runs
     WHERE status = 'interrupted' ORDER BY tenant_id";
@@ -234,44 +232,30 @@ impl Store {
         Ok(self.client().await?.execute(END, &arguments).await? > 0)
     }
 
-    /// Queues the runs again that are this owner's and not among those that it is `at`: it has lost
-    /// them.
+    /// The runs that somebody says to be at, and when each last said so.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn requeue_lost_runs(
-        &self,
-        owner: &str,
-        at: &[&str],
-    ) -> Result<Vec<RunKey>, StoreError> {
-        let rows = self.client().await?.query(REQUEUE_LOST, &[&owner, &at]).await?;
-        rows.iter().map(key_from).collect()
-    }
-
-    /// The running runs of other owners, and when each last said that it is at it.
-    ///
-    /// # Errors
-    /// When the database cannot be asked.
-    pub async fn runs_of_others(
-        &self,
-        owner: &str,
-    ) -> Result<Vec<(RunKey, OffsetDateTime)>, StoreError> {
-        let rows = self.client().await?.query(OF_OTHERS, &[&owner]).await?;
+    pub async fn running_runs(&self) -> Result<Vec<(RunKey, OffsetDateTime)>, StoreError> {
+        let rows = self.client().await?.query(RUNNING, &[]).await?;
         rows.iter().map(|row| Ok((key_from(row)?, row.try_get(2)?))).collect()
     }
 
-    /// Marks a run as interrupted whose owner has not said since `seen` that it is at it; false when
-    /// it has.
+    /// Ends the running of a run that nobody is at: nobody has said since `seen` that he is. One of the
+    /// `asking` daemon's own is queued again, one of another's is interrupted; the status after it,
+    /// none where somebody has said something.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub async fn interrupt_run(
+    pub async fn abandon_run(
         &self,
         key: &RunKey,
+        asking: &str,
         seen: OffsetDateTime,
-    ) -> Result<bool, StoreError> {
-        let arguments: [&(dyn ToSql + Sync); 3] = [&key.tenant_id, &key.run_id, &seen];
-        Ok(self.client().await?.execute(INTERRUPT, &arguments).await? > 0)
+    ) -> Result<Option<RunStatus>, StoreError> {
+        let arguments: [&(dyn ToSql + Sync); 4] = [&key.tenant_id, &key.run_id, &asking, &seen];
+        let row = self.client().await?.query_opt(ABANDON, &arguments).await?;
+        row.map(|row| super::status_of(&row, 0)).transpose()
     }
 
     /// Queues every interrupted run again that no other is in the way of: the newest of those that

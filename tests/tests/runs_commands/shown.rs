@@ -41,6 +41,7 @@ fn the_history_is_listed_newest_first_and_narrowed() {
     compared(&sql, 2, DIFFERENCE);
     make(&sql, 3, FAILED);
     make(&sql, 4, INTERRUPTED);
+    stage.daemon.until_current("other");
     started(&stage, &["replay", "all", "-t", "other"]);
     let rows = |arguments: &[&str]| -> Vec<Vec<String>> {
         let answer = stage.daemon.cli(&[&["runs"], arguments].concat()).ok();
