@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use dg_projections::json::{self, Json};
-use dg_tests::{Daemon, Stage, Where, events, new_database, until};
+use dg_tests::{Daemon, Postgres, Stage, Where, events, new_database, until};
 
 use crate::http::{Connection, get, head, post, post_lines};
 
@@ -116,11 +116,15 @@ fn a_worker_that_fails_is_watched_and_others_by_who_wants_them() {
 
 #[test]
 fn the_database_is_watched_as_it_goes_and_comes_back() {
-    let stage = Daemon::start(Where::Embedded, &[]);
-    let mut watching = Watching::open(&stage, "/v1/watch?kind=database", &[]);
+    // One that stays away until it is told: what comes and goes between two looks is not seen.
+    let mut postgres = Postgres::start();
+    let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", postgres.address());
+    let daemon = Daemon::start(Where::Url(url), &[]);
+    let mut watching = Watching::open(&daemon, "/v1/watch?kind=database", &[]);
     watching.next().unwrap();
-    stage.kill_database();
+    postgres.stop();
     assert_eq!(watching.steps("database", "down"), ["->down"]);
+    postgres.start_again();
     assert_eq!(watching.steps("database", "up"), ["->up"]);
 }
 
