@@ -32,19 +32,22 @@ async fn current(tenants: &[&str]) -> (Database, Store, Runtime) {
     (database, store, runtime)
 }
 
-/// Keeps every run from writing down how far it is, until the connection ends.
+/// Keeps every run from writing anything of its steps, until the connection ends or lets go.
 async fn hold(database: &Database) -> tokio_postgres::Client {
     let client = database.connect().await;
-    client
-        .batch_execute("BEGIN; LOCK TABLE dg_projection_run_steps IN EXCLUSIVE MODE")
-        .await
-        .unwrap();
+    let sql = "SELECT pg_advisory_lock(7);
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
+        CREATE TRIGGER wait BEFORE UPDATE ON dg_projection_run_steps
+            FOR EACH ROW EXECUTE FUNCTION wait()";
+    client.batch_execute(sql).await.unwrap();
     client
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_are_at_work_at_once_and_others_wait_for_their_turn() {
     let (database, store, runtime) = current(&["a", "b", "c"]).await;
+    let held = hold(&database).await;
     let mut runs = Vec::new();
     for tenant in ["a", "b", "c"] {
         runs.push(start(&runtime, request(tenant, RunMode::Rebuild)).await.run.key);
@@ -56,14 +59,13 @@ async fn two_runs_are_at_work_at_once_and_others_wait_for_their_turn() {
         }
         statuses
     };
-    let held = hold(&database).await;
     eventually("two are at work", || async {
         let running = statuses().await.iter().filter(|one| **one == RunStatus::Running).count();
         (running == 2).then_some(())
     })
     .await;
     assert_eq!(statuses().await[2], RunStatus::Queued);
-    held.batch_execute("ROLLBACK").await.unwrap();
+    held.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
     for key in &runs {
         completed(&store, &key.run_id).await;
     }
@@ -72,31 +74,25 @@ async fn two_runs_are_at_work_at_once_and_others_wait_for_their_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_in_the_way_refuses_others_and_is_named() {
-    let (database, store, runtime) = current(&["a", "b"]).await;
-    let held = hold(&database).await;
-    let graph = Projection::ContextGraph;
-    // Its row is in before the table is held, as it must be.
-    held.batch_execute("ROLLBACK").await.unwrap();
-    let first = start(&runtime, request_of("a", RunMode::Replay, graph)).await.run.key;
-    let held = hold(&database).await;
-    for refused_one in [
+    let (database, store, runtime) = current(&["a"]).await;
+    let first = abandoned(&database, "another", 0).await;
+    let summary = Projection::TraceSummary;
+    for asked in [
         request("a", RunMode::Rebuild),
         request("a", RunMode::Replay),
-        request_of("a", RunMode::Rebuild, graph),
+        request_of("a", RunMode::Rebuild, summary),
+        request_of("a", RunMode::Replay, summary),
     ] {
-        let Err(refusal) = runtime.start_run(refused_one).await.unwrap() else {
-            // The replay of a projection that is current may be over by now.
-            let status = store.run(None, &first.run_id).await.unwrap().unwrap().status;
-            assert_eq!(status, RunStatus::Completed);
-            return;
-        };
+        let refusal = runtime.start_run(asked).await.unwrap().unwrap_err();
         assert_eq!(refusal.code, Code::Conflict);
-        assert!(refusal.message.contains(&first.run_id), "{refusal}");
+        assert!(refusal.message.contains(&first), "{refusal}");
     }
-    held.batch_execute("ROLLBACK").await.unwrap();
-    completed(&store, &first.run_id).await;
-    assert_eq!(refused(runtime.resume_run(None, &first.run_id).await), Code::Conflict);
-    assert_eq!(refused(runtime.cancel_run(None, &first.run_id).await), Code::Conflict);
+    // At another projection it is in nobody's way.
+    let other = request_of("a", RunMode::Replay, Projection::ContextGraph);
+    let other = start(&runtime, other).await.run.key;
+    completed(&store, &other.run_id).await;
+    assert_eq!(refused(runtime.resume_run(None, &other.run_id).await), Code::Conflict);
+    assert_eq!(refused(runtime.cancel_run(None, &other.run_id).await), Code::Conflict);
     runtime.stop(STOP).await;
 }
 
@@ -196,23 +192,25 @@ async fn interrupted_runs_go_on_by_themselves_where_the_configuration_says_so() 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_are_paused_for_a_replay_and_go_on_when_it_is_cancelled() {
     let (database, store, runtime) = current(&["a"]).await;
-    let held = database.connect().await;
     let graph = Projection::ContextGraph;
-    // The live cursor cannot be had: the replay has paused its worker and waits.
-    held.batch_execute("BEGIN; SELECT 1 FROM dg_projections FOR UPDATE").await.unwrap();
-    let admitted = tokio::spawn({
-        let runtime = runtime.clone();
-        async move { runtime.start_run(request_of("a", RunMode::Replay, graph)).await }
-    });
-    // Admission waits for the pointers as well, so it is let through first.
-    dg_tests::log::until_blocked(&database).await;
+    // The replay has paused its worker and waits for the cursor.
+    let held = database.connect().await;
+    let cursors = "BEGIN; SELECT 1 FROM dg_projection_cursors FOR UPDATE";
+    held.batch_execute(cursors).await.unwrap();
+    let run = start(&runtime, request_of("a", RunMode::Replay, graph)).await.run.key;
+    let status = || async {
+        let workers = runtime.snapshot().await.ok()?.workers;
+        let mut own = workers.iter().filter(|(worker, _)| worker.key.projection == graph);
+        own.next().map(|(worker, _)| worker.status)
+    };
+    eventually("the worker is paused", || async { (status().await? == "paused").then_some(()) })
+        .await;
+    runtime.cancel_run(None, &run.run_id).await.unwrap().unwrap();
+    eventually("the worker goes on", || async { (status().await? == "idle").then_some(()) }).await;
     held.batch_execute("ROLLBACK").await.unwrap();
-    let run = admitted.await.unwrap().unwrap().unwrap().run.key;
-    completed(&store, &run.run_id).await;
     let late = generated_lines("a", 2, 4, 82);
     runtime.append("a", &late[..]).await.unwrap();
     until_applied(&store, "a").await;
-    let workers = runtime.snapshot().await.unwrap().workers;
-    assert!(workers.iter().all(|(worker, _)| worker.status != "paused"));
+    assert_proven(&store, "a").await;
     runtime.stop(STOP).await;
 }

@@ -116,7 +116,7 @@ impl RunState {
         match gate.run(|store| async move { store.end_run(key, owner, ending).await }).await {
             Ok(true) => tracing::info!(run = %key, status = %ending.status(), "run left"),
             Ok(false) => {}
-            // Nobody says any more that somebody is at it: it is found as interrupted.
+            // Nobody says any more that somebody is at it: whoever looks finds it.
             Err(error) => tracing::warn!(run = %key, reason = %error, "run left without a word"),
         }
     }

@@ -28,7 +28,7 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two looks for something to clear.
 const CLEARING: Duration = Duration::from_secs(60);
 
-/// When the owners of other runs last said that they are at them, and since when that is known here.
+/// Runs that have no actor here: when somebody last said to be at them, and since when that is known.
 type Silent = BTreeMap<RunKey, (OffsetDateTime, Instant)>;
 
 pub(super) struct Coordinator;
@@ -237,10 +237,13 @@ async fn fail(runs: &Runs, key: &RunKey, reason: &str) {
     let (gate, owner) = (&runs.tenants.gate, runs.owner());
     let message = format!("the run crashed: {reason}; `resume` lets it go on");
     let ending = &Ending::Failed(Code::Internal, &message);
-    if let Err(error) =
-        gate.run(|store| async move { store.end_run(key, owner, ending).await }).await
-    {
-        tracing::error!(run = %key, reason = %error, "the end of a run could not be recorded");
+    match gate.run(|store| async move { store.end_run(key, owner, ending).await }).await {
+        Ok(true) => {}
+        Ok(false) => tracing::info!(run = %key, reason, "a run crashed that was not ours any more"),
+        // Nobody says any more that somebody is at it: it is queued again after a silence.
+        Err(error) => {
+            tracing::error!(run = %key, reason, %error, "the end of a run could not be recorded");
+        }
     }
 }
 

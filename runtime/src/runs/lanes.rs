@@ -56,6 +56,11 @@ impl At {
         self.lanes.iter().map(|lane| lane.cursor.last_log_seq).min().unwrap_or(0)
     }
 
+    /// Whether a lane may have more up to where it may go.
+    pub(super) fn has_more(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.more)
+    }
+
     /// From now on pages may go so far.
     pub(super) fn go_to(&mut self, until: Option<i64>) {
         self.until = until;
@@ -103,12 +108,11 @@ impl Work {
             return Ok(trouble);
         }
         let events = self.at.processed() - before;
-        if self.at.is_respreading && !self.at.lanes.iter().any(|lane| lane.more) {
+        if self.at.is_respreading && !self.at.has_more() {
             return Ok(Input::Superseded);
         }
-        let has_arrived = !self.at.lanes.iter().any(|lane| lane.more);
-        let is_there = has_arrived && self.is_near(projection, to_served).await?;
-        if has_arrived && !is_there && !self.at.lanes.iter().any(|lane| lane.more) {
+        let is_there = !self.at.has_more() && self.is_near(projection, to_served).await?;
+        if !is_there && !self.at.has_more() {
             tokio::time::sleep(APART).await; // for the live workers to come together
         }
         // A replay does the work of live workers: nobody is served by its waiting.

@@ -143,7 +143,7 @@ impl Runs {
         let Some(supervisor) = self.supervisor() else { return };
         match supervisor.start_dynamic(key.clone()).await {
             Ok(Ok(_) | Err(Refused::AlreadyStarted(_))) => {}
-            // Nobody says that somebody is at it: it is found as interrupted.
+            // Nobody says that somebody is at it: it is queued again after a silence.
             Ok(Err(refusal)) => tracing::error!(run = %key, reason = %refusal, "run not started"),
             Err(gone) => tracing::error!(run = %key, reason = %gone, "run not started"),
         }

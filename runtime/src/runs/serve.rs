@@ -126,7 +126,8 @@ impl Work {
     ) -> Option<Stand> {
         let (tenant_id, partition) = (self.run.key.tenant_id.clone(), cursor.share.partition);
         let key = WorkerKey { tenant_id, projection, partition };
-        let applier = Applier { gate: &self.tenants.gate, key: &key, on: On::Replay };
+        // On the worker's account, and in its turn: readers wait for it.
+        let applier = Applier { gate: &self.tenants.gate, key: &key, on: On::Live };
         let limit = (self.tenants.settings.job_batch_size, true);
         cursor.until = Some(place);
         loop {
@@ -149,7 +150,7 @@ impl Work {
 
     /// Pages until the goal is reached.
     async fn rounds(&mut self, projection: Projection) -> Option<Input> {
-        while self.at.lanes.iter().any(|lane| lane.more) {
+        while self.at.has_more() {
             if let Some(trouble) = self.round(projection, None, On::Switching).await {
                 return Some(trouble);
             }
