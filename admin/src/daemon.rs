@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Migrate};
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
+use crate::history::History;
 use crate::monitor::Monitor;
 use crate::neighbours;
 use crate::server::{Context, RuntimeSlot, Watch, bind, serve};
@@ -47,6 +48,7 @@ pub struct Daemon {
     server: Part,
     monitor: Option<Part>,
     neighbours: Part,
+    history: Part,
     cluster: Option<Part>,
 }
 
@@ -81,17 +83,20 @@ impl Daemon {
     pub async fn start(config: Config) -> Result<Daemon, Failure> {
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(&config, database).await {
-            Ok(Served { store, runtime, server, monitor, neighbours, starter }) => Ok(Daemon {
-                config,
-                store,
-                runtime,
-                starter,
-                started: None,
-                server,
-                monitor,
-                neighbours,
-                cluster,
-            }),
+            Ok(Served { store, runtime, server, monitor, neighbours, history, starter }) => {
+                Ok(Daemon {
+                    config,
+                    store,
+                    runtime,
+                    starter,
+                    started: None,
+                    server,
+                    monitor,
+                    neighbours,
+                    history,
+                    cluster,
+                })
+            }
             Err(failure) => {
                 if let Some(cluster) = cluster {
                     cluster.stop().await;
@@ -118,11 +123,13 @@ impl Daemon {
         let listener = bind(&config.socket_path).await?;
         let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
         let (watch, messages) = Watch::new();
+        let history = History::default();
         let context = Arc::new(Context {
             runtime: runtime.clone(),
             config: config.clone(),
             owner: owner.clone(),
             watch,
+            history: history.clone(),
             started_at: time::OffsetDateTime::now_utc(),
         });
         let patience = config.shutdown_timeout / LISTENERS_SHARE;
@@ -131,11 +138,13 @@ impl Daemon {
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
         let (shared, name) = (runtime.clone(), owner.clone());
         let neighbours = Part::start(|stopped| neighbours::watch(shared, name, stopped));
+        let watched = runtime.clone();
+        let history = Part::start(|stopped| history.take(watched, stopped));
         let settings = settings(config, owner);
         let schema =
             Schema { store: owner_of_schema, migrate: config.migrate, with_roles: is_ours };
         let starter = tokio::spawn(start_runtime(schema, store.clone(), settings, fill));
-        Ok(Served { store, runtime, server, monitor, neighbours, starter })
+        Ok(Served { store, runtime, server, monitor, neighbours, history, starter })
     }
 
     /// Waits until the runtime runs; may be asked again.
@@ -177,6 +186,7 @@ impl Daemon {
             monitor.stop().await;
         }
         self.neighbours.stop().await;
+        self.history.stop().await;
         tracing::info!("stopping 2/3: the runtime");
         match self.runtime.get() {
             Ok(runtime) => {
@@ -201,6 +211,7 @@ struct Served {
     server: Part,
     monitor: Option<Part>,
     neighbours: Part,
+    history: Part,
     starter: Starter,
 }
 

@@ -26,6 +26,7 @@ mod lanes;
 pub mod metrics;
 mod pages;
 mod pauses;
+mod pulse;
 pub mod registry;
 mod runs;
 mod runtime;
@@ -40,6 +41,7 @@ pub mod worker;
 mod yielding;
 
 pub use gate::{DatabaseState, Gate};
+pub use pulse::Pulse;
 pub use runs::{Asked, RunRequest, RunView};
 pub use runtime::{Runtime, RuntimeError, Snapshot};
 pub use settings::Settings;
