@@ -6,11 +6,10 @@ use dg_store::failpoint::Point;
 use nix::sys::signal::Signal;
 
 use crate::faults::Arena;
+use crate::faults::network::Weather;
 
 /// A point that nobody has come by for so long is not reached.
-const PATIENCE: Duration = Duration::from_secs(15);
-const END_SESSIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE starts_with(application_name, 'decisiongraph')";
+const PATIENCE: Duration = Duration::from_secs(40);
 /// How long a daemon is at work with a point that does not end it.
 const LIFE: Duration = Duration::from_millis(700);
 
@@ -51,7 +50,6 @@ fn live_until(arena: &mut Arena, point: Point, hit: usize) {
     daemon.arm(&format!("{}=kill@{hit}", point.name()));
     daemon.spawn();
     let (started, mut is_told) = (Instant::now(), false);
-    let sql = arena.sql();
     while !arena.daemons[0].has_ended() {
         if started.elapsed() > PATIENCE {
             arena.daemons[0].kill();
@@ -62,12 +60,13 @@ fn live_until(arena: &mut Arena, point: Point, hit: usize) {
             arena.daemons[0].signal(Signal::SIGTERM);
             is_told = true;
         }
-        if point == Point::GateHandleBefore {
-            // The gate is told of an outage.
-            sql.rows(END_SESSIONS);
+        if point == Point::GateHandleBefore && started.elapsed() > LIFE {
+            // The gate is told of outages alone.
+            arena.network.turn(Weather::LosesRequests(1));
         }
         arena.pass(Duration::from_millis(10));
     }
+    arena.network.turn(Weather::Fair);
     arena.count_fault("kill -9 at a fail point");
 }
 
