@@ -25,6 +25,7 @@ pub mod proxy;
 mod random;
 pub mod runs;
 mod stage;
+pub mod users;
 mod wait;
 pub mod ways;
 
