@@ -39,6 +39,7 @@ use tokio::task::{JoinError, JoinSet};
 pub(crate) use append::MAX_EVENT_BYTES;
 use caller::Caller;
 use connection::converse;
+pub(crate) use peer::{Crowd, Peer};
 use places::Places;
 pub(crate) use query::encode;
 use refusals::Refusals;

@@ -41,6 +41,11 @@ impl Crowd {
         Crowd { full_at: Arc::default(), room }
     }
 
+    /// The crowd at some places where nobody sends anything.
+    pub(crate) fn without_bodies() -> Crowd {
+        Crowd::new(Arc::new(Room::none()))
+    }
+
     /// The room for bodies.
     pub(super) fn room(&self) -> &Room {
         &self.room

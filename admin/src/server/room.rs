@@ -46,6 +46,11 @@ impl Room {
         Room::of(1, 32)
     }
 
+    /// None at all.
+    pub(super) const fn none() -> Room {
+        Room::of(0, 0)
+    }
+
     /// Whether somebody waits for room.
     pub(super) fn is_waited_for(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0

@@ -126,7 +126,7 @@ fn bad_chunks(hostile: &mut Hostile, stream: &mut UnixStream) {
 fn pipelined(hostile: &mut Hostile, stream: &mut UnixStream) {
     let targets = ["/v1/status", "/v1/tree", "/v1/health?all=true", "/v1/events", "/v1/nothing"];
     let requests: String =
-        (0..100).map(|_| head("GET", *hostile.random.pick(&targets), &[], 0)).collect();
+        (0..100).map(|_| head("GET", hostile.random.pick::<&str>(&targets), &[], 0)).collect();
     send(stream, requests);
     hostile.pause();
 }
