@@ -7,6 +7,8 @@
 //! - peers are who the kernel says they are; who may only look changes nothing, and every act is told
 //!   to auditors once.
 
+#[cfg(test)]
+mod any_input;
 mod append;
 mod asked;
 mod audit;
