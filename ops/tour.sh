@@ -199,6 +199,12 @@ holds 200 '[.data[].run_id] | index($run) != null' --arg run "$run"
 ask GET '/v1/runs?all=true&limit=1'
 holds 200 '.data | length == 1'
 
+chapter "What live views show: the last seconds, and who lags most"
+ask GET '/v1/history?limit=10'
+holds 200 '(.data | length) > 0 and all(.data[]; .database == "up")'
+ask GET '/v1/lag?limit=10'
+holds 200 '.data | type == "array"'
+
 chapter "Watch for a moment"
 target='/v1/watch?kind=database,run,progress'
 printf '  GET %s\n' "$target"

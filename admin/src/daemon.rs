@@ -12,6 +12,7 @@ use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
+use dg_store::failpoint::{self, Point};
 use dg_store::{DAEMON_ROLE, Options, Store, StoreError, Target};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, Migrate};
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
+use crate::history::History;
 use crate::monitor::Monitor;
 use crate::neighbours;
 use crate::server::{Context, RuntimeSlot, Watch, bind, serve};
@@ -47,6 +49,7 @@ pub struct Daemon {
     server: Part,
     monitor: Option<Part>,
     neighbours: Part,
+    history: Part,
     cluster: Option<Part>,
 }
 
@@ -79,19 +82,23 @@ impl Daemon {
     /// # Errors
     /// What cannot be mended by waiting: no Postgres installed, a data directory or socket in use.
     pub async fn start(config: Config) -> Result<Daemon, Failure> {
+        failpoint::hit(Point::StartBefore, "").await;
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(&config, database).await {
-            Ok(Served { store, runtime, server, monitor, neighbours, starter }) => Ok(Daemon {
-                config,
-                store,
-                runtime,
-                starter,
-                started: None,
-                server,
-                monitor,
-                neighbours,
-                cluster,
-            }),
+            Ok(Served { store, runtime, server, monitor, neighbours, history, starter }) => {
+                Ok(Daemon {
+                    config,
+                    store,
+                    runtime,
+                    starter,
+                    started: None,
+                    server,
+                    monitor,
+                    neighbours,
+                    history,
+                    cluster,
+                })
+            }
             Err(failure) => {
                 if let Some(cluster) = cluster {
                     cluster.stop().await;
@@ -118,11 +125,13 @@ impl Daemon {
         let listener = bind(&config.socket_path).await?;
         let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
         let (watch, messages) = Watch::new();
+        let history = History::default();
         let context = Arc::new(Context {
             runtime: runtime.clone(),
             config: config.clone(),
             owner: owner.clone(),
             watch,
+            history: history.clone(),
             started_at: time::OffsetDateTime::now_utc(),
         });
         let patience = config.shutdown_timeout / LISTENERS_SHARE;
@@ -131,11 +140,13 @@ impl Daemon {
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
         let (shared, name) = (runtime.clone(), owner.clone());
         let neighbours = Part::start(|stopped| neighbours::watch(shared, name, stopped));
+        let watched = runtime.clone();
+        let history = Part::start(|stopped| history.take(watched, stopped));
         let settings = settings(config, owner);
         let schema =
             Schema { store: owner_of_schema, migrate: config.migrate, with_roles: is_ours };
         let starter = tokio::spawn(start_runtime(schema, store.clone(), settings, fill));
-        Ok(Served { store, runtime, server, monitor, neighbours, starter })
+        Ok(Served { store, runtime, server, monitor, neighbours, history, starter })
     }
 
     /// Waits until the runtime runs; may be asked again.
@@ -168,6 +179,7 @@ impl Daemon {
     /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
     pub async fn stop(self) {
         let deadline = Instant::now() + self.config.shutdown_timeout;
+        failpoint::hit(Point::StopBefore, "").await;
         tracing::info!("stopping 1/3: the listeners");
         self.starter.abort();
         // Nobody finds the socket any more; those who are in are answered.
@@ -177,6 +189,7 @@ impl Daemon {
             monitor.stop().await;
         }
         self.neighbours.stop().await;
+        self.history.stop().await;
         tracing::info!("stopping 2/3: the runtime");
         match self.runtime.get() {
             Ok(runtime) => {
@@ -184,6 +197,7 @@ impl Daemon {
             }
             Err(_) => self.store.close(),
         }
+        failpoint::hit(Point::StopAfter, "").await;
         tracing::info!("stopping 3/3: the database");
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
@@ -201,6 +215,7 @@ struct Served {
     server: Part,
     monitor: Option<Part>,
     neighbours: Part,
+    history: Part,
     starter: Starter,
 }
 
@@ -256,6 +271,7 @@ async fn start_runtime(
     let runtime = Runtime::start(store, settings).await;
     let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     drop(fill.send_replace(Ok(runtime)));
+    failpoint::hit(Point::StartAfter, "").await;
     tracing::info!("ready");
     Ok(())
 }

@@ -19,13 +19,13 @@
 
 mod digests;
 mod directory;
-mod failpoint;
 mod gate;
 mod in_flight;
 mod lanes;
 pub mod metrics;
 mod pages;
 mod pauses;
+mod pulse;
 pub mod registry;
 mod runs;
 mod runtime;
@@ -40,6 +40,7 @@ pub mod worker;
 mod yielding;
 
 pub use gate::{DatabaseState, Gate};
+pub use pulse::Pulse;
 pub use runs::{Asked, RunRequest, RunView};
 pub use runtime::{Runtime, RuntimeError, Snapshot};
 pub use settings::Settings;

@@ -48,7 +48,8 @@ const COMMANDS: [(&str, &[&str]); 33] = [
 ];
 
 /// Routes that no command asks.
-const NO_COMMANDS: [&str; 2] = ["GET /v1/openapi.json", "GET /v1/watch"];
+const NO_COMMANDS: [&str; 4] =
+    ["GET /v1/history", "GET /v1/lag", "GET /v1/openapi.json", "GET /v1/watch"];
 
 /// The routes that the daemon describes, and what each takes besides.
 fn described(stage: &Stage) -> Vec<(String, Vec<String>)> {

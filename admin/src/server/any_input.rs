@@ -46,6 +46,8 @@ fn document() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_text_makes_a_parser_panic(text in special()) {
         let _ = (elements(&text, 10), segments(&text), Wanted::read(&text).is_ok());

@@ -11,6 +11,7 @@ mod exact;
 mod hostile;
 mod http;
 mod limits;
+mod live;
 mod openapi;
 mod peers;
 mod refusals;
