@@ -3,6 +3,7 @@
 //! Invariants:
 //! - a connection costs a bounded amount of memory and time: limits on headers, bodies, silence and
 //!   the number of connections; malformed input ends its own connection and nothing else;
+//! - nobody's connections or bodies keep root and the daemon's own user out;
 //! - every request is answered within its deadline, by a 503 if by nothing better;
 //! - peers are who the kernel says they are; who may only look changes nothing, and every act is told
 //!   to auditors once.

@@ -4,6 +4,7 @@
 mod kinds;
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use dg_projections::json::Json;
 use dg_tests::{Daemon, Random, Stage, events, until, users};
 
-use crate::http::{ask, get};
+use crate::http::{ask, get, head, post};
 use kinds::Hostile;
 
 /// How long a crowd is at it, and how many of it at once.
@@ -140,4 +141,71 @@ fn a_hostile_crowd_of_other_users_slows_nobody_down() {
 #[test]
 fn a_hostile_crowd_of_ones_own_user_slows_one_down_within_bounds() {
     storm(&[], &[None], Duration::from_secs(20));
+}
+
+/// Keeps connections of another user, each of which has sent this, until the end of `work`.
+fn beside<T>(daemon: &Daemon, count: usize, sent: &str, work: impl FnOnce() -> T) -> T {
+    let (socket, sent) = (daemon.socket(), sent.to_owned());
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (end, is_over) = std::sync::mpsc::channel::<()>();
+    let crowd = users::spawn_as(Some(users::OTHERS[0]), move || {
+        let connect = |_| {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            let _ = stream.write_all(sent.as_bytes());
+            stream
+        };
+        let held: Vec<_> = (0..count).map(connect).collect();
+        ready.send(()).unwrap();
+        let _ = is_over.recv();
+        drop(held);
+    });
+    is_ready.recv().unwrap();
+    let done = work();
+    drop(end);
+    crowd.join().unwrap();
+    done
+}
+
+#[test]
+fn bodies_that_another_user_announces_take_none_of_our_room() {
+    if !users::can_be_others() {
+        return;
+    }
+    let stage = Stage::new(&["--admin-uids", &users::OTHERS[0].to_string()]);
+    users::let_everybody_in(&stage.daemon);
+    let announced = head("POST", "/v1/events", &[], 64 << 20);
+    let event = events::started("t").replace("About t", &"x".repeat(2 << 20));
+    let took = beside(&stage.daemon, 100, &announced, || {
+        let asked = Instant::now();
+        assert_eq!(post(&stage.daemon, "/v1/events", &event).status, 200);
+        asked.elapsed()
+    });
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_user_with_connections_enough_is_told_so() {
+    if !users::can_be_others() {
+        return;
+    }
+    let uid = users::OTHERS[0];
+    let stage = Stage::new(&["--admin-uids", &uid.to_string()]);
+    users::let_everybody_in(&stage.daemon);
+    let socket = stage.daemon.socket();
+    let said = beside(&stage.daemon, 128, "GET ", || {
+        assert_eq!(get(&stage.daemon, "/v1/status").status, 200);
+        users::spawn_as(Some(uid), move || {
+            let mut stream = UnixStream::connect(&socket).unwrap();
+            stream.write_all(head("GET", "/v1/status", &[], 0).as_bytes()).unwrap();
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            said
+        })
+        .join()
+        .unwrap()
+    });
+    assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("connection: close"), "{said}");
+    assert!(said.contains("as many connections as it may have"), "{said}");
+    let told = "a user has as many connections as it may have";
+    assert_eq!(stage.daemon.log().matches(told).count(), 1, "{}", stage.daemon.log());
 }
