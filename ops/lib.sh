@@ -57,3 +57,19 @@ want_promtool() {
         >/dev/null 2>&1 || return 0
     [ ! -d /run/systemd/system ] || $as_root systemctl disable --now --quiet prometheus || true
 }
+
+# Installs Debian's curl and jq, which the tour takes, where they are not and that is easy; its test is
+# skipped without.
+want_curl_and_jq() {
+    command -v curl >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 && return 0
+    command -v apt-get >/dev/null 2>&1 || return 0
+    local as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || return 0
+        as_root="sudo -n"
+    fi
+    echo "installing curl and jq ..."
+    $as_root apt-get update -qq >/dev/null 2>&1 || true # an old list may do
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends curl jq \
+        >/dev/null 2>&1 || return 0
+}

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 need_rust
 need_postgres
 want_promtool
+want_curl_and_jq
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -5,7 +5,6 @@ mod lag;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,13 +21,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::failure::{Failure, exit};
-use crate::server::RuntimeSlot;
+use crate::server::{Crowd, Peer, RuntimeSlot};
 use crate::wire::object;
 
-const MAX_CONNECTIONS: usize = 32;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
+const MAX_CONNECTIONS: usize = 128;
+/// Answers that are made at once, so that whoever asks for many leaves the database to others.
+static TURNS: Semaphore = Semaphore::const_new(4);
 /// Summaries and histograms forget what is older; the exporter wants to be told the time.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// From a commit on a quick disk to the storage time-out.
@@ -70,23 +72,25 @@ impl Monitor {
     /// Answers until told to stop.
     pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
         let Monitor { listener, recorder, most_tenants } = self;
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let crowd = Crowd::without_bodies();
+        let mut connections = JoinSet::new();
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
+            let has_place = connections.len() < MAX_CONNECTIONS;
+            if !has_place {
+                crowd.is_full_now();
+            }
             tokio::select! {
-                accepted = listener.accept() => {
+                accepted = listener.accept(), if has_place => {
                     let Ok((stream, _)) = accepted else {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     };
-                    // Beyond its places it hangs up: who watches asks again.
-                    let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                    let peer = (stream, crowd.clone());
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
-                    tokio::spawn(async move {
-                        converse(stream, runtime, recorder, most_tenants).await;
-                        drop(place);
-                    });
+                    connections.spawn(converse(peer, runtime, recorder, most_tenants));
                 }
+                Some(_) = connections.join_next() => {}
                 _ = upkeep.tick() => recorder.run_upkeep(),
                 () = told_to(&mut stop) => return,
             }
@@ -122,7 +126,7 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
 }
 
 async fn converse(
-    stream: TcpStream,
+    (stream, crowd): (TcpStream, Crowd),
     runtime: RuntimeSlot,
     recorder: PrometheusHandle,
     most_tenants: usize,
@@ -134,9 +138,11 @@ async fn converse(
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // Who asks again and again on one connection would be ahead of all others.
+        .keep_alive(false)
+        .header_read_timeout(crowd.patience_for_heads())
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Peer::new(stream, crowd)), service)
         .await;
 }
 
@@ -149,6 +155,7 @@ async fn answer(
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
+    let _turn = TURNS.acquire().await;
     match request.uri().path() {
         "/metrics" => {
             let lags = match runtime.get() {

@@ -26,12 +26,13 @@ pub mod proxy;
 mod random;
 pub mod runs;
 mod stage;
+pub mod users;
 mod wait;
 pub mod ways;
 
 pub use auditor::Auditor;
 pub use authority::{Authority, EXPIRED, Identity};
-pub use cli::{Answer, run, spawn};
+pub use cli::{Answer, run, run_into, spawn};
 pub use daemon::{Daemon, Where};
 pub use database::{Database, server};
 pub use directory::Directory;

@@ -14,6 +14,8 @@ pub(super) enum Role {
     Observer,
     /// Nothing.
     Stranger,
+    /// Nothing on this connection: the user has enough of them.
+    Excess,
 }
 
 /// Who asks, as requests carry it.
@@ -43,11 +45,16 @@ impl Caller {
         }
     }
 
+    /// Whether requests of this connection are looked at.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.may(&Method::GET)
+    }
+
     pub(super) fn may(&self, method: &Method) -> bool {
         match self.role {
             Role::Admin => true,
             Role::Observer => method == Method::GET,
-            Role::Stranger => false,
+            Role::Stranger | Role::Excess => false,
         }
     }
 }

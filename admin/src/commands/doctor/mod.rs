@@ -24,7 +24,7 @@ use crate::cli::Session;
 use crate::config::Config;
 use crate::embedded;
 use crate::failure::{Failure, exit};
-use crate::output::printable;
+use crate::output::{heard_or_not, printable};
 use finding::{Finding, Status, Verdict};
 
 /// How long one question may take.
@@ -36,7 +36,7 @@ pub(crate) async fn doctor(session: &Session) -> Result<u8, Failure> {
         Err(failure) => misconfigured(&failure),
     };
     let shown: Vec<Json> = findings.iter().map(Finding::to_json).collect();
-    session.output.many(&shown, |_| for_people(session, &findings))?;
+    heard_or_not(session.output.many(&shown, |_| for_people(session, &findings)))?;
     let has_failed = findings.iter().any(|finding| finding.verdict.status == Status::Failed);
     Ok(if has_failed { exit::FAILED } else { 0 })
 }
