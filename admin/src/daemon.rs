@@ -206,8 +206,8 @@ struct Served {
 
 /// The database that the configuration names, or a cluster of our own and its keeper.
 async fn open_database(config: &Config) -> Result<(Target, Option<Part>), Failure> {
-    if let Some(url) = &config.database_url {
-        return Ok((parse_url(url.expose())?, None));
+    if let Some(database) = named_database(config)? {
+        return Ok((database, None));
     }
     let options = EmbeddedOptions { bin_dir: config.postgres_bin_dir.clone() };
     let cluster = Cluster::start(&config.data_dir, &options).await?;
@@ -299,9 +299,16 @@ impl Schema {
     }
 }
 
-/// The way to a database URL. Loading has read it before, so only its files can have changed.
-pub(crate) fn parse_url(url: &str) -> Result<Target, Failure> {
-    Target::parse(url).map_err(|problem| {
+/// The database that the configuration names, if it names one. Loading has read it before, so only
+/// its files can have changed.
+pub(crate) fn named_database(config: &Config) -> Result<Option<Target>, Failure> {
+    let Some(url) = &config.database_url else { return Ok(None) };
+    let target = Target::parse(url.expose());
+    let target = match &config.database_password_file {
+        Some(file) => target.and_then(|target| target.password_in(file.clone())),
+        None => target,
+    };
+    target.map(Some).map_err(|problem| {
         let message = format!("configuration: database_url: {problem}");
         Failure::new(Code::InvalidArgument, message).exit(exit::CONFIG)
     })

@@ -7,17 +7,15 @@
 //! `$DECISIONGRAPH_CONFIG`, else the first of [`CANDIDATES`] that exists.
 //!
 //! Invariants:
-//! - Loading is a pure function of [`Inputs`], the one file they lead to and the certificates that
-//!   a database URL names; the process
-//!   environment is read in [`Inputs::from_process`] alone.
+//! - Loading is a pure function of [`Inputs`], the one file they lead to, the certificates that a
+//!   database URL names and the file of its password; the process environment is read in [`Inputs::from_process`] alone.
 //! - A [`Config`] exists only when nothing at all was wrong; [`ConfigError`] has every problem.
 //! - A value given anywhere is checked, also one that a higher source replaces. `DATABASE_URL` is
 //!   the exception: it belongs to everybody, so it counts only when it is the one in effect.
 //! - No output of this module contains a password: not `Debug`, not a problem, not an effective
 //!   value.
 //!
-//! Deliberately absent: reloading (a restart is cheap and resumes where it was), profiles,
-//! includes and interpolation.
+//! Deliberately absent: profiles, includes and interpolation.
 
 mod check;
 mod client;
@@ -27,6 +25,7 @@ mod flags;
 mod keys;
 mod kind;
 mod merge;
+mod password;
 mod postgres;
 mod problem;
 mod secret;
