@@ -2,8 +2,9 @@
 //! is no code of them in the binary.
 //!
 //! `DECISIONGRAPH_TEST_FAILPOINTS` is a list `point[/who]=action[*times][@hit]` separated by `;`, where
-//! the action is `panic` or `abort` and begins with that hit of the point, the first if none is said;
-//! `who` narrows it to one worker, such as `worker_apply_before/acme/context_graph/0=panic*1`.
+//! the action is `panic`, `abort` or `freeze` and begins with that hit of the point, the first if none
+//! is said; `who` narrows it to one worker, such as `worker_apply_before/acme/context_graph/0=panic*1`.
+//! Only where somebody waits can one freeze: at [`freeze`], where the other actions do nothing.
 
 /// The places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(crate) enum Point {
     WorkerApplyBefore,
     /// The gate is about to handle a message.
     GateHandleBefore,
+    /// A supervisor is about to answer a call.
+    SupervisorHandleBefore,
     /// A rebuild has the generation that it builds.
     RunOpenAfter,
     /// A run has applied a page.
@@ -36,6 +39,7 @@ impl Point {
         match self {
             Point::WorkerApplyBefore => "worker_apply_before",
             Point::GateHandleBefore => "gate_handle_before",
+            Point::SupervisorHandleBefore => "supervisor_handle_before",
             Point::RunOpenAfter => "run_open_after",
             Point::RunApplyAfter => "run_apply_after",
             Point::RunCheckpointAfter => "run_checkpoint_after",
@@ -51,8 +55,11 @@ impl Point {
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn hit(_: Point, _: &str) {}
 
+#[cfg(not(feature = "failpoints"))]
+pub(crate) async fn freeze(_: Point, _: &str) {}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::hit;
+pub(crate) use armed::{freeze, hit};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -61,10 +68,18 @@ mod armed {
 
     use super::Point;
 
+    #[derive(Clone, Copy, PartialEq)]
+    enum Action {
+        Panic,
+        /// The process ends, without a word.
+        Abort,
+        /// Whoever is there never goes on.
+        Freeze,
+    }
+
     struct Armed {
         place: String,
-        /// Whether the process ends, without a word; otherwise whoever is there panics.
-        aborts: bool,
+        action: Action,
         /// Hits that pass before.
         spared: AtomicU64,
         left: AtomicU64,
@@ -81,31 +96,48 @@ mod armed {
         let spared = AtomicU64::new(hit.parse::<u64>().ok()?.checked_sub(1)?);
         let (action, times) = action.split_once('*').unwrap_or((action, "18446744073709551615"));
         let left = AtomicU64::new(times.parse().ok()?);
-        let aborts = action == "abort";
-        (aborts || action == "panic").then(|| Armed {
-            place: place.to_owned(),
-            aborts,
-            spared,
-            left,
-        })
+        let action = match action {
+            "panic" => Action::Panic,
+            "abort" => Action::Abort,
+            "freeze" => Action::Freeze,
+            _ => return None,
+        };
+        Some(Armed { place: place.to_owned(), action, spared, left })
+    }
+
+    impl Armed {
+        fn is_here(&self, name: &str, who: &str) -> bool {
+            let rest = self.place.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('/') == Some(who))
+        }
+
+        /// Counts a hit; whether this one is meant.
+        fn takes(&self) -> bool {
+            let count_down = |count: &AtomicU64| {
+                let less = |left: u64| left.checked_sub(1);
+                count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+            };
+            !count_down(&self.spared) && count_down(&self.left)
+        }
     }
 
     /// Panics or ends the process if a test has armed this place for this one.
     pub(crate) fn hit(point: Point, who: &str) {
         let name = point.name();
-        let here = format!("{name}/{who}");
-        for armed in ARMED.iter().filter(|armed| armed.place == name || armed.place == here) {
-            let count_down = |count: &AtomicU64| {
-                count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-            };
-            if count_down(&armed.spared).is_ok() {
-                continue;
+        for armed in ARMED.iter().filter(|armed| armed.is_here(name, who)) {
+            match armed.action {
+                Action::Abort if armed.takes() => std::process::abort(),
+                Action::Panic => assert!(!armed.takes(), "fail point {name}/{who}"),
+                Action::Abort | Action::Freeze => {}
             }
-            let take = count_down(&armed.left);
-            if take.is_ok() && armed.aborts {
-                std::process::abort();
-            }
-            assert!(take.is_err(), "fail point {here}");
+        }
+    }
+
+    /// Never comes back if a test has armed this place for this one.
+    pub(crate) async fn freeze(point: Point, who: &str) {
+        let mut here = ARMED.iter().filter(|armed| armed.is_here(point.name(), who));
+        if here.any(|armed| armed.action == Action::Freeze && armed.takes()) {
+            std::future::pending::<()>().await;
         }
     }
 }
