@@ -23,6 +23,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::config::LiveConfig;
 use crate::failure::{Failure, exit};
 use crate::server::RuntimeSlot;
 use crate::wire::object;
@@ -43,8 +44,7 @@ const JSON: &str = "application/json";
 pub(crate) struct Monitor {
     listener: TcpListener,
     recorder: PrometheusHandle,
-    /// How many have labels of their own.
-    most_tenants: usize,
+    config: LiveConfig,
 }
 
 impl Monitor {
@@ -52,7 +52,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the address is taken or not ours.
-    pub(crate) async fn bind(address: SocketAddr, most_tenants: usize) -> Result<Monitor, Failure> {
+    pub(crate) async fn bind(address: SocketAddr, config: LiveConfig) -> Result<Monitor, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("metrics_listen {address}: {error}"))
                 .exit(exit::CONFIG)
@@ -63,13 +63,13 @@ impl Monitor {
             tracing::info!(%address, "metrics, healthz and readyz");
         }
         let recorder = recorder()?;
-        tenants::set_most(most_tenants);
-        Ok(Monitor { listener, recorder, most_tenants })
+        tenants::set_most(config.get().metrics_max_tenants);
+        Ok(Monitor { listener, recorder, config })
     }
 
     /// Answers until told to stop.
     pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
-        let Monitor { listener, recorder, most_tenants } = self;
+        let Monitor { listener, recorder, config } = self;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
@@ -81,9 +81,10 @@ impl Monitor {
                     };
                     // Beyond its places it hangs up: who watches asks again.
                     let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                    let most = config.get().metrics_max_tenants;
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
                     tokio::spawn(async move {
-                        converse(stream, runtime, recorder, most_tenants).await;
+                        converse(stream, runtime, recorder, most).await;
                         drop(place);
                     });
                 }

@@ -113,7 +113,7 @@ pub struct Config {
     pub tenant_idle_stop: Duration,
     /// How long an orderly stop may take, 1 ms to 1 h.
     pub shutdown_timeout: Duration,
-    effective: Vec<EffectiveValue>,
+    pub(super) effective: Vec<EffectiveValue>,
 }
 
 impl Config {

@@ -29,18 +29,22 @@ pub(super) struct Caller {
 impl Caller {
     /// Who is at the other end.
     pub(super) fn of(stream: &UnixStream, config: &Config) -> Caller {
-        let own = nix::unistd::geteuid().as_raw();
         match stream.peer_cred() {
-            Ok(peer) => Caller {
-                uid: Some(peer.uid()),
-                pid: peer.pid(),
-                role: role(peer.uid(), own, (&config.admin_uids, &config.observer_uids)),
-            },
+            Ok(peer) => Caller { uid: Some(peer.uid()), pid: peer.pid(), role: Role::Stranger }
+                .under(config),
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not say who a peer is");
                 Caller { uid: None, pid: None, role: Role::Stranger }
             }
         }
+    }
+
+    /// The same caller with the role that this configuration gives: a reload changes it for
+    /// connections that are open, too.
+    pub(super) fn under(self, config: &Config) -> Caller {
+        let Some(uid) = self.uid else { return self };
+        let own = nix::unistd::geteuid().as_raw();
+        Caller { role: role(uid, own, (&config.admin_uids, &config.observer_uids)), ..self }
     }
 
     pub(super) fn may(&self, method: &Method) -> bool {

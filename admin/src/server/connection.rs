@@ -37,7 +37,7 @@ pub(super) async fn converse(
     crowd: Crowd,
     mut stop: watch::Receiver<bool>,
 ) {
-    let caller = Caller::of(&stream, &context.config);
+    let caller = Caller::of(&stream, &context.config.get());
     let is_admitted = caller.role != Role::Stranger;
     if !is_admitted {
         tracing::warn!(uid = ?caller.uid, "a peer was refused");
@@ -78,6 +78,7 @@ async fn answer(
     crowd: &Crowd,
     caller: Caller,
 ) -> Response<Body> {
+    let caller = caller.under(&context.config.get());
     let id = respond::request_id(request.headers());
     let (mut parts, mut body) = request.into_parts();
     parts.extensions.insert(caller);

@@ -39,7 +39,7 @@ use peer::Crowd;
 pub(crate) use query::encode;
 pub(crate) use respond::{JSON, JSON_LINES};
 pub(crate) use runtime_slot::RuntimeSlot;
-pub(crate) use socket::bind;
+pub(crate) use socket::{Listening, listen};
 pub(crate) use waiting::MAX_WAIT;
 pub(crate) use watch::{Change, Messages, Picture, Watch, WorkerState};
 
@@ -52,8 +52,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Context {
     /// The runtime, once there is one.
     pub(crate) runtime: RuntimeSlot,
-    /// The configuration of the daemon.
-    pub(crate) config: crate::config::Config,
+    /// The configuration of the daemon, which a reload changes.
+    pub(crate) config: crate::config::LiveConfig,
     /// The name of this daemon.
     pub(crate) owner: String,
     /// The way to be told what changes.

@@ -15,6 +15,13 @@ impl RuntimeSlot {
         (fill, RuntimeSlot(slot))
     }
 
+    /// Waits until there is a runtime, or another reason why there is none; false when there never
+    /// will be one.
+    pub(crate) async fn settled(&self) -> bool {
+        // This receiver never marks a change as seen, so that its clones have not seen it either.
+        self.0.clone().changed().await.is_ok()
+    }
+
     /// The runtime.
     ///
     /// # Errors
