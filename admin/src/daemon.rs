@@ -15,6 +15,7 @@ use dg_projections::projection::Projection;
 use dg_runtime::metrics::tenants;
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
+use dg_store::failpoint::{self, Point};
 use dg_store::{DAEMON_ROLE, Options, Store, StoreError, Target};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, LiveConfig, Migrate, Reloaded};
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
+use crate::history::History;
 use crate::logging;
 use crate::monitor::Monitor;
 use crate::neighbours;
@@ -57,6 +59,7 @@ pub struct Daemon {
     neighbours: Part,
     herald: Part,
     watchdog: Part,
+    history: Part,
     cluster: Option<Part>,
 }
 
@@ -100,6 +103,7 @@ impl Daemon {
         // Before any child is started.
         let passed = systemd::passed_socket()?;
         systemd::status("starting: the database");
+        failpoint::hit(Point::StartBefore, "").await;
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(config, database, passed, starting).await {
             Ok(daemon) => Ok(Daemon { cluster, ..daemon }),
@@ -138,11 +142,13 @@ impl Daemon {
             listen(passed, &config.socket_path).await?;
         let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
         let (watch, messages) = Watch::new();
+        let history = History::default();
         let context = Arc::new(Context {
             runtime: runtime.clone(),
             config: live.clone(),
             owner: owner.clone(),
             watch,
+            history: history.clone(),
             started_at: time::OffsetDateTime::now_utc(),
         });
         let patience = config.shutdown_timeout / LISTENERS_SHARE;
@@ -151,6 +157,8 @@ impl Daemon {
         let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
         let (shared, name) = (runtime.clone(), owner.clone());
         let neighbours = Part::start(|stopped| neighbours::watch(shared, name, stopped));
+        let watched = runtime.clone();
+        let history = Part::start(|stopped| history.take(watched, stopped));
         let settings = settings(config, owner);
         let schema =
             Schema { store: owner_of_schema, migrate: config.migrate, with_roles: is_ours };
@@ -169,6 +177,7 @@ impl Daemon {
             server,
             monitor,
             neighbours,
+            history,
             herald,
             watchdog,
             cluster: None,
@@ -228,6 +237,7 @@ impl Daemon {
         self.herald.stop().await;
         self.watchdog.stop().await;
         systemd::stopping(time + CLUSTER_LAST);
+        failpoint::hit(Point::StopBefore, "").await;
         tell_stopping("1/3: the listeners");
         self.starter.abort();
         // Nobody finds the socket any more; those who are in are answered.
@@ -237,6 +247,7 @@ impl Daemon {
             monitor.stop().await;
         }
         self.neighbours.stop().await;
+        self.history.stop().await;
         tell_stopping("2/3: the runtime");
         match self.runtime.get() {
             Ok(runtime) => {
@@ -244,6 +255,7 @@ impl Daemon {
             }
             Err(_) => self.store.close(),
         }
+        failpoint::hit(Point::StopAfter, "").await;
         tell_stopping("3/3: the database");
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
@@ -309,6 +321,7 @@ async fn start_runtime(
     let runtime = Runtime::start(store, settings).await;
     let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     drop(fill.send_replace(Ok(runtime)));
+    failpoint::hit(Point::StartAfter, "").await;
     tracing::info!("ready");
     Ok(())
 }

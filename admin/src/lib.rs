@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod embedded;
 pub mod failure;
 pub mod generate;
+mod history;
 mod logging;
 mod monitor;
 mod neighbours;

@@ -1,5 +1,6 @@
 //! The JSON objects of the contract: field names, shapes and units are relied on by others.
 
+mod live;
 mod runs;
 mod watch;
 
@@ -16,6 +17,7 @@ use dg_store::{
 };
 use time::OffsetDateTime;
 
+pub(crate) use live::{history, lags};
 pub use runs::{difference_of, run};
 pub(crate) use watch::{change, missed, of_the_stream, picture};
 

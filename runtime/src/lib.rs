@@ -19,7 +19,6 @@
 
 mod digests;
 mod directory;
-mod failpoint;
 mod gate;
 mod in_flight;
 mod lanes;
@@ -27,6 +26,7 @@ mod liveness;
 pub mod metrics;
 mod pages;
 mod pauses;
+mod pulse;
 pub mod registry;
 mod runs;
 mod runtime;
@@ -42,6 +42,7 @@ mod yielding;
 
 pub use gate::{DatabaseState, Gate};
 pub use liveness::Silent;
+pub use pulse::Pulse;
 pub use runs::{Asked, RunRequest, RunView};
 pub use runtime::{Runtime, RuntimeError, Snapshot};
 pub use settings::Settings;

@@ -16,7 +16,7 @@ use crate::tree::Part;
 pub struct Silent(pub &'static str);
 
 impl Runtime {
-    /// Asks the root, the supervisors below it and the keeper of the tenants. A part that the root is
+    /// Asks the root, the gate, the supervisors below the root and the keeper of the tenants. A part that the root is
     /// starting again is not asked: the root's answer is about it, too.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Runtime {
         supervisor.count_children().await.map_or(0, |counts| counts.active)
     }
 
-    /// The parts that hold no conversation of their own are in the root's hands.
+    /// Those that may be at work for long before they look at a message are in the root's hands.
     async fn ask_part(&self, part: Part) -> Result<(), Gone> {
         match part {
             Part::Lanes => match self.lanes.supervisor() {
@@ -57,7 +57,8 @@ impl Runtime {
                 None => Err(Gone),
             },
             Part::Keeper => self.snapshot().await.map(drop).map_err(|_| Gone),
-            Part::Store | Part::Coordinator | Part::Directory | Part::Digests => Ok(()),
+            Part::Store => self.gate().is_alive().await.then_some(()).ok_or(Gone),
+            Part::Coordinator | Part::Directory | Part::Digests => Ok(()),
         }
     }
 }

@@ -117,7 +117,17 @@ impl Runtime {
         lags.unwrap_or_default()
     }
 
-    async fn lags(&self, most: usize) -> Result<Vec<Lag>, StoreError> {
+    /// The longest that live workers took of late from the recording of an event until readers saw it;
+    /// zero while nothing is appended.
+    pub fn live_lag(&self) -> Duration {
+        self.gate().live_lag()
+    }
+
+    /// The lag of the `most` most lagging tenants, and of the others together.
+    ///
+    /// # Errors
+    /// When the database does not answer soon.
+    pub async fn lags(&self, most: usize) -> Result<Vec<Lag>, StoreError> {
         let names: Vec<&str> = self.settings().projections.iter().map(|one| one.as_str()).collect();
         let (names, most) = (names.as_slice(), i64::try_from(most).unwrap_or(i64::MAX));
         let look = self.gate().run(|store| async move { store.lags(names, most, OTHER).await });

@@ -14,6 +14,7 @@ use dg_store::{Answer, BatchRefusal, Cursor, RunMode, StoreError};
 
 use crate::metrics;
 use crate::pages::{Applier, On};
+use crate::pulse;
 use crate::worker::WorkerKey;
 
 /// What became of the events of one transaction.
@@ -51,6 +52,7 @@ impl<'a> Tally<'a> {
 pub(crate) fn appended(tenant: &str, lines: &[&Line], answers: &[Answer], took: Duration) {
     let tally = Tally::of(lines, answers);
     metrics::count_append_batch(lines.len(), tally.bytes, took);
+    pulse::appended(tally.inserted);
     lines.iter().zip(answers).for_each(|(line, answer)| trace_one(line, answer));
     let Tally { inserted, reused, refused, bytes, first_refused } = tally;
     let counts = [("inserted", inserted), ("reused", reused)].into_iter().chain(refused.clone());
@@ -171,10 +173,17 @@ impl Batch {
             metrics::count_visible(projection, after);
             by.gate.note_lag(after);
         }
-        match by.on {
-            On::Live => {}
-            On::Replay => metrics::count_run_events(RunMode::Replay, events),
-            On::Building | On::Switching => metrics::count_run_events(RunMode::Rebuild, events),
+        let by_run = match by.on {
+            On::Live => None,
+            On::Replay => Some(RunMode::Replay),
+            On::Building | On::Switching => Some(RunMode::Rebuild),
+        };
+        match by_run {
+            None => pulse::applied(events),
+            Some(mode) => {
+                pulse::applied_by_run(events);
+                metrics::count_run_events(mode, events);
+            }
         }
         if by.on.is_live() {
             metrics::count_applied(&by.key.tenant_id, projection, events);

@@ -39,7 +39,7 @@ impl Daemon {
         Daemon::start_failing(place, flags, "")
     }
 
-    /// Starts one in which something goes wrong; the format is told by `runtime/src/failpoint.rs`.
+    /// Starts one in which something goes wrong; the format is told by `store/src/failpoint.rs`.
     ///
     /// # Panics
     /// When it does not become ready.

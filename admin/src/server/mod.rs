@@ -58,6 +58,8 @@ pub(crate) struct Context {
     pub(crate) owner: String,
     /// The way to be told what changes.
     pub(crate) watch: Watch,
+    /// Its last minutes.
+    pub(crate) history: crate::history::History,
     /// When it started.
     pub(crate) started_at: time::OffsetDateTime,
 }

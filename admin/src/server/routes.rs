@@ -11,7 +11,7 @@ use super::asked::{Asked, Handled, not_found};
 use super::audit::Act;
 use super::peer::Crowd;
 use super::query::segments;
-use super::reads::{log, operate, projected};
+use super::reads::{live, log, operate, projected};
 use super::respond::Refusal;
 use super::waiting::WAIT;
 use super::{Context, append, openapi, runs, watch};
@@ -49,6 +49,8 @@ enum Read {
     Edges,
     Precedents,
     Watch,
+    History,
+    Lag,
     Description,
 }
 
@@ -78,6 +80,8 @@ pub(crate) const ROUTES: &[Route] = &[
     read("/v1/precedents", Read::Precedents, &projected::PRECEDENTS),
     change("/v1/projections/{projection_name}/retry", Change::Retry, &[]),
     read("/v1/watch", Read::Watch, &watch::PARAMETERS),
+    read("/v1/history", Read::History, &["limit"]),
+    read("/v1/lag", Read::Lag, &["limit"]),
     read("/v1/runs", Read::Runs, &["all", "status", "limit"]),
     change("/v1/runs", Change::StartRun, &[]),
     read("/v1/runs/{run_id}", Read::Run, &[]),
@@ -195,6 +199,8 @@ async fn look(wanted: Read, asked: Asked<'_>, argument: &str) -> Handled {
         Read::Graph => projected::graph(asked).await,
         Read::Edges => projected::edges(asked).await,
         Read::Precedents => projected::precedents(asked).await,
+        Read::History => live::history(asked).await,
+        Read::Lag => live::lag(asked).await,
         Read::Description => openapi::description(),
         Read::Watch => watch::watch(asked).await,
     }

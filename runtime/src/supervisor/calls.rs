@@ -4,8 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ractor::{ActorCell, RpcReplyPort};
 
-use crate::failpoint::{self, Point};
-
 use super::actor::SupervisorMsg;
 use super::init::StartFn;
 use super::life::{Life, StartError};
@@ -23,7 +21,6 @@ impl<K: Key> SupervisorState<K> {
     /// Does what a message asks for.
     pub(super) async fn answer(&mut self, myself: &Myself<K>, message: SupervisorMsg<K>) {
         self.events = 0;
-        failpoint::freeze(Point::SupervisorHandleBefore, &self.name).await;
         let cell = myself.get_cell();
         match message {
             SupervisorMsg::StartChild(spec, start, to) => {

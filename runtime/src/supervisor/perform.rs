@@ -20,7 +20,7 @@ use super::subtree::Subtree;
 
 /// The state of a supervisor.
 pub struct SupervisorState<K> {
-    pub(super) name: String,
+    name: String,
     pub(super) children: Children<K>,
     pub(super) starts: HashMap<K, StartFn>,
     pub(super) template: Option<Template<K>>,

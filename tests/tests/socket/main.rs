@@ -10,6 +10,7 @@ mod envelope;
 mod exact;
 mod http;
 mod limits;
+mod live;
 mod openapi;
 mod peers;
 mod refusals;

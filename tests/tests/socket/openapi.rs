@@ -1,7 +1,7 @@
 //! The description of the socket, held against a daemon.
 
 use dg_projections::json::Json;
-use dg_tests::{Stage, events};
+use dg_tests::{Stage, events, until};
 
 use crate::http::{Connection, Reply, get, head, post};
 
@@ -57,6 +57,8 @@ fn what_is_answered_has_the_members_that_are_described() {
     let stage = Stage::new(&[]);
     stage.import(&events::whole_trace("t1"));
     post(&stage.daemon, "/v1/runs", REBUILD).data();
+    let has_sample = || !get(&stage.daemon, "/v1/history").data().as_array().unwrap().is_empty();
+    until("a sample", || has_sample().then_some(()));
     let description = get(&stage.daemon, "/v1/openapi.json").json();
     for (target, name) in [
         ("/v1/status", "Status"),
@@ -65,6 +67,8 @@ fn what_is_answered_has_the_members_that_are_described() {
         ("/v1/workers", "Worker"),
         ("/v1/runs", "Run"),
         ("/v1/digests", "Digests"),
+        ("/v1/lag", "Lag"),
+        ("/v1/history", "Sample"),
         ("/v1/traces/t1", "Trace"),
         ("/v1/traces/t1/summary", "Summary"),
         ("/v1/graph?kind=trace&id=t1", "Subgraph"),
