@@ -57,3 +57,19 @@ want_promtool() {
         >/dev/null 2>&1 || return 0
     [ ! -d /run/systemd/system ] || $as_root systemctl disable --now --quiet prometheus || true
 }
+
+# Installs Debian's systemd where there is none, as in a container: the tests that want its tools, and
+# machines of their own with it, are skipped without. Nothing of it starts.
+want_systemd() {
+    command -v systemd-analyze >/dev/null 2>&1 && [ -x /lib/systemd/systemd ] && return 0
+    command -v apt-get >/dev/null 2>&1 || return 0
+    local as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null 2>&1 || return 0
+        as_root="sudo -n" # what may be left out is not worth a password
+    fi
+    echo "installing systemd ..."
+    $as_root apt-get update -qq >/dev/null 2>&1 || true # an old list may do
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends systemd \
+        >/dev/null 2>&1 || return 0
+}

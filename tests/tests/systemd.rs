@@ -91,11 +91,9 @@ fn a_reload_changes_what_can_change_and_names_what_cannot() {
     let summary =
         "configuration reloaded changed=\"observer_uids, log_level\" need_restart=\"pool_size\"";
     assert!(log.contains(summary), "{log}");
-    daemon.cli(&["status", "--tree"]).ok();
-    until("what is told at debug is in the log", || {
-        daemon.cli(&["health"]);
-        daemon.log().contains("DEBUG").then_some(())
-    });
+    let lines = dg_tests::events::generated(1, 1);
+    daemon.cli_with(&["import", "-"], dg_tests::events::joined(&lines).as_bytes()).ok();
+    assert!(daemon.log().contains("DEBUG append "), "{}", daemon.log());
 
     directory.file("config.toml", "log_level = 'warn'\npool_sze = 3\n");
     hang_up(&daemon);

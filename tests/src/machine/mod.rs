@@ -39,10 +39,13 @@ impl Machine {
     /// When it should come up and does not.
     pub fn boot() -> Option<Machine> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        if let Some(missing) = missing() {
-            skip(&format!("no systemd in a machine of its own: {missing}"));
-            return None;
-        }
+        let cgroups = match cgroups() {
+            Ok(cgroups) => cgroups,
+            Err(missing) => {
+                skip(&format!("no systemd in a machine of its own: {missing}"));
+                return None;
+            }
+        };
         let directory = Directory::new();
         directory.file("enter.sh", include_str!("enter.sh"));
         directory.file("boot.sh", include_str!("boot.sh"));
@@ -52,14 +55,17 @@ impl Machine {
         // Killed with whoever started it, and its child with it.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "bash"]).arg(directory.path().join("enter.sh"));
-        command.arg(directory.path()).arg(binary()).arg(units()).arg(&name);
+        let cgroup = cgroups.join(&name);
+        command.arg(directory.path()).arg(binary()).arg(units()).arg(&name).arg(&cgroup);
         command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
         let process = command.spawn().unwrap();
         let first = Pid::from_raw(0);
-        let mut machine = Machine { process, first, cgroup: PathBuf::new(), directory };
-        machine.first = until("the machine has a first process", || machine.child());
-        let cgroup = std::fs::read_to_string(machine.directory.path().join("cgroup")).unwrap();
-        machine.cgroup = PathBuf::from(cgroup.trim());
+        let mut machine = Machine { process, first, cgroup, directory };
+        machine.first = until("the machine has a first process", || {
+            let ended = machine.process.try_wait().unwrap();
+            assert!(ended.is_none(), "the machine ended: {ended:?}\n{}", machine.console());
+            machine.child()
+        });
         until("systemd runs", || {
             let ended = machine.process.try_wait().unwrap();
             assert!(ended.is_none(), "the machine ended: {ended:?}\n{}", machine.console());
@@ -69,9 +75,13 @@ impl Machine {
         Some(machine)
     }
 
-    /// The only child of `unshare`.
+    /// The only child of `unshare`, once the script has become that.
     fn child(&self) -> Option<Pid> {
         let pid = self.process.id();
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        if name.trim() != "unshare" {
+            return None;
+        }
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
     }
@@ -150,22 +160,26 @@ pub fn units() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("ops/systemd")
 }
 
-fn missing() -> Option<String> {
+/// Where a machine's cgroup can be made, or what is missing for a machine.
+fn cgroups() -> Result<PathBuf, String> {
     if !geteuid().is_root() {
-        return Some("not root".to_owned());
+        return Err("not root".to_owned());
     }
     let file = NEEDED.iter().find(|file| !Path::new(file).exists());
     if let Some(file) = file {
-        return Some(format!("there is no {file}"));
+        return Err(format!("there is no {file}"));
     }
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    if !mounts.lines().any(|line| line.split(' ').nth(2) == Some("cgroup2")) {
-        return Some("no cgroup2 is mounted".to_owned());
-    }
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let cgroup2 = mounts.find(|mount| mount.get(2) == Some(&"cgroup2"));
+    let cgroup2 = cgroup2.ok_or("no cgroup2 is mounted")?;
     let namespaces = ["--pid", "--fork", "--mount", "--uts", "--ipc", "--net", "--cgroup", "true"];
     let tried = Command::new("unshare").args(namespaces).output().unwrap();
     let said = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
-    (!tried.status.success()).then_some(said)
+    if !tried.status.success() {
+        return Err(said);
+    }
+    Ok(PathBuf::from(cgroup2[1]))
 }
 
 impl Drop for Machine {
@@ -177,9 +191,6 @@ impl Drop for Machine {
         // Its first process takes all others along, and the last of them its mounts.
         let _ = kill(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
         let _ = self.process.wait();
-        if self.cgroup.as_os_str().is_empty() {
-            return;
-        }
         for _ in 0..200 {
             let mut folders = Command::new("find");
             folders.arg(&self.cgroup).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
