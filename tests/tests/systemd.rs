@@ -56,7 +56,7 @@ fn a_database_that_is_away_keeps_nobody_from_being_ready() {
         heard("host=127.0.0.1 port=1 user=x dbname=x connect_timeout=1", &[], "");
     daemon.spawn();
     let (ready, _) = manager.until(0, "READY=1");
-    manager.until(ready, "STATUS=waiting for the database: ");
+    manager.until(ready, "STATUS=waiting for the database: error connecting");
     assert_eq!(daemon.stop(), 0);
 }
 

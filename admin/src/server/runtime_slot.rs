@@ -22,11 +22,16 @@ impl RuntimeSlot {
         self.0.clone().changed().await.is_ok()
     }
 
+    /// The runtime, or why there is none yet.
+    pub(crate) fn look(&self) -> Result<Runtime, String> {
+        self.0.borrow().clone()
+    }
+
     /// The runtime.
     ///
     /// # Errors
     /// `storage` while there is none yet, with the reason.
     pub(crate) fn get(&self) -> Result<Runtime, StoreError> {
-        self.0.borrow().clone().map_err(|reason| StoreError::outage(format!("not ready: {reason}")))
+        self.look().map_err(|reason| StoreError::outage(format!("not ready: {reason}")))
     }
 }

@@ -52,9 +52,9 @@ pub(crate) async fn herald(
 }
 
 async fn look(runtime: &RuntimeSlot) -> Option<Seen> {
-    match runtime.get() {
+    match runtime.look() {
         Ok(runtime) => timeout(PATIENCE, of_runtime(&runtime)).await.ok().flatten(),
-        Err(error) => Some(Seen::NotYet(error.message)),
+        Err(reason) => Some(Seen::NotYet(reason)),
     }
 }
 
