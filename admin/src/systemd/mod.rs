@@ -69,11 +69,11 @@ pub(crate) struct Starting(JoinHandle<()>);
 
 impl Starting {
     pub(crate) fn begin() -> Starting {
-        Starting(tokio::spawn(async {
-            let more = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
-            let mut every = tokio::time::interval(MORE_TIME_EVERY);
+        let more = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::ExtendTimeoutUsec(more)]);
+        Starting(tokio::spawn(async move {
             loop {
-                every.tick().await;
+                tokio::time::sleep(MORE_TIME_EVERY).await;
                 tell(&[NotifyState::ExtendTimeoutUsec(more)]);
             }
         }))
