@@ -28,6 +28,7 @@ pub struct Daemon {
     flags: Vec<String>,
     fail_points: String,
     environment: Vec<(String, String)>,
+    hits: Option<PathBuf>,
     process: Option<Child>,
 }
 
@@ -55,12 +56,22 @@ impl Daemon {
         self.fail_points.clear();
     }
 
+    /// This goes wrong in its next lives.
+    pub fn arm(&mut self, fail_points: &str) {
+        fail_points.clone_into(&mut self.fail_points);
+    }
+
+    /// Its next lives write each hit of a fail point to this file.
+    pub fn count_hits(&mut self, file: &std::path::Path) {
+        self.hits = Some(file.to_owned());
+    }
+
     /// One that is not started yet; see [`Daemon::spawn`].
     pub fn new(place: Where, flags: &[&str], fail_points: &str) -> Daemon {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let fail_points = fail_points.to_owned();
         let (directory, environment) = (Directory::new(), Vec::new());
-        Daemon { directory, place, flags, process: None, fail_points, environment }
+        Daemon { directory, place, flags, process: None, fail_points, environment, hits: None }
     }
 
     /// Sets a variable for its next lives.
@@ -116,6 +127,9 @@ impl Daemon {
         }
         command.env("DECISIONGRAPH_TEST_FAILPOINTS", &self.fail_points);
         command.envs(self.environment.iter().cloned());
+        if let Some(hits) = &self.hits {
+            command.env("DECISIONGRAPH_TEST_FAILPOINTS_HITS", hits);
+        }
         let child = command.args(&self.flags).stdout(Stdio::null()).stderr(log).spawn();
         self.process = Some(child.unwrap());
     }
@@ -150,6 +164,23 @@ impl Daemon {
     /// When it does not run.
     pub fn pid(&self) -> i32 {
         self.process.as_ref().unwrap().id() as i32
+    }
+
+    /// Whether it does not run: it was never started, was stopped, or has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended =
+            self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some());
+        if ended {
+            self.process = None;
+        }
+        ended
+    }
+
+    /// Sends it a signal, if it runs.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            let _ = kill(Pid::from_raw(process.id() as i32), signal);
+        }
     }
 
     /// Runs a command of its client.
