@@ -9,6 +9,7 @@ need_rust
 need_postgres
 want_promtool
 want_curl_and_jq
+want_systemd
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

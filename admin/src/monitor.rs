@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::config::LiveConfig;
 use crate::failure::{Failure, exit};
 use crate::server::{Crowd, Peer, RuntimeSlot};
 use crate::wire::object;
@@ -45,8 +46,7 @@ const JSON: &str = "application/json";
 pub(crate) struct Monitor {
     listener: TcpListener,
     recorder: PrometheusHandle,
-    /// How many have labels of their own.
-    most_tenants: usize,
+    config: LiveConfig,
 }
 
 impl Monitor {
@@ -54,7 +54,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the address is taken or not ours.
-    pub(crate) async fn bind(address: SocketAddr, most_tenants: usize) -> Result<Monitor, Failure> {
+    pub(crate) async fn bind(address: SocketAddr, config: LiveConfig) -> Result<Monitor, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("metrics_listen {address}: {error}"))
                 .exit(exit::CONFIG)
@@ -65,13 +65,13 @@ impl Monitor {
             tracing::info!(%address, "metrics, healthz and readyz");
         }
         let recorder = recorder()?;
-        tenants::set_most(most_tenants);
-        Ok(Monitor { listener, recorder, most_tenants })
+        tenants::set_most(config.get().metrics_max_tenants);
+        Ok(Monitor { listener, recorder, config })
     }
 
     /// Answers until told to stop.
     pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
-        let Monitor { listener, recorder, most_tenants } = self;
+        let Monitor { listener, recorder, config } = self;
         let crowd = Crowd::without_bodies();
         let mut connections = JoinSet::new();
         let mut upkeep = tokio::time::interval(UPKEEP);
@@ -87,8 +87,9 @@ impl Monitor {
                         continue;
                     };
                     let peer = (stream, crowd.clone());
+                    let most = config.get().metrics_max_tenants;
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
-                    connections.spawn(converse(peer, runtime, recorder, most_tenants));
+                    connections.spawn(converse(peer, runtime, recorder, most));
                 }
                 Some(_) = connections.join_next() => {}
                 _ = upkeep.tick() => recorder.run_upkeep(),

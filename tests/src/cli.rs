@@ -16,6 +16,11 @@ pub(crate) fn sibling(name: &str) -> PathBuf {
     directory.join(name)
 }
 
+/// The command line's binary.
+pub fn binary() -> PathBuf {
+    sibling("decisiongraph-under-test")
+}
+
 /// What a command answered.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -66,7 +71,7 @@ impl Answer {
 
 /// The command line's binary with a clean environment.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(sibling("decisiongraph-under-test"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("DECISIONGRAPH_") || text == "DATABASE_URL" {

@@ -97,7 +97,13 @@ fn on_both_sides(flags: Vec<Arg>) -> impl Iterator<Item = Arg> {
 
 /// What a command needs to find the database by itself.
 fn direct_flags() -> Vec<Arg> {
-    let wanted = ["database_url", "data_dir", "postgres_bin_dir", "storage_timeout_ms"];
+    let wanted = [
+        "database_url",
+        "database_password_file",
+        "data_dir",
+        "postgres_bin_dir",
+        "storage_timeout_ms",
+    ];
     serve_flags().into_iter().filter(|arg| wanted.contains(&arg.get_id().as_str())).collect()
 }
 

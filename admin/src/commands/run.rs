@@ -1,5 +1,6 @@
 //! `serve`, `migrate`, `psql`, `config`.
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::daemon::Daemon;
 use crate::failure::{Failure, exit};
 use crate::logging;
 use crate::output::field;
+use crate::systemd;
 use crate::wire;
 
 /// SIGTERM and SIGINT, from now on told instead of deadly.
@@ -39,16 +41,58 @@ impl Signals {
     }
 }
 
+/// SIGHUP, which asks a daemon to reload its configuration. To one on a terminal it says that the
+/// terminal is gone, and stays deadly.
+struct Hangup(Option<Signal>);
+
+impl Hangup {
+    fn new() -> Result<Hangup, Failure> {
+        let on_terminal = std::io::stderr().is_terminal();
+        let signal = (!on_terminal).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Hangup(signal))
+    }
+
+    async fn next(&mut self) {
+        let received = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if received.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
     let config = session.config()?;
     logging::start(&config);
-    let socket = config.socket_path.clone();
     let mut signals = Signals::new()?;
+    let mut hangup = Hangup::new()?;
     let Some(mut daemon) = start(config, &mut signals).await? else { return Ok(0) };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %socket.display(), "serving");
-    let outcome = until_signal(&mut daemon, &mut signals).await;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %daemon.socket().display(), "serving");
+    let outcome = loop {
+        tokio::select! {
+            outcome = until_signal(&mut daemon, &mut signals) => break outcome,
+            () = hangup.next() => {}
+        }
+        reload(&daemon, session);
+    };
     stop(daemon, &mut signals).await?;
     outcome.map(|()| 0)
+}
+
+/// Reads the configuration again, from the same sources. One that is wrong is refused as a whole.
+fn reload(daemon: &Daemon, session: &Session) {
+    systemd::reloading();
+    match session.config() {
+        Ok(config) => daemon.reload(&config),
+        Err(failure) => {
+            for reason in failure.message.lines() {
+                tracing::error!(reason, "configuration refused; the old one stays");
+            }
+        }
+    }
+    systemd::ready();
 }
 
 /// Starts a daemon; none when a signal came first. An embedded Postgres half-way up goes with it.

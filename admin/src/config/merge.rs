@@ -52,7 +52,7 @@ pub(super) fn merge(inputs: &Inputs) -> Merged {
     let mut settings = BTreeMap::new();
     for key in KEYS {
         let of_key: Vec<_> = entries.iter().filter(|entry| entry.key.name == key.name).collect();
-        if let Some(setting) = resolve(key, &of_key, &settings, &mut problems) {
+        if let Some(setting) = resolve(key, &of_key, (inputs, &settings), &mut problems) {
             settings.insert(key.name, setting);
         }
     }
@@ -65,11 +65,11 @@ pub(super) fn merge(inputs: &Inputs) -> Merged {
 fn resolve(
     key: &'static Key,
     entries: &[&Entry],
-    settings: &BTreeMap<&'static str, Setting>,
+    known: (&Inputs, &BTreeMap<&'static str, Setting>),
     problems: &mut Vec<Problem>,
 ) -> Option<Setting> {
     let Some((highest, below)) = entries.split_last() else {
-        return fallback(key, settings, problems);
+        return fallback(key, known, problems);
     };
     for entry in below.iter().filter(|entry| !entry.shared) {
         checked(entry, problems);
@@ -91,12 +91,20 @@ fn problem(entry: &Entry, message: String) -> Problem {
 /// The default. One derived from another key can be out of range; the others never are.
 fn fallback(
     key: &'static Key,
-    settings: &BTreeMap<&'static str, Setting>,
+    (inputs, settings): (&Inputs, &BTreeMap<&'static str, Setting>),
     problems: &mut Vec<Problem>,
 ) -> Option<Setting> {
+    let mut source = Source::Default;
     let raw = match key.fallback {
-        Fallback::Unset => return Some(Setting { value: None, source: Source::Default }),
+        Fallback::Unset => return Some(Setting { value: None, source }),
         Fallback::Text(text) => Raw::from_text(key.kind, text),
+        Fallback::Credential(name) => {
+            let Some(file) = inputs.credential(name) else {
+                return Some(Setting { value: None, source });
+            };
+            source = Source::Credential(name);
+            Raw::Text(file.to_string_lossy().into_owned())
+        }
         Fallback::InDataDir(file) => {
             let Some(Value::Path(dir)) = settings.get("data_dir")?.value.as_ref() else {
                 return None;
@@ -104,7 +112,6 @@ fn fallback(
             Raw::Text(dir.join(file).to_string_lossy().into_owned())
         }
     };
-    let source = Source::Default;
     let entry = Entry { key, raw: Ok(raw), source, position: None, shared: false };
     let value = Some(checked(&entry, problems)?);
     Some(Setting { value, source: entry.source })

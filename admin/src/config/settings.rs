@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::env::Inputs;
 use super::merge::{Merged, merge};
+use super::password;
 use super::problem::{ConfigError, Source};
 use super::secret::Secret;
 
@@ -54,6 +55,8 @@ pub struct EffectiveValue {
 pub struct Config {
     /// How to reach Postgres; `None`: run an embedded one.
     pub database_url: Option<Secret>,
+    /// What holds the password of `database_url`; `None`: the URL itself, if anything.
+    pub database_password_file: Option<PathBuf>,
     /// The embedded Postgres and, by default, the admin socket.
     pub data_dir: PathBuf,
     /// Where Postgres' programs are; `None`: look for them.
@@ -110,7 +113,7 @@ pub struct Config {
     pub tenant_idle_stop: Duration,
     /// How long an orderly stop may take, 1 ms to 1 h.
     pub shutdown_timeout: Duration,
-    effective: Vec<EffectiveValue>,
+    pub(super) effective: Vec<EffectiveValue>,
 }
 
 impl Config {
@@ -119,7 +122,8 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
-        let merged = merge(inputs);
+        let mut merged = merge(inputs);
+        merged.problems.extend(password::problem(&merged));
         match merged.problems.is_empty() {
             true => Ok(Self::from_merged(&merged)),
             false => Err(ConfigError { problems: merged.problems }),
@@ -143,6 +147,7 @@ impl Config {
     fn from_merged(m: &Merged) -> Self {
         Self {
             database_url: m.secret("database_url"),
+            database_password_file: m.optional_path("database_password_file"),
             data_dir: m.path("data_dir"),
             postgres_bin_dir: m.optional_path("postgres_bin_dir"),
             migrate: m.migrate("migrate"),

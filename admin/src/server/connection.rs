@@ -77,6 +77,7 @@ async fn answer(
     crowd: &Crowd,
     caller: Caller,
 ) -> Response<Body> {
+    let caller = caller.under(&context.config.get());
     let id = respond::request_id(request.headers());
     let (mut parts, mut body) = request.into_parts();
     parts.extensions.insert(caller);

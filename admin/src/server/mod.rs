@@ -48,7 +48,7 @@ pub(crate) use query::encode;
 use refusals::Refusals;
 pub(crate) use respond::{JSON, JSON_LINES};
 pub(crate) use runtime_slot::RuntimeSlot;
-pub(crate) use socket::bind;
+pub(crate) use socket::{Listening, listen};
 pub(crate) use waiting::MAX_WAIT;
 pub(crate) use watch::{Change, Messages, Picture, Watch, WorkerState};
 
@@ -60,8 +60,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Context {
     /// The runtime, once there is one.
     pub(crate) runtime: RuntimeSlot,
-    /// The configuration of the daemon.
-    pub(crate) config: crate::config::Config,
+    /// The configuration of the daemon, which a reload changes.
+    pub(crate) config: crate::config::LiveConfig,
     /// The name of this daemon.
     pub(crate) owner: String,
     /// The way to be told what changes.
@@ -80,17 +80,17 @@ pub(crate) async fn serve(
     mut stop: flag::Receiver<bool>,
     patience: Duration,
 ) {
-    let config = &context.config;
-    let others = config.admin_uids.len() + config.observer_uids.len();
-    let places = Places::new(nix::unistd::geteuid().as_raw(), others);
+    let places = Places::new(nix::unistd::geteuid().as_raw());
     let mut refusals = Refusals::default();
     let mut connections = JoinSet::new();
     let lookout = tokio::spawn(messages.look_out(context.runtime.clone(), stop.clone()));
     loop {
         tokio::select! {
             stream = accept(&listener), if places.has_own() => {
-                let caller = Caller::of(&stream, config);
-                let admitted = places.admit(caller);
+                let config = context.config.get();
+                let others = config.admin_uids.len() + config.observer_uids.len();
+                let caller = Caller::of(&stream, &config);
+                let admitted = places.admit(caller, others);
                 refusals.note(admitted.as_ref().map_or(caller, |(caller, _)| *caller));
                 // Without a place even to be told no in, it is hung up on.
                 if let Some(place) = admitted {

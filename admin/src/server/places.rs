@@ -46,7 +46,6 @@ impl Lane {
 pub(super) struct Places {
     lanes: Arc<Mutex<BTreeMap<Lane, Taken>>>,
     own: u32,
-    share: usize,
     own_room: Arc<Room>,
     room_of_others: Arc<Room>,
 }
@@ -67,11 +66,10 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// The places for the daemon's user `own` and for as many others as the configuration names.
-    pub(super) fn new(own: u32, others: usize) -> Places {
-        let share = (OTHERS / others.max(1)).clamp(LEAST_SHARE, MOST_SHARE);
+    /// The places for the daemon's user `own` and for others.
+    pub(super) fn new(own: u32) -> Places {
         let (own_room, room_of_others) = (Arc::new(Room::own()), Arc::new(Room::of_others()));
-        Places { lanes: Arc::default(), own, share, own_room, room_of_others }
+        Places { lanes: Arc::default(), own, own_room, room_of_others }
     }
 
     /// Whether root and the daemon's user have one left. They wait to be accepted until there is one.
@@ -85,23 +83,23 @@ impl Places {
         !is_full
     }
 
-    /// A place for a caller; for one who has enough it is a place to be told so. None if there is
-    /// not even that.
-    pub(super) fn admit(&self, caller: Caller) -> Option<(Caller, Place)> {
+    /// A place for a caller, where the configuration names so many `others`; for one who has enough it
+    /// is a place to be told so. None if there is not even that.
+    pub(super) fn admit(&self, caller: Caller, others: usize) -> Option<(Caller, Place)> {
         let lane = Lane::of(caller, self.own);
+        let most = match lane {
+            Lane::Own => OWN,
+            Lane::User(_) => share(others),
+            Lane::Refused => REFUSED,
+        };
         let excess = Caller { role: Role::Excess, ..caller };
-        match self.take(lane) {
+        match self.take(lane, most) {
             Some(place) => Some((caller, place)),
-            None => self.take(Lane::Refused).map(|place| (excess, place)),
+            None => self.take(Lane::Refused, REFUSED).map(|place| (excess, place)),
         }
     }
 
-    fn take(&self, lane: Lane) -> Option<Place> {
-        let most = match lane {
-            Lane::Own => OWN,
-            Lane::User(_) => self.share,
-            Lane::Refused => REFUSED,
-        };
+    fn take(&self, lane: Lane, most: usize) -> Option<Place> {
         let mut lanes = self.lanes();
         let taken = self.taken(&mut lanes, lane);
         if taken.count >= most {
@@ -122,6 +120,11 @@ impl Places {
     }
 }
 
+/// What each of so many users may have.
+fn share(others: usize) -> usize {
+    (OTHERS / others.max(1)).clamp(LEAST_SHARE, MOST_SHARE)
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(taken) = self.places.lanes().get_mut(&self.lane) {
@@ -139,21 +142,21 @@ mod tests {
     }
 
     /// Takes all that there is for a caller.
-    fn all(places: &Places, caller: Caller) -> Vec<(Caller, Place)> {
-        std::iter::from_fn(|| places.admit(caller)).take(1000).collect()
+    fn all(places: &Places, caller: Caller, others: usize) -> Vec<(Caller, Place)> {
+        std::iter::from_fn(|| places.admit(caller, others)).take(1000).collect()
     }
 
     #[test]
     fn nobody_takes_the_places_of_root_and_of_the_daemons_user() {
-        let places = Places::new(5, 2);
+        let places = Places::new(5);
         let taken: Vec<_> = [(7, Role::Admin), (8, Role::Observer), (9, Role::Stranger)]
             .into_iter()
-            .flat_map(|(uid, role)| all(&places, caller(uid, role)))
+            .flat_map(|(uid, role)| all(&places, caller(uid, role), 2))
             .collect();
         assert_eq!(taken.len(), 2 * MOST_SHARE + REFUSED);
         assert!(places.has_own());
         let own: Vec<_> = (0..OWN).map(|at| caller([0, 5][at % 2], Role::Admin)).collect();
-        let own: Vec<_> = own.into_iter().map(|one| places.admit(one).unwrap()).collect();
+        let own: Vec<_> = own.into_iter().map(|one| places.admit(one, 2).unwrap()).collect();
         assert!(own.iter().all(|(caller, _)| caller.role == Role::Admin));
         assert!(!places.has_own());
         drop(own);
@@ -162,22 +165,22 @@ mod tests {
 
     #[test]
     fn one_user_leaves_anothers_share_alone_and_is_told_what_is_too_much() {
-        let places = Places::new(5, 4);
-        let taken = all(&places, caller(7, Role::Admin));
+        let places = Places::new(5);
+        let taken = all(&places, caller(7, Role::Admin), 4);
         let (served, told): (Vec<_>, Vec<_>) =
             taken.iter().partition(|(caller, _)| caller.role == Role::Admin);
         assert_eq!((served.len(), told.len()), (OTHERS / 4, REFUSED));
         assert!(told.iter().all(|(caller, _)| caller.role == Role::Excess));
-        let (other, place) = places.admit(caller(8, Role::Observer)).unwrap();
+        let (other, place) = places.admit(caller(8, Role::Observer), 4).unwrap();
         assert_eq!(other.role, Role::Observer);
         assert!(taken[0].1.crowd.somebody_waits() && !place.crowd.somebody_waits());
         drop(taken);
-        assert_eq!(places.admit(caller(7, Role::Admin)).unwrap().0.role, Role::Admin);
+        assert_eq!(places.admit(caller(7, Role::Admin), 4).unwrap().0.role, Role::Admin);
     }
 
     #[test]
     fn a_share_is_never_nothing() {
-        assert_eq!(Places::new(5, 0).share, MOST_SHARE);
-        assert_eq!(Places::new(5, 10_000).share, LEAST_SHARE);
+        assert_eq!(share(0), MOST_SHARE);
+        assert_eq!(share(10_000), LEAST_SHARE);
     }
 }

@@ -1,6 +1,7 @@
 //! Loading as a whole: precedence, defaults, every problem at once.
 
 mod defaults;
+mod password;
 mod precedence;
 mod problems;
 
