@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_postgres
-want_promtool
-want_systemd
+want promtool prometheus
+want /lib/systemd/systemd systemd
+want dpkg-shlibdeps dpkg-dev
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use dg_projections::json::{self, Json};
 
@@ -33,6 +33,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a finished process answered.
+    pub fn of(output: &Output) -> Answer {
+        use std::os::unix::process::ExitStatusExt as _;
+        Answer {
+            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Its standard output as JSON.
     ///
     /// # Panics
@@ -94,12 +104,7 @@ pub fn run<S: AsRef<OsStr>>(arguments: &[S], input: &[u8]) -> Answer {
     let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
     let _ = writing.join();
-    use std::os::unix::process::ExitStatusExt as _;
-    Answer {
-        code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Answer::of(&output)
 }
 
 /// Starts a command of the binary with all its streams as pipes.
