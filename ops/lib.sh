@@ -41,36 +41,20 @@ need_postgres() {
     have_postgres || fail "Postgres was installed but is not found"
 }
 
-# Installs packages of Debian's that some tests want, where that is easy; those tests are skipped without.
+# Installs a program's Debian package where there is none and that is easy; the tests that want it are
+# skipped without.
 want() {
-    local name=$1 as_root=""
-    shift
-    command -v apt-get >/dev/null 2>&1 || return 1
+    local program=$1 package=$2 as_root=""
+    command -v "$program" >/dev/null 2>&1 && return 0
+    command -v apt-get >/dev/null 2>&1 || return 0
     if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null 2>&1 || return 1
+        command -v sudo >/dev/null 2>&1 || return 0
         as_root="sudo -n" # what may be left out is not worth a password
     fi
-    echo "installing $name ..."
+    echo "installing $package ..."
     $as_root apt-get update -qq >/dev/null 2>&1 || true # an old list may do
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$@" \
-        >/dev/null 2>&1
-}
-
-# For the rules' tests. The package also starts a Prometheus of its own, which nobody here needs.
-want_promtool() {
-    command -v promtool >/dev/null 2>&1 && return 0
-    want promtool prometheus || return 0
-    [ ! -d /run/systemd/system ] || systemctl disable --now --quiet prometheus || true
-}
-
-# For the tour.
-want_curl_and_jq() {
-    command -v curl >/dev/null 2>&1 && command -v jq >/dev/null 2>&1 && return 0
-    want "curl and jq" curl jq || true
-}
-
-# For the tests that want its tools, and machines of their own with it. Nothing of it starts.
-want_systemd() {
-    command -v systemd-analyze >/dev/null 2>&1 && [ -x /lib/systemd/systemd ] && return 0
-    want systemd systemd || true
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$package" \
+        >/dev/null 2>&1 || return 0
+    # What the package starts of its own, nobody here needs.
+    [ ! -d /run/systemd/system ] || $as_root systemctl disable --now --quiet "$package" 2>/dev/null || true
 }

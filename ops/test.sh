@@ -7,9 +7,11 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_postgres
-want_promtool
-want_curl_and_jq
-want_systemd
+want promtool prometheus
+want curl curl
+want jq jq
+want /lib/systemd/systemd systemd
+want dpkg-shlibdeps dpkg-dev
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

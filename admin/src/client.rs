@@ -1,7 +1,7 @@
 //! The client of the admin socket.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -191,7 +191,14 @@ impl Client {
         let message = format!("daemon not reachable at {}: {error}", self.socket.display());
         Failure::new(Code::Storage, message)
             .exit(exit::UNAVAILABLE)
-            .help("start it with `decisiongraph serve`, or name its socket with --socket")
+            .help(format!("start it with `{}`, or name its socket with --socket", self.starter()))
+    }
+
+    /// A daemon in the system's directory is a service: one that root starts by hand is another.
+    fn starter(&self) -> &'static str {
+        let is_service =
+            self.socket.starts_with("/run") && Path::new("/run/systemd/system").exists();
+        if is_service { "systemctl start decisiongraph" } else { "decisiongraph serve" }
     }
 
     fn not_connected(&self, error: &io::Error) -> Failure {

@@ -33,6 +33,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a finished process answered.
+    pub fn of(output: &Output) -> Answer {
+        use std::os::unix::process::ExitStatusExt as _;
+        Answer {
+            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Its standard output as JSON.
     ///
     /// # Panics
@@ -94,16 +104,7 @@ pub fn run<S: AsRef<OsStr>>(arguments: &[S], input: &[u8]) -> Answer {
     let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
     let _ = writing.join();
-    answer(&output)
-}
-
-fn answer(output: &Output) -> Answer {
-    use std::os::unix::process::ExitStatusExt as _;
-    Answer {
-        code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Answer::of(&output)
 }
 
 /// Runs a command to its end, with its standard output to this.
@@ -112,7 +113,7 @@ fn answer(output: &Output) -> Answer {
 /// When it cannot be run.
 pub fn run_into<S: AsRef<OsStr>>(arguments: &[S], stdout: Stdio) -> Answer {
     let output = command().args(arguments).stdout(stdout).output().unwrap();
-    answer(&output)
+    Answer::of(&output)
 }
 
 /// Starts a command of the binary with all its streams as pipes.

@@ -85,7 +85,8 @@ fn run_commands() -> Vec<Command> {
             .args(direct_flags()),
         Command::new("config")
             .about("the effective configuration and where each value comes from")
-            .subcommand(Command::new("check").about("whether it is valid"))
+            .subcommand(Command::new("check").about("whether it is valid, all mistakes at once"))
+            .arg(switch("origin", "with the line in the file, and what each value stands before"))
             .args(on_both_sides(serve_flags())),
     ]
 }

@@ -17,6 +17,8 @@ pub struct Key {
     pub unit: &'static str,
     /// The value when no source gives one.
     pub fallback: Fallback,
+    /// What a file might say where there is no default; else empty.
+    pub example: &'static str,
     /// One line for `--help` and the README, without a full stop.
     pub meaning: &'static str,
     /// Whether the value may hold a password, which output masks.
@@ -104,6 +106,7 @@ const fn plain(name: &'static str, kind: Kind, text: &'static str, meaning: &'st
         kind,
         unit: "",
         fallback,
+        example: "",
         meaning,
         secret: false,
         reloadable: false,
@@ -128,6 +131,7 @@ const fn live(key: Key) -> Key {
 
 const DATABASE_URL: Key = Key {
     fallback: Fallback::Unset,
+    example: "postgres://dg@db.example/dg?sslmode=verify-full",
     secret: true,
     env_alias: Some("DATABASE_URL"),
     ..plain(
@@ -140,6 +144,7 @@ const DATABASE_URL: Key = Key {
 
 const DATABASE_PASSWORD_FILE: Key = Key {
     fallback: Fallback::Credential("pg-password"),
+    example: "/etc/decisiongraph/pg-password",
     ..plain(
         "database_password_file",
         PATH,
@@ -150,6 +155,7 @@ const DATABASE_PASSWORD_FILE: Key = Key {
 
 const POSTGRES_BIN_DIR: Key = Key {
     fallback: Fallback::Unset,
+    example: "/usr/lib/postgresql/15/bin",
     ..plain(
         "postgres_bin_dir",
         PATH,

@@ -48,6 +48,7 @@ impl Config {
             projection_max_nodes: new.projection_max_nodes,
             projection_max_edges: new.projection_max_edges,
             effective: self.effective().map(pick).collect(),
+            warnings: new.warnings.clone(),
             ..self.clone()
         }
     }

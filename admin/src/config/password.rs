@@ -14,7 +14,8 @@ const KEY: &str = "database_password_file";
 
 /// What is wrong with the file, judged beside a database URL that is right by itself.
 pub(super) fn problem(merged: &Merged) -> Option<Problem> {
-    let Setting { value: Some(Value::Path(file)), source } = merged.settings.get(KEY)? else {
+    let setting = merged.settings.get(KEY)?;
+    let Setting { value: Some(Value::Path(file)), source, position, .. } = setting else {
         return None;
     };
     let message = match &merged.settings.get("database_url")?.value {
@@ -27,5 +28,6 @@ pub(super) fn problem(merged: &Merged) -> Option<Problem> {
         Some(_) => return None,
     };
     let accepted = key(KEY).map_or(String::new(), |key| key.accepted());
-    Some(Problem::new(KEY, source.clone(), message, accepted))
+    let problem = Problem::new(KEY, source.clone(), message, accepted);
+    Some(Problem { position: *position, ..problem })
 }

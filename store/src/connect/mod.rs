@@ -82,6 +82,12 @@ impl Target {
         }
     }
 
+    /// Whether others may read on the way what is said: no TLS, to another machine.
+    #[must_use]
+    pub fn is_readable_on_the_way(&self) -> bool {
+        self.tls.is_none() && !self.hosts.iter().all(hosts::is_here)
+    }
+
     /// Whether only a server that takes writes will do.
     pub(crate) fn must_write(&self) -> bool {
         let writes =

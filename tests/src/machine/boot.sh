@@ -1,7 +1,7 @@
 # Becomes systemd in namespaces of its own. The machine's files are the host's with an overlay of
 # memory: nothing that is written here reaches the host, and nothing is left when it ends.
 set -eu
-stage=$1 binary=$2 units=$3 name=$4
+stage=$1 name=$2 share=$3 binary=${4-} units=${5-}
 
 mount --make-rprivate /
 mkdir "$stage/machine" && mount -t tmpfs tmpfs "$stage/machine"
@@ -24,13 +24,17 @@ done
 ln -s /proc/self/fd dev/fd && ln -s pts/ptmx dev/ptmx
 touch dev/console && mount --bind "$stage/console" dev/console
 
+[ -z "$share" ] || mount --bind "$share" mnt
+
 # Installed by hand, as the README has it.
-mkdir -p usr/bin etc/decisiongraph etc/systemd/system usr/lib/sysusers.d usr/lib/tmpfiles.d
-touch usr/bin/decisiongraph && mount --bind "$binary" usr/bin/decisiongraph
-cp "$units/config.toml" etc/decisiongraph/
-cp "$units/decisiongraph.service" "$units/decisiongraph.socket" etc/systemd/system/
-cp "$units/decisiongraph.sysusers" usr/lib/sysusers.d/decisiongraph.conf
-cp "$units/decisiongraph.tmpfiles" usr/lib/tmpfiles.d/decisiongraph.conf
+if [ -n "$binary" ]; then
+    mkdir -p usr/bin etc/decisiongraph etc/systemd/system usr/lib/sysusers.d usr/lib/tmpfiles.d
+    touch usr/bin/decisiongraph && mount --bind "$binary" usr/bin/decisiongraph
+    cp "$units/config.toml" etc/decisiongraph/
+    cp "$units/decisiongraph.service" "$units/decisiongraph.socket" etc/systemd/system/
+    cp "$units/decisiongraph.sysusers" usr/lib/sysusers.d/decisiongraph.conf
+    cp "$units/decisiongraph.tmpfiles" usr/lib/tmpfiles.d/decisiongraph.conf
+fi
 # Nothing else of this machine starts.
 cat >etc/systemd/system/dgtest.target <<'UNIT'
 [Unit]
@@ -45,7 +49,9 @@ umount -l .
 cd /
 # Without this, credentials are not to be read.
 mount --make-rshared /
-systemd-sysusers decisiongraph.conf
-systemd-tmpfiles --create decisiongraph.conf
+if [ -n "$binary" ]; then
+    systemd-sysusers decisiongraph.conf
+    systemd-tmpfiles --create decisiongraph.conf
+fi
 export container=lxc
 exec /lib/systemd/systemd --system --unit=dgtest.target --log-target=journal --show-status=no

@@ -1,4 +1,5 @@
-//! A private machine with a real systemd, on which the daemon is installed as the README says.
+//! A private machine with a real systemd, on which the daemon is installed as the README says, or is
+//! yet to be.
 //!
 //! Namespaces of its own, and memory over the host's files: nothing outside sees or keeps anything of
 //! it. It ends with the test, however that ends; the cgroups it leaves are removed with it.
@@ -22,6 +23,9 @@ const NEEDED: [&str; 4] = [
     "/usr/bin/setpriv",
 ];
 
+/// Where its programs are, whatever the tests' own environment says.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A machine, gone in the end.
 #[derive(Debug)]
 pub struct Machine {
@@ -33,11 +37,23 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots one; says why when that cannot be had here.
+    /// Boots one on which the daemon is installed by hand; says why when that cannot be had here.
     ///
     /// # Panics
     /// When it should come up and does not.
     pub fn boot() -> Option<Machine> {
+        Machine::boot_with("".as_ref(), &[binary(), units()])
+    }
+
+    /// The same without the daemon, and with a directory of the host's at `/mnt`.
+    ///
+    /// # Panics
+    /// As [`Machine::boot`].
+    pub fn boot_bare(share: &Path) -> Option<Machine> {
+        Machine::boot_with(share, &[])
+    }
+
+    fn boot_with(share: &Path, by_hand: &[PathBuf]) -> Option<Machine> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let cgroups = match cgroups() {
             Ok(cgroups) => cgroups,
@@ -56,7 +72,7 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "bash"]).arg(directory.path().join("enter.sh"));
         let cgroup = cgroups.join(&name);
-        command.arg(directory.path()).arg(binary()).arg(units()).arg(&name).arg(&cgroup);
+        command.arg(&cgroup).arg(directory.path()).arg(&name).arg(share).args(by_hand);
         command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
         let process = command.spawn().unwrap();
         let first = Pid::from_raw(0);
@@ -97,12 +113,8 @@ impl Machine {
     pub fn run(&self, command: &[&str]) -> Answer {
         let mut enter = Command::new("nsenter");
         enter.args(["-t", &self.first.to_string(), "-m", "-p", "-u", "-i", "-n", "--"]);
-        let output = enter.args(command).stdin(Stdio::null()).output().unwrap();
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        enter.env_clear().env("PATH", PATH).env("HOME", "/root").args(command);
+        Answer::of(&enter.stdin(Stdio::null()).output().unwrap())
     }
 
     /// Runs a shell script in it.

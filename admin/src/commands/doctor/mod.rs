@@ -21,7 +21,7 @@ use std::time::Duration;
 use dg_projections::json::Json;
 
 use crate::cli::Session;
-use crate::config::Config;
+use crate::config::{Config, Warning};
 use crate::embedded;
 use crate::failure::{Failure, exit};
 use crate::output::{heard_or_not, printable};
@@ -75,7 +75,14 @@ async fn examine(config: &Config) -> Vec<Finding> {
         tokio::join!(machine::examine(config, &daemon), database::examine(config, &daemon));
     let business = business::examine(config, &daemon, store.as_ref()).await;
     let told = daemon.findings(config);
-    [vec![valid], here, told, there, business].concat()
+    [vec![valid], warned(config), here, told, there, business].concat()
+}
+
+fn warned(config: &Config) -> Vec<Finding> {
+    let finding = |warning: &Warning| {
+        Verdict::warning(warning.to_string(), &warning.help).of("configuration")
+    };
+    config.warnings().iter().map(finding).collect()
 }
 
 /// The table, with each remedy below its line.

@@ -4,6 +4,7 @@ mod defaults;
 mod password;
 mod precedence;
 mod problems;
+mod warnings;
 
 use std::path::PathBuf;
 
