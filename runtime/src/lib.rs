@@ -29,6 +29,7 @@ mod pauses;
 pub mod registry;
 mod runs;
 mod runtime;
+mod scrape;
 mod settings;
 mod slot;
 pub mod supervisor;

@@ -14,6 +14,7 @@ mod body;
 mod caller;
 mod connection;
 mod elements;
+mod measured;
 mod openapi;
 mod peer;
 mod query;
@@ -35,6 +36,7 @@ use tokio::task::{JoinError, JoinSet};
 
 pub(crate) use append::MAX_EVENT_BYTES;
 use connection::converse;
+pub(crate) use measured::describe;
 use peer::Crowd;
 pub(crate) use query::encode;
 pub(crate) use respond::{JSON, JSON_LINES};
