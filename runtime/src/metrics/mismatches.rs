@@ -46,7 +46,7 @@ pub(crate) fn note(tenant: &str, projection: Projection, by: FoundBy) {
 pub(super) fn write(page: &mut Page) {
     let mut family = page.gauge(
         "decisiongraph_projection_mismatch_timestamp_seconds",
-        "When a projection of a tenant was last found not to be what the log says, as Unix time; \
+        "When a projection of a tenant was last found not to be what the log says, as Unix time in seconds; \
          found_by is count (of events, by its worker) or comparison (of rows, by a rebuild or a dry \
          run). Since this process started.",
     );
