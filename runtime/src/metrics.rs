@@ -1,7 +1,7 @@
 //! The runtime's metrics: names and descriptions in one place.
 //!
 //! Counters move where things happen; gauges are written when somebody looks, so none freezes when
-//! traffic stops, or the database: see [`gauges`]. Labels come from closed sets, but for tenants: see
+//! traffic stops, or the database does. Labels come from closed sets, but for tenants: see
 //! [`tenants`].
 
 pub(crate) mod gauges;
