@@ -30,6 +30,7 @@ mod pulse;
 pub mod registry;
 mod runs;
 mod runtime;
+mod scrape;
 mod settings;
 mod slot;
 pub mod supervisor;

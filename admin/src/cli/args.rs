@@ -218,6 +218,7 @@ fn operate_commands() -> Vec<Command> {
         ]),
         Command::new("workers")
             .about("the workers and what they do")
+            .arg(switch("all-tenants", "of every tenant"))
             .arg(value("state", "S", "only those in this state").value_parser(WORKER_STATES)),
         Command::new("failures").about("dead letters").arg(switch("all", "resolved ones too")),
         Command::new("retry").about("let a failed worker try again now").arg(position(

@@ -212,7 +212,8 @@ async fn check(session: &Session) -> Result<u8, Failure> {
 }
 
 pub(crate) async fn workers(session: &Session) -> Result<u8, Failure> {
-    let data = session.client()?.get("/v1/workers", &[("state", session.text("state"))]).await?;
+    let parameters = [("all", session.flag("all-tenants")), ("state", session.text("state"))];
+    let data = session.client()?.get("/v1/workers", &parameters).await?;
     session.output.many(data.as_array().unwrap_or_default(), |workers| {
         let row = |worker: &Json| {
             let error = worker.get("last_error").filter(|error| !error.is_null());

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::asked::Handled;
 use super::audit::Act;
 use super::caller::{Caller, Role};
+use super::measured::{self, Measured};
 use super::peer::{Crowd, Peer};
 use super::places::Place;
 use super::respond::{self, Body, Refusal};
@@ -50,13 +51,19 @@ pub(super) async fn converse(
     tokio::pin!(connection);
     // An error is the peer's: it went away or did not speak HTTP, and was told so. What goes wrong
     // here is logged where it does.
-    let is_stopping = tokio::select! {
-        _ = connection.as_mut() => false,
-        () = told_to(&mut stop) => true,
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = told_to(&mut stop) => None,
     };
-    if is_stopping {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if ended.is_err_and(|error| error.is_parse()) {
+        measured::count_malformed();
     }
 }
 
@@ -104,6 +111,7 @@ async fn handle(
         Ok(found) => Act::new(found.route, &found.argument, parts, (caller, id)),
         Err(_) => Act::default(),
     };
+    let mut measured = Measured::new(found.as_ref().ok().map(|found| found.route));
     let outcome = match found {
         _ if caller.role == Role::Excess => Err(Rejection::new(Code::Storage, EXCESS).into()),
         _ if !caller.may(&Method::GET) => Err(Refusal::forbidden(STRANGER)),
@@ -114,6 +122,7 @@ async fn handle(
         Err(refusal) => Err(refusal),
     };
     act.ended(&outcome);
+    measured.ended(&outcome);
     failpoint::hit(Point::SocketAfter, parts.uri.path()).await;
     outcome
 }
