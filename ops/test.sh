@@ -38,6 +38,9 @@ fi
 outcome=0
 cargo test --workspace --locked --no-fail-fast "$@" 2>&1 | tee "$log" || outcome=$?
 
+step "faults"
+target/debug/faults --quick --seed 1 2>&1 | tee -a "$log" || outcome=$?
+
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet || outcome=1
 

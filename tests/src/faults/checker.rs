@@ -46,22 +46,25 @@ pub(super) fn check(arena: &mut Arena) -> Counted {
     counted
 }
 
-/// Runs end by themselves. Of those that were interrupted, the operator lets the newest at each
-/// projection go on and cancels the others.
+/// Runs end by themselves. Of those that were interrupted or have crashed, which only a defect or a fail
+/// point does, the operator lets the newest at each projection go on and cancels the others; one that
+/// has crashed cannot be cancelled any more.
 fn settle_runs(arena: &Arena) {
     let sql = arena.sql();
     arena.expect("every run has ended", |arena| {
         let open = sql.rows(
             "SELECT tenant_id, run_id, status, row_number() OVER
                 (PARTITION BY tenant_id, projection_name, status ORDER BY requested_at DESC)
-             FROM dg_projection_runs WHERE status IN ('queued', 'running', 'interrupted')",
+             FROM dg_projection_runs WHERE status IN ('queued', 'running', 'interrupted')
+                OR status = 'failed' AND error_message LIKE '%fail point%'",
         );
         for run in &open {
             if let [Some(tenant), Some(id), Some(status), Some(place)] = run.as_slice()
-                && status == "interrupted"
+                && (status == "interrupted" || status == "failed")
             {
                 // A resumption is refused while an overlapping run is at work: asked again.
-                let act = if place == "1" { "resume" } else { "cancel" };
+                let goes_on = place == "1" || status == "failed";
+                let act = if goes_on { "resume" } else { "cancel" };
                 let _ = arena.daemons[0].cli(&[act, id, "-t", tenant]);
             }
         }
