@@ -42,6 +42,18 @@ impl Client {
         Client { socket, tenant, idle: Arc::default() }
     }
 
+    /// The same way, asking for another tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> Client {
+        Client::new(self.socket.clone(), Some(tenant.to_owned()))
+    }
+
+    /// The same way, asking for no tenant by name.
+    #[must_use]
+    pub fn of_all(&self) -> Client {
+        Client::new(self.socket.clone(), None)
+    }
+
     /// The `data` of a GET.
     ///
     /// # Errors

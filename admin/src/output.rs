@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Write};
 
 use comfy_table::{Attribute, Cell, Table, presets};
 use dg_projections::json::{Json, canonical, canonical_string};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::failure::Failure;
 
@@ -92,18 +94,47 @@ impl Output {
         if !self.color {
             return cell;
         }
-        match text {
-            "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted"
-            | "completed" | "equal" => cell.fg(Color::Green),
-            "failed" | "failure" | "rejected" | "down" | "different" => cell.fg(Color::Red),
-            "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused"
-            | "interrupted" | "warning" => cell.fg(Color::Yellow),
-            "running" | "queued" => cell.fg(Color::Cyan),
-            "cancelled" => cell.add_attribute(Attribute::Dim),
-            text if text.starts_with("equal at ") => cell.fg(Color::Green),
-            text if text.starts_with("DIFFERENT at ") => cell.fg(Color::Red),
-            _ => cell,
+        match tone(text) {
+            Tone::Plain => cell,
+            Tone::Faint => cell.add_attribute(Attribute::Dim),
+            Tone::Good => cell.fg(Color::Green),
+            Tone::Busy => cell.fg(Color::Cyan),
+            Tone::Attention => cell.fg(Color::Yellow),
+            Tone::Bad => cell.fg(Color::Red),
         }
+    }
+}
+
+/// What a word of a table means to whoever looks for trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Nothing in particular.
+    Plain,
+    /// Nothing to look at.
+    Faint,
+    /// As it should be.
+    Good,
+    /// At work.
+    Busy,
+    /// Worth a look.
+    Attention,
+    /// Somebody has to act.
+    Bad,
+}
+
+/// The tone of a cell that is a word of a state; every other text is plain.
+pub(crate) fn tone(text: &str) -> Tone {
+    match text {
+        "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted" | "completed"
+        | "equal" | "resolved" => Tone::Good,
+        "failed" | "failure" | "rejected" | "down" | "different" => Tone::Bad,
+        "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused" | "stopping"
+        | "interrupted" | "warning" => Tone::Attention,
+        "running" | "queued" => Tone::Busy,
+        "cancelled" => Tone::Faint,
+        text if text.starts_with("equal at ") => Tone::Good,
+        text if text.starts_with("DIFFERENT at ") => Tone::Bad,
+        _ => Tone::Plain,
     }
 }
 
@@ -190,6 +221,28 @@ pub fn duration(seconds: f64) -> String {
         s if s < 86_400.0 => format!("{} h {} min", (s / 3600.0) as u64, (s / 60.0) as u64 % 60),
         s => format!("{} d {} h", (s / 86_400.0) as u64, (s / 3600.0) as u64 % 24),
     }
+}
+
+/// How long ago it was, in one unit: `3 s ago`; what is to come is `in 3 s`.
+pub fn ago(at: OffsetDateTime, now: OffsetDateTime) -> String {
+    let seconds = (now - at).whole_seconds();
+    let text = match seconds.unsigned_abs() {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    };
+    if seconds < 0 { format!("in {text}") } else { format!("{text} ago") }
+}
+
+/// A time of the day, to the second.
+pub(crate) fn clock(at: OffsetDateTime) -> String {
+    format!("{:02}:{:02}:{:02}", at.hour(), at.minute(), at.second())
+}
+
+/// A member that is an instant.
+pub fn instant(value: &Json, key: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.get(key)?.as_str()?, &Rfc3339).ok()
 }
 
 /// A member as text for a table cell: strings as they are, numbers grouped, nothing as `-`.

@@ -213,6 +213,7 @@ fn operate_commands() -> Vec<Command> {
             .about("the workers and what they do")
             .arg(value("state", "S", "only those in this state").value_parser(WORKER_STATES)),
         Command::new("failures").about("dead letters").arg(switch("all", "resolved ones too")),
+        Command::new("top").about("the daemon at work, live on a terminal; ? there shows the keys"),
         Command::new("retry").about("let a failed worker try again now").arg(position(
             "projection",
             "PROJECTION",

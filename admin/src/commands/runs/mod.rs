@@ -16,7 +16,7 @@ use crate::output::{Format, field, note};
 use crate::server::{JSON, encode};
 use crate::wire::object;
 
-pub(super) use card::what;
+pub(super) use card::{card, percent, what};
 
 pub(crate) async fn replay(session: &Session) -> Result<u8, Failure> {
     let until = session.args.get_one::<u64>("until-log-seq");
@@ -58,7 +58,7 @@ async fn begun(session: &Session, client: &Client, run: Json) -> Result<u8, Fail
 
 async fn follow_to_its_end(session: &Session, client: &Client, run: Json) -> Result<u8, Failure> {
     let run = follow::until_over(client, run).await?;
-    session.output.one(&run, |run| card::card(session, run))?;
+    session.output.one(&run, |run| card(session.output, run))?;
     outcome::of(&run)
 }
 
@@ -77,7 +77,7 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     if session.args.get_flag("wait") {
         return follow_to_its_end(session, &client, run).await;
     }
-    session.output.one(&run, |run| card::card(session, run))?;
+    session.output.one(&run, |run| card(session.output, run))?;
     Ok(0)
 }
 

@@ -1,0 +1,264 @@
+//! The picture on a screen: header, charts, the list or a card, a line of keys.
+//!
+//! Invariants: only the sixteen colours of the terminal, and never a background; what a colour says is
+//! there in words or shapes as well. Any size can be drawn; too small ones say so.
+
+use dg_projections::json::Json;
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Cell, Paragraph, Row as TableRow, Table, TableState, Wrap};
+use time::OffsetDateTime;
+
+use super::ask::{WORKER_STATES, listed_states};
+use super::picture::{Mode, Pane, Picture};
+use super::{card, charts, rows};
+use crate::output::{Tone, ago, clock, duration, field, grouped, printable, tone};
+
+/// The least that everything fits in.
+const LEAST: (u16, u16) = (60, 14);
+
+/// Whether there are colours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Palette {
+    pub(super) is_colored: bool,
+}
+
+impl Palette {
+    pub(super) fn of(self, tone: Tone) -> Style {
+        let style = match tone {
+            Tone::Plain => Style::new(),
+            Tone::Faint => Style::new().add_modifier(Modifier::DIM),
+            Tone::Good => Style::new().fg(Color::Green),
+            Tone::Busy => Style::new().fg(Color::Cyan),
+            Tone::Attention => Style::new().fg(Color::Yellow),
+            Tone::Bad => Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
+        };
+        if self.is_colored { style } else { Style { fg: None, ..style } }
+    }
+}
+
+/// Draws all of it.
+pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, palette: Palette, now: OffsetDateTime) {
+    let whole = frame.area();
+    if whole.width < LEAST.0 || whole.height < LEAST.1 {
+        let text = format!(
+            "The terminal has {} x {} cells; top needs {} x {}. q quits.",
+            whole.width, whole.height, LEAST.0, LEAST.1
+        );
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), whole);
+        return;
+    }
+    let charts_height = if whole.height < 20 { 2 } else { (whole.height / 8).clamp(3, 8) };
+    let [header, charts, tabs, body, footer] = Layout::vertical([
+        Constraint::Length(3),
+        Constraint::Length(charts_height),
+        Constraint::Length(1),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ])
+    .areas(whole);
+    frame.render_widget(Text::from(header_lines(picture, palette, now)), header);
+    let samples = picture.known.history.as_ref().and_then(Json::as_array).unwrap_or_default();
+    charts::draw(frame, charts, samples, palette);
+    frame.render_widget(tab_line(picture, palette), tabs);
+    match picture.mode {
+        Mode::Help => frame.render_widget(Text::from(HELP), body),
+        Mode::Details => {
+            let card = card::of(picture, now).join("\n");
+            frame.render_widget(Paragraph::new(card).wrap(Wrap { trim: false }), body);
+        }
+        Mode::List | Mode::Filter => list(frame, body, picture, palette),
+    }
+    frame.render_widget(footer_line(picture), footer);
+    if picture.away(now).is_some() {
+        for area in [charts, tabs, body] {
+            frame.buffer_mut().set_style(area, Style::reset().add_modifier(Modifier::DIM));
+        }
+    }
+}
+
+const HELP: &str = "\
+q, Ctrl-C      quit
+Tab, 1 to 4    the next list: tenants, workers, runs, failures; Shift-Tab the one before
+j k, arrows    choose a row; g G the first and the last, PgUp PgDn ten rows
+Enter          about the chosen row; Esc goes back
+s              sort by something else
+/              show only rows with this text in them; Esc shows all
+p              pause; p goes on
+? or any key   close this";
+
+/// What stands above everything: the daemon, its database, its work.
+fn header_lines(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Vec<Line<'static>> {
+    let status = &picture.known.status;
+    let uptime = status.get("uptime_seconds").and_then(Json::as_f64).unwrap_or(0.0);
+    let first = vec![
+        Span::styled(format!("decisiongraph {}", field(status, "version")), Modifier::BOLD),
+        Span::raw(format!("  up {}  ", duration(uptime))),
+        daemon(picture, palette, now),
+    ];
+    vec![Line::from(first), database_line(picture, palette, now), work_line(picture, palette)]
+}
+
+fn daemon(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Span<'static> {
+    let at = clock(picture.heard_at);
+    match (picture.away(now), picture.paused_at) {
+        (Some((since, reason)), _) => {
+            let since = since.as_secs();
+            let text = format!("DAEMON AWAY since {since} s; trying. Below: {at} UTC ({reason})");
+            Span::styled(text, palette.of(Tone::Bad))
+        }
+        (None, Some(_)) => {
+            let text = format!("PAUSED at {at} UTC; p goes on");
+            Span::styled(text, palette.of(Tone::Attention))
+        }
+        (None, None) => Span::styled(format!("{at} UTC"), palette.of(Tone::Faint)),
+    }
+}
+
+fn database_line(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Line<'static> {
+    let state = picture.known.status.get("database").map_or_else(String::new, |database| {
+        field(database, "state")
+    });
+    let Some((since, reason)) = picture.database_away() else {
+        let others = picture.known.status.get("other_owners").and_then(Json::as_array);
+        let others = match others.unwrap_or_default().len() {
+            0 => Span::raw(""),
+            _ => Span::styled("  other daemons are at it", palette.of(Tone::Attention)),
+        };
+        let word = Span::styled(state.clone(), palette.of(tone(&state)));
+        return Line::from(vec![Span::raw("database "), word, others]);
+    };
+    let since = since.map_or_else(String::new, |since| {
+        format!(" since {} UTC, {}", clock(since), ago(since, now))
+    });
+    let shown = clock(picture.read_at);
+    let text = format!("DATABASE AWAY{since}; lists of {shown}; {reason}");
+    Line::from(Span::styled(text, palette.of(Tone::Bad)))
+}
+
+fn work_line(picture: &Picture, palette: Palette) -> Line<'static> {
+    let status = &picture.known.status;
+    let mut spans = vec![Span::raw("workers ")];
+    let counts = status.get("workers");
+    let count = |state: &str| counts.and_then(|counts| counts.get(state)?.as_i64()).unwrap_or(0);
+    for state in WORKER_STATES.iter().filter(|state| count(state) > 0) {
+        let text = format!(" {} {state} ", grouped(count(state)));
+        spans.push(Span::styled(text, palette.of(tone(state))));
+    }
+    if spans.len() == 1 {
+        spans.push(Span::styled(" none at work ", palette.of(Tone::Faint)));
+    }
+    let parked = status.get("parked").and_then(Json::as_array).unwrap_or_default().len();
+    if parked > 0 {
+        spans.push(Span::styled(format!(" {parked} tenants parked "), palette.of(Tone::Bad)));
+    }
+    Line::from(spans)
+}
+
+fn tab_line(picture: &Picture, palette: Palette) -> Line<'static> {
+    let known = &picture.known;
+    let lags = known.lags.as_ref().and_then(Json::as_array).unwrap_or_default();
+    let failures: i64 =
+        lags.iter().filter_map(|lag| lag.get("open_failures").and_then(Json::as_i64)).sum();
+    let counts = known.status.get("workers").and_then(Json::as_object);
+    let workers: i64 =
+        counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
+    let runs = known.status.get("active_runs").and_then(Json::as_array).map_or(0, <[Json]>::len);
+    let mut spans = Vec::new();
+    for pane in Pane::ALL {
+        let (text, mark) = match pane {
+            Pane::Tenants => (" Tenants ".to_owned(), Tone::Plain),
+            Pane::Workers => (format!(" Workers {} ", grouped(workers)), Tone::Plain),
+            Pane::Runs => {
+                (format!(" Runs {runs} active "), if runs > 0 { Tone::Busy } else { Tone::Plain })
+            }
+            Pane::Failures => (
+                format!(" Failures {} ", grouped(failures)),
+                if failures > 0 { Tone::Bad } else { Tone::Plain },
+            ),
+        };
+        let style = palette.of(mark);
+        let style = if pane == picture.pane {
+            style.add_modifier(Modifier::REVERSED | Modifier::BOLD)
+        } else {
+            style
+        };
+        spans.push(Span::styled(text, style));
+        spans.push(Span::raw(" "));
+    }
+    Line::from(spans)
+}
+
+fn list(frame: &mut Frame<'_>, area: Rect, picture: &Picture, palette: Palette) {
+    let rows = rows::of(picture);
+    if rows.is_empty() {
+        frame.render_widget(Paragraph::new(nothing(picture)).wrap(Wrap { trim: true }), area);
+        return;
+    }
+    let columns = rows::columns(picture.pane);
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    let place = |text: String, column: &rows::Column| {
+        let side = if column.is_number { Alignment::Right } else { Alignment::Left };
+        Text::from(text).alignment(side)
+    };
+    let head = columns.iter().map(|column| {
+        Cell::new(place(column.head.to_uppercase(), column)).style(palette.of(Tone::Faint))
+    });
+    let lines = rows.into_iter().map(|row| {
+        let cells = row.cells.into_iter().zip(columns);
+        TableRow::new(cells.map(|(text, column)| {
+            let style = palette.of(tone(&text));
+            Cell::new(place(text, column)).style(style)
+        }))
+    });
+    let widths = columns.iter().map(|column| match column.width {
+        0 => Constraint::Fill(1),
+        width => Constraint::Length(width),
+    });
+    let table = Table::new(lines, widths)
+        .header(TableRow::new(head))
+        .row_highlight_style(Modifier::REVERSED);
+    let mut state = TableState::new().with_selected(picture.chosen_at(&names));
+    frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// Why a list is empty.
+fn nothing(picture: &Picture) -> String {
+    let filtered = !picture.filter.is_empty();
+    let counts = picture.known.status.get("workers").and_then(Json::as_object);
+    let at_work: i64 = counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
+    let is_listed = listed_states(&picture.known.status).next().is_some();
+    match picture.pane {
+        _ if filtered => format!("no row has '{}' in it; Esc shows all", picture.filter),
+        Pane::Tenants if picture.known.lags.is_none() => "not known: the database has not answered yet".to_owned(),
+        Pane::Tenants => "no tenant has an event yet; `decisiongraph append` takes some".to_owned(),
+        Pane::Workers if at_work > 0 && !is_listed => {
+            format!("{} workers at rest, too many to list; `decisiongraph workers` lists them", grouped(at_work))
+        }
+        Pane::Workers => "no worker is at work: every tenant has been quiet for a while".to_owned(),
+        Pane::Runs => "no replay or rebuild yet; `decisiongraph rebuild` starts one".to_owned(),
+        Pane::Failures => "no open failures".to_owned(),
+    }
+}
+
+fn footer_line(picture: &Picture) -> Line<'static> {
+    let order = rows::orders(picture.pane)[picture.order[picture.pane as usize]];
+    let text = match picture.mode {
+        Mode::Filter => {
+            let filter = printable(&picture.filter);
+            return Line::from(format!("/{filter}_  Enter keeps it, Esc shows all"));
+        }
+        Mode::Details => "Esc back  Tab next list  p pause  ? help  q quit".to_owned(),
+        Mode::Help => "any key closes this  q quit".to_owned(),
+        Mode::List => {
+            let filter = match &*picture.filter {
+                "" => "/ filter".to_owned(),
+                filter => format!("/{} (Esc: all)", printable(filter)),
+            };
+            format!("Tab list  s sort: {order}  {filter}  Enter details  p pause  ? help  q quit")
+        }
+    };
+    Line::styled(text, Modifier::DIM)
+}
