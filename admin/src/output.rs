@@ -240,6 +240,11 @@ pub(crate) fn clock(at: OffsetDateTime) -> String {
     format!("{:02}:{:02}:{:02}", at.hour(), at.minute(), at.second())
 }
 
+/// A day and a time of it, without the fraction.
+pub(crate) fn to_the_second(at: OffsetDateTime) -> String {
+    format!("{} {}", at.date(), clock(at))
+}
+
 /// A member that is an instant.
 pub fn instant(value: &Json, key: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.get(key)?.as_str()?, &Rfc3339).ok()

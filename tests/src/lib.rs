@@ -25,6 +25,7 @@ pub mod proxy;
 mod random;
 pub mod runs;
 mod stage;
+mod terminal;
 mod wait;
 pub mod ways;
 
@@ -37,6 +38,7 @@ pub use directory::Directory;
 pub use postgres::Postgres;
 pub use random::Random;
 pub use stage::{Sql, Stage, new_database};
+pub use terminal::Terminal;
 pub use wait::{eventually, until};
 
 /// Prints why a test did not run, in the form that `ops/test.sh` counts.

@@ -5,7 +5,7 @@ use dg_projections::json::Json;
 use time::OffsetDateTime;
 
 use crate::cli::Session;
-use crate::output::{Output, duration, field, grouped, instant, printable};
+use crate::output::{Output, duration, field, grouped, instant, printable, to_the_second};
 use crate::wire::difference_of;
 
 /// Characters of a reason among others.
@@ -34,7 +34,7 @@ pub(in crate::commands) fn what(run: &Json) -> String {
     format!("{} of {scope}{until}", mode(run))
 }
 
-fn mode(run: &Json) -> String {
+pub(in crate::commands) fn mode(run: &Json) -> String {
     match is(run, "dry_run") {
         Some(true) => "dry run".to_owned(),
         _ => field(run, "mode"),
@@ -193,10 +193,6 @@ fn line(run: &Json) -> Vec<String> {
         known(result.map(str::to_owned)),
         short(&field(run, "reason")),
     ]
-}
-
-fn to_the_second(at: OffsetDateTime) -> String {
-    rfc3339(at).chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
 }
 
 fn short(reason: &str) -> String {

@@ -16,7 +16,7 @@ use crate::output::{Format, field, note};
 use crate::server::{JSON, encode};
 use crate::wire::object;
 
-pub(super) use card::{card, percent, what};
+pub(super) use card::{card, mode, percent, what};
 
 pub(crate) async fn replay(session: &Session) -> Result<u8, Failure> {
     let until = session.args.get_one::<u64>("until-log-seq");

@@ -6,7 +6,9 @@ use time::OffsetDateTime;
 use super::picture::{Pane, Picture};
 use super::rows;
 use crate::commands::runs;
-use crate::output::{Format, Output, ago, duration, field, grouped, instant, printable};
+use crate::output::{
+    Format, Output, ago, duration, field, grouped, instant, printable, to_the_second,
+};
 
 /// The card of the chosen row.
 pub(super) fn of(picture: &Picture, now: OffsetDateTime) -> Vec<String> {
@@ -55,46 +57,54 @@ fn of_worker(worker: &Json, now: OffsetDateTime) -> Vec<String> {
     let of_error = |key| error.map_or_else(|| "-".to_owned(), |error| field(error, key));
     let mut lines = vec![
         line("tenant", &field(worker, "tenant_id")),
-        line("projection", &field(worker, "projection_name")),
-        line("partition", &field(worker, "partition")),
+        line("projection", &projection(worker)),
         line("state", &field(worker, "status")),
+    ];
+    if error.is_some() {
+        lines.push(line("error", &format!("{}: {}", of_error("code"), of_error("message"))));
+        lines.push(line("next retry", &when(worker, "next_retry_at", now)));
+        lines.push(line("", &retry(worker)));
+        lines.push(line("at event", &of_error("event_id")));
+        lines.push(line("log_seq", &of_error("log_seq")));
+        lines.push(line("trace", &of_error("trace_id")));
+    }
+    lines.extend([
         line("cursor", &field(worker, "cursor")),
         line("last sync", &when(worker, "last_sync_at", now)),
         line("syncs", &field(worker, "sync_count")),
         line("retries", &field(worker, "retry_count")),
-        line("next retry", &when(worker, "next_retry_at", now)),
         line("restarts", &field(worker, "restarts")),
         line("daemon", &field(worker, "owner")),
-    ];
-    if error.is_some() {
-        lines.push(line("error", &format!("{}: {}", of_error("code"), of_error("message"))));
-        lines.push(line("at event", &of_error("event_id")));
-        lines.push(line("log_seq", &of_error("log_seq")));
-        lines.push(line("trace", &of_error("trace_id")));
-        lines.extend([String::new(), retry(worker)]);
-    }
+    ]);
     lines
 }
 
+/// With its partition, where there are several.
+fn projection(value: &Json) -> String {
+    match field(value, "partition").as_str() {
+        "0" => field(value, "projection_name"),
+        partition => format!("{}, partition {partition}", field(value, "projection_name")),
+    }
+}
+
 fn of_failure(failure: &Json, now: OffsetDateTime) -> Vec<String> {
-    let mut lines: Vec<String> = [
-        ("failure", "failure_id"),
-        ("tenant", "tenant_id"),
-        ("projection", "projection_name"),
-        ("partition", "partition"),
-        ("status", "status"),
-        ("code", "error_code"),
-        ("message", "error_message"),
-        ("event", "event_id"),
-        ("log_seq", "log_seq"),
-        ("trace", "trace_id"),
-        ("retries", "retry_count"),
+    let fact = |name: &str, key: &str| line(name, &field(failure, key));
+    vec![
+        fact("tenant", "tenant_id"),
+        line("projection", &projection(failure)),
+        line(
+            "error",
+            &format!("{}: {}", field(failure, "error_code"), field(failure, "error_message")),
+        ),
+        line("", &retry(failure)),
+        fact("at event", "event_id"),
+        fact("log_seq", "log_seq"),
+        fact("trace", "trace_id"),
+        line("recorded", &when(failure, "recorded_at", now)),
+        fact("retries", "retry_count"),
+        fact("status", "status"),
+        fact("failure", "failure_id"),
     ]
-    .map(|(name, key)| line(name, &field(failure, key)))
-    .into();
-    lines.push(line("recorded", &when(failure, "recorded_at", now)));
-    lines.extend([String::new(), retry(failure)]);
-    lines
 }
 
 /// What is to be done once the cause is mended.
@@ -110,7 +120,7 @@ fn line(name: &str, text: &str) -> String {
 /// An instant, and how far it is from now.
 fn when(value: &Json, key: &str, now: OffsetDateTime) -> String {
     match instant(value, key) {
-        Some(at) => format!("{} ({})", field(value, key), ago(at, now)),
+        Some(at) => format!("{} UTC, {}", to_the_second(at), ago(at, now)),
         None => "-".to_owned(),
     }
 }

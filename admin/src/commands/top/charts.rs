@@ -99,7 +99,8 @@ fn columns(
     let mut columns = vec![(Vec::new(), true); usize::from(width)];
     for sample in samples {
         let Some(back) = column_of(sample).map(|column| newest - column) else { continue };
-        let place = usize::try_from(back).ok().and_then(|back| usize::from(width).checked_sub(back + 1));
+        let place =
+            usize::try_from(back).ok().and_then(|back| usize::from(width).checked_sub(back + 1));
         let Some(place) = place else { continue };
         let (values, is_up) = &mut columns[place];
         values.push(value(sample));

@@ -19,6 +19,9 @@ use crate::output::{Tone, ago, clock, duration, field, grouped, printable, tone}
 /// The least that everything fits in.
 const LEAST: (u16, u16) = (60, 14);
 
+/// What a name gets at most of what a wide screen has to spare.
+const MOST_SPARE: u16 = 40;
+
 /// Whether there are colours.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Palette {
@@ -40,7 +43,12 @@ impl Palette {
 }
 
 /// Draws all of it.
-pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, palette: Palette, now: OffsetDateTime) {
+pub(super) fn draw(
+    frame: &mut Frame<'_>,
+    picture: &Picture,
+    palette: Palette,
+    now: OffsetDateTime,
+) {
     let whole = frame.area();
     if whole.width < LEAST.0 || whole.height < LEAST.1 {
         let text = format!(
@@ -66,8 +74,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, palette: Palette, n
     match picture.mode {
         Mode::Help => frame.render_widget(Text::from(HELP), body),
         Mode::Details => {
-            let card = card::of(picture, now).join("\n");
-            frame.render_widget(Paragraph::new(card).wrap(Wrap { trim: false }), body);
+            let card = card::of(picture, now);
+            let most = card.len().saturating_sub(1).min(usize::from(u16::MAX)) as u16;
+            let card = Paragraph::new(card.join("\n")).wrap(Wrap { trim: false });
+            frame.render_widget(card.scroll((picture.scroll.min(most), 0)), body);
         }
         Mode::List | Mode::Filter => list(frame, body, picture, palette),
     }
@@ -118,9 +128,11 @@ fn daemon(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Span<'sta
 }
 
 fn database_line(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Line<'static> {
-    let state = picture.known.status.get("database").map_or_else(String::new, |database| {
-        field(database, "state")
-    });
+    let state = picture
+        .known
+        .status
+        .get("database")
+        .map_or_else(String::new, |database| field(database, "state"));
     let Some((since, reason)) = picture.database_away() else {
         let others = picture.known.status.get("other_owners").and_then(Json::as_array);
         let others = match others.unwrap_or_default().len() {
@@ -163,8 +175,7 @@ fn tab_line(picture: &Picture, palette: Palette) -> Line<'static> {
     let failures: i64 =
         lags.iter().filter_map(|lag| lag.get("open_failures").and_then(Json::as_i64)).sum();
     let counts = known.status.get("workers").and_then(Json::as_object);
-    let workers: i64 =
-        counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
+    let workers: i64 = counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
     let runs = known.status.get("active_runs").and_then(Json::as_array).map_or(0, <[Json]>::len);
     let mut spans = Vec::new();
     for pane in Pane::ALL {
@@ -213,9 +224,11 @@ fn list(frame: &mut Frame<'_>, area: Rect, picture: &Picture, palette: Palette) 
             Cell::new(place(text, column)).style(style)
         }))
     });
-    let widths = columns.iter().map(|column| match column.width {
-        0 => Constraint::Fill(1),
-        width => Constraint::Length(width),
+    let spare = area.width.saturating_sub(80) / 3;
+    let widths = columns.iter().enumerate().map(|(place, column)| match (place, column.width) {
+        (0, width) => Constraint::Length(width + spare.min(MOST_SPARE)),
+        (_, 0) => Constraint::Fill(1),
+        (_, width) => Constraint::Length(width),
     });
     let table = Table::new(lines, widths)
         .header(TableRow::new(head))
@@ -232,10 +245,15 @@ fn nothing(picture: &Picture) -> String {
     let is_listed = listed_states(&picture.known.status).next().is_some();
     match picture.pane {
         _ if filtered => format!("no row has '{}' in it; Esc shows all", picture.filter),
-        Pane::Tenants if picture.known.lags.is_none() => "not known: the database has not answered yet".to_owned(),
+        Pane::Tenants if picture.known.lags.is_none() => {
+            "not known: the database has not answered yet".to_owned()
+        }
         Pane::Tenants => "no tenant has an event yet; `decisiongraph append` takes some".to_owned(),
         Pane::Workers if at_work > 0 && !is_listed => {
-            format!("{} workers at rest, too many to list; `decisiongraph workers` lists them", grouped(at_work))
+            format!(
+                "{} workers at rest, too many to list; `decisiongraph workers` lists them",
+                grouped(at_work)
+            )
         }
         Pane::Workers => "no worker is at work: every tenant has been quiet for a while".to_owned(),
         Pane::Runs => "no replay or rebuild yet; `decisiongraph rebuild` starts one".to_owned(),
@@ -250,7 +268,7 @@ fn footer_line(picture: &Picture) -> Line<'static> {
             let filter = printable(&picture.filter);
             return Line::from(format!("/{filter}_  Enter keeps it, Esc shows all"));
         }
-        Mode::Details => "Esc back  Tab next list  p pause  ? help  q quit".to_owned(),
+        Mode::Details => "Esc back  j k scroll  Tab next list  p pause  ? help  q quit".to_owned(),
         Mode::Help => "any key closes this  q quit".to_owned(),
         Mode::List => {
             let filter = match &*picture.filter {

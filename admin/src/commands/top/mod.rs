@@ -40,9 +40,12 @@ const TICK: Duration = Duration::from_millis(500);
 
 pub(crate) async fn top(session: &Session) -> Result<u8, Failure> {
     if !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
-        return Err(Failure::new(Code::InvalidArgument, "top draws on a terminal, and there is none")
-            .exit(exit::USAGE)
-            .help("`decisiongraph status --watch` prints instead; `-o json` is for scripts"));
+        return Err(Failure::new(
+            Code::InvalidArgument,
+            "top draws on a terminal, and there is none",
+        )
+        .exit(exit::USAGE)
+        .help("`decisiongraph status --watch` prints instead; `-o json` is for scripts"));
     }
     let asker = Asker { client: session.client()?.of_all() };
     // Who cannot be asked at all is no picture.

@@ -82,6 +82,8 @@ pub(super) struct Picture {
     pub(super) paused_at: Option<OffsetDateTime>,
     /// The order of each list, by its number there.
     pub(super) order: [usize; 4],
+    /// Lines of a card that are above the screen.
+    pub(super) scroll: u16,
     /// The row that is chosen in each list, by its name: it stays chosen where it moves.
     chosen: [Option<String>; 4],
 }
@@ -99,6 +101,7 @@ impl Picture {
             filter,
             paused_at: None,
             order: [0; 4],
+            scroll: 0,
             chosen: [const { None }; 4],
         }
     }
@@ -147,7 +150,14 @@ impl Picture {
                 if self.chosen_row().is_some() {
                     self.chosen[self.pane as usize] = self.chosen_row();
                     self.mode = Mode::Details;
+                    self.scroll = 0;
                 }
+            }
+            (Mode::Details, Key::Up | Key::Char('k')) => {
+                self.scroll = self.scroll.saturating_sub(1);
+            }
+            (Mode::Details, Key::Down | Key::Char('j')) => {
+                self.scroll = self.scroll.saturating_add(1)
             }
             (_, Key::NextPane) => self.turn_to(self.pane.next(1)),
             (_, Key::PreviousPane) => self.turn_to(self.pane.next(Pane::ALL.len() - 1)),
@@ -159,7 +169,8 @@ impl Picture {
                 *order = (*order + 1) % rows::orders(self.pane).len();
             }
             (Mode::List, Key::Char('/')) => self.mode = Mode::Filter,
-            (_, key) => self.choose(key),
+            (Mode::List, key) => self.choose(key),
+            (Mode::Details, _) => {}
         }
         Some(self)
     }
@@ -229,7 +240,10 @@ impl Picture {
         let database = self.known.status.get("database")?;
         let is_down = database.get("state").and_then(Json::as_str) == Some("down");
         is_down.then(|| {
-            (crate::output::instant(database, "down_since"), crate::output::field(database, "reason"))
+            (
+                crate::output::instant(database, "down_since"),
+                crate::output::field(database, "reason"),
+            )
         })
     }
 }

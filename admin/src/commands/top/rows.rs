@@ -5,14 +5,14 @@ use time::OffsetDateTime;
 
 use super::ask::WORKER_STATES;
 use super::picture::{Pane, Picture};
-use crate::commands::runs::{percent, what};
+use crate::commands::runs::{mode, percent};
 use crate::output::{ago, duration, field, grouped, instant, printable};
 
 /// A column.
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) head: &'static str,
-    /// Cells it takes; the last one of a list has what is left.
+    /// Cells it takes at eighty; the last one of a list has what is left, the first a third of it.
     pub(super) width: u16,
     /// Numbers stand at its right.
     pub(super) is_number: bool,
@@ -48,46 +48,54 @@ pub(super) const fn orders(pane: Pane) -> &'static [&'static str] {
 
 pub(super) const fn columns(pane: Pane) -> &'static [Column] {
     match pane {
-        Pane::Tenants => const {
-            &[
-                text("tenant", 24),
-                text("state", 7),
-                number("pending", 11),
-                number("lag", 12),
-                number("failures", 8),
-                text("behind", 0),
-            ]
-        },
-        Pane::Workers => const {
-            &[
-                text("tenant", 18),
-                text("projection", 17),
-                text("state", 11),
-                number("cursor", 9),
-                number("retries", 7),
-                text("last error", 0),
-            ]
-        },
-        Pane::Runs => const {
-            &[
-                text("tenant", 14),
-                text("what", 17),
-                text("state", 11),
-                text("progress", 17),
-                number("events/s", 8),
-                text("time", 0),
-            ]
-        },
-        Pane::Failures => const {
-            &[
-                text("tenant", 14),
-                text("projection", 17),
-                number("log_seq", 8),
-                text("since", 10),
-                text("code", 16),
-                text("message", 0),
-            ]
-        },
+        Pane::Tenants => {
+            const {
+                &[
+                    text("tenant", 22),
+                    text("state", 7),
+                    number("pending", 11),
+                    number("lag", 11),
+                    number("failures", 8),
+                    text("behind", 0),
+                ]
+            }
+        }
+        Pane::Workers => {
+            const {
+                &[
+                    text("tenant", 18),
+                    text("projection", 17),
+                    text("state", 11),
+                    number("cursor", 9),
+                    number("retries", 7),
+                    text("last error", 0),
+                ]
+            }
+        }
+        Pane::Runs => {
+            const {
+                &[
+                    text("tenant", 11),
+                    text("what", 23),
+                    text("state", 11),
+                    text("progress", 12),
+                    number("events/s", 8),
+                    text("time", 0),
+                ]
+            }
+        }
+        Pane::Failures => {
+            const {
+                &[
+                    text("tenant", 14),
+                    text("projection", 17),
+                    number("log_seq", 8),
+                    text("since", 10),
+                    text("code", 16),
+                    text("message", 0),
+                ]
+            }
+        }
     }
 }
 
@@ -123,9 +131,9 @@ pub(super) fn facts(picture: &Picture, name: &str) -> Vec<Json> {
         Pane::Tenants => (of_answer(known.lags.as_ref()), tenant_name),
         Pane::Workers => (known.workers.clone().unwrap_or_default(), worker_name),
         Pane::Runs => (of_answer(known.runs.as_ref()), |run| field(run, "run_id")),
-        Pane::Failures => (known.failures.clone().unwrap_or_default(), |failure| {
-            field(failure, "failure_id")
-        }),
+        Pane::Failures => {
+            (known.failures.clone().unwrap_or_default(), |failure| field(failure, "failure_id"))
+        }
     };
     items.into_iter().filter(|item| named(item) == name).collect()
 }
@@ -167,7 +175,7 @@ fn tenants(lags: &[Json]) -> Vec<Row> {
         let last = |rank: i64| if is_others { i64::MAX } else { rank };
         let behind = match behind.len() {
             0 => "-".to_owned(),
-            count if count == own.len() && count > 1 => "all projections".to_owned(),
+            count if count == own.len() && count > 1 => "all".to_owned(),
             _ => behind.join(", "),
         };
         Row {
@@ -225,7 +233,7 @@ fn worker(worker: &Json) -> Row {
 }
 
 /// Cells of a bar of progress.
-const BAR: usize = 10;
+const BAR: usize = 6;
 
 fn run(place: usize, run: &Json) -> Row {
     let name = field(run, "run_id");
@@ -235,7 +243,7 @@ fn run(place: usize, run: &Json) -> Row {
     let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let rate = run.get("events_per_second").and_then(Json::as_f64);
     let left = run.get("eta_seconds").and_then(Json::as_f64);
-    let time = left.map(|left| format!("{} left", duration(left)));
+    let time = left.map(|left| format!("eta {}", duration(left)));
     let ended = instant(run, "finished_at");
     let took = ended.zip(instant(run, "started_at"));
     let took = took.map(|(end, start)| (end - start).as_seconds_f64().max(0.0));
@@ -247,17 +255,17 @@ fn run(place: usize, run: &Json) -> Row {
         ],
         cells: vec![
             field(run, "tenant_id"),
-            what(run),
+            format!("{} {}", mode(run), field(run, "projection_name")),
             state,
             known(percent(run).map(|percent| format!("{} {percent}", bar(run)))),
             known(rate.map(|rate| grouped(rate as i64))),
-            known(time.or_else(|| took.map(|took| format!("took {}", duration(took))))),
+            known(time.or_else(|| took.map(duration))),
         ],
         name,
     }
 }
 
-/// How much of it is done, in tenths. A shape, so that it reads without colour.
+/// How much of it is done, in sixths. A shape, so that it reads without colour.
 fn bar(run: &Json) -> String {
     let (done, total) = (integer(run, "processed_events"), integer(run, "total_events"));
     let done = done.saturating_mul(BAR as i64).checked_div(total).unwrap_or(0);
