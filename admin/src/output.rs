@@ -42,11 +42,17 @@ impl Output {
     /// # Errors
     /// If standard output cannot be written; a closed pipe ends the command quietly.
     pub fn one(&self, value: &Json, table: impl FnOnce(&Json) -> String) -> Result<(), Failure> {
-        match self.format {
-            Format::Table => line(&table(value)),
-            Format::Json => line(&pretty(value)),
-            Format::Jsonl => line(&canonical(value)),
-        }
+        print(&self.text_of_one(value, table))
+    }
+
+    /// What [`Output::one`] prints.
+    pub fn text_of_one(&self, value: &Json, table: impl FnOnce(&Json) -> String) -> String {
+        let text = match self.format {
+            Format::Table => table(value),
+            Format::Json => pretty(value),
+            Format::Jsonl => canonical(value),
+        };
+        text + "\n"
     }
 
     /// Prints several results: as a JSON array, a line each, or as `table` makes them.
@@ -58,10 +64,15 @@ impl Output {
         values: &[Json],
         table: impl FnOnce(&[Json]) -> String,
     ) -> Result<(), Failure> {
+        print(&self.text_of_many(values, table))
+    }
+
+    /// What [`Output::many`] prints.
+    pub fn text_of_many(&self, values: &[Json], table: impl FnOnce(&[Json]) -> String) -> String {
         match self.format {
-            Format::Table => line(&table(values)),
-            Format::Json => line(&pretty(&Json::Array(values.to_vec()))),
-            Format::Jsonl => values.iter().try_for_each(|value| line(&canonical(value))),
+            Format::Table => table(values) + "\n",
+            Format::Json => pretty(&Json::Array(values.to_vec())) + "\n",
+            Format::Jsonl => values.iter().map(|value| canonical(value) + "\n").collect(),
         }
     }
 
@@ -81,6 +92,20 @@ impl Output {
         let inner = |line: &'_ str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned();
         let trimmed: Vec<String> = text.lines().map(inner).collect();
         trimmed.join("\n")
+    }
+
+    /// A word of a state outside a table, coloured as in one.
+    pub(crate) fn state(&self, word: &str) -> String {
+        let code = match tone(word) {
+            _ if !self.color => 0,
+            Tone::Plain => 0,
+            Tone::Faint => 2,
+            Tone::Bad => 31,
+            Tone::Good => 32,
+            Tone::Attention => 33,
+            Tone::Busy => 36,
+        };
+        if code == 0 { word.to_owned() } else { format!("\x1b[{code}m{word}\x1b[0m") }
     }
 
     fn head_cell(&self, name: &str) -> Cell {
@@ -143,8 +168,16 @@ pub(crate) fn tone(text: &str) -> Tone {
 /// # Errors
 /// As [`Output::one`].
 pub fn line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
+/// Writes text to standard output as it is.
+///
+/// # Errors
+/// As [`Output::one`].
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
         other => Ok(other?),
@@ -233,6 +266,12 @@ pub fn ago(at: OffsetDateTime, now: OffsetDateTime) -> String {
         s => format!("{} d", s / 86_400),
     };
     if seconds < 0 { format!("in {text}") } else { format!("{text} ago") }
+}
+
+/// How long ago a member that is an instant was.
+pub(crate) fn since(value: &Json, key: &str) -> String {
+    let at = instant(value, key);
+    at.map_or_else(|| "-".to_owned(), |at| ago(at, OffsetDateTime::now_utc()))
 }
 
 /// A time of the day, to the second.

@@ -14,6 +14,7 @@ mod runs;
 mod shell;
 mod source;
 mod top;
+mod watch;
 
 pub(crate) use feed::{Mode, feed};
 pub(crate) use source::Source;

@@ -5,7 +5,7 @@ use dg_projections::json::Json;
 use time::OffsetDateTime;
 
 use crate::cli::Session;
-use crate::output::{Output, duration, field, grouped, instant, printable, to_the_second};
+use crate::output::{Output, duration, field, grouped, instant, printable, since};
 use crate::wire::difference_of;
 
 /// Characters of a reason among others.
@@ -170,7 +170,7 @@ pub(super) fn history(session: &Session, runs: &[Json]) -> String {
         "projection",
         "status",
         "progress",
-        "started (utc)",
+        "started",
         "took",
         "result",
         "reason",
@@ -188,7 +188,7 @@ fn line(run: &Json) -> Vec<String> {
         field(run, "projection_name"),
         field(run, "status"),
         known(percent(run)),
-        known(instant(run, "started_at").map(to_the_second)),
+        since(run, "started_at"),
         known(took(run)),
         known(result.map(str::to_owned)),
         short(&field(run, "reason")),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 
-use super::which_tenant;
+use super::{watch, which_tenant};
 use crate::cli::Session;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -65,10 +65,13 @@ async fn follow_to_its_end(session: &Session, client: &Client, run: Json) -> Res
 pub(crate) async fn runs(session: &Session) -> Result<u8, Failure> {
     let limit = session.args.get_one::<u64>("limit").map(u64::to_string);
     let parameters = [("status", session.text("status")), ("limit", limit)];
-    let data = session.client()?.get("/v1/runs", &parameters).await?;
-    let runs = data.as_array().unwrap_or_default();
-    session.output.many(runs, |runs| card::history(session, runs))?;
-    Ok(0)
+    let client = session.client()?;
+    watch::shown(session, async || {
+        let data = client.get("/v1/runs", &parameters).await?;
+        let runs = data.as_array().unwrap_or_default();
+        Ok(session.output.text_of_many(runs, |runs| card::history(session, runs)))
+    })
+    .await
 }
 
 pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
