@@ -192,6 +192,10 @@ impl Client {
         let failure = self.unreachable(error);
         match error.kind() {
             io::ErrorKind::PermissionDenied => failure.help(ADMISSION),
+            io::ErrorKind::ConnectionRefused => failure.help(
+                "whoever made this socket listens no more: see the log of the daemon, or start \
+                 one with `decisiongraph serve`",
+            ),
             io::ErrorKind::WouldBlock => failure.help("it has too many connections; try again"),
             _ => failure,
         }

@@ -259,12 +259,7 @@ pub fn duration(seconds: f64) -> String {
 /// How long ago it was, in one unit: `3 s ago`; what is to come is `in 3 s`.
 pub fn ago(at: OffsetDateTime, now: OffsetDateTime) -> String {
     let seconds = (now - at).whole_seconds();
-    let text = match seconds.unsigned_abs() {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..3600 => format!("{} min", s / 60),
-        s @ 3600..172_800 => format!("{} h", s / 3600),
-        s => format!("{} d", s / 86_400),
-    };
+    let text = roughly(seconds.unsigned_abs());
     if seconds < 0 { format!("in {text}") } else { format!("{text} ago") }
 }
 
@@ -272,6 +267,16 @@ pub fn ago(at: OffsetDateTime, now: OffsetDateTime) -> String {
 pub(crate) fn since(value: &Json, key: &str) -> String {
     let at = instant(value, key);
     at.map_or_else(|| "-".to_owned(), |at| ago(at, OffsetDateTime::now_utc()))
+}
+
+/// A number of whole seconds in one unit.
+pub(crate) fn roughly(seconds: u64) -> String {
+    match seconds {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
 }
 
 /// A time of the day, to the second.
@@ -336,6 +341,25 @@ mod tests {
         ];
         for (seconds, text) in times {
             assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn an_instant_is_so_long_ago() {
+        let ago = |seconds| {
+            let at = OffsetDateTime::UNIX_EPOCH;
+            super::ago(at, at + time::Duration::seconds(seconds))
+        };
+        for (seconds, text) in [
+            (0, "0 s ago"),
+            (59, "59 s ago"),
+            (60, "1 min ago"),
+            (3600, "1 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 d ago"),
+            (-90, "in 1 min"),
+        ] {
+            assert_eq!(ago(seconds), text);
         }
     }
 

@@ -1,6 +1,7 @@
 //! `status`, `health`, `workers`, `failures`, `retry`.
 
 use bytes::Bytes;
+use dg_projections::Code;
 use dg_projections::json::Json;
 
 use super::{runs, watch, which_tenant};
@@ -282,9 +283,18 @@ fn failures_table(session: &Session, failures: &[Json]) -> String {
 pub(crate) async fn retry(session: &Session) -> Result<u8, Failure> {
     let projection = session.required("projection")?;
     let path = format!("/v1/projections/{}/retry", crate::server::encode(&projection));
-    let data = session.client()?.post(&path, &[], "application/json", Bytes::new()).await?;
+    let asked = session.client()?.post(&path, &[], "application/json", Bytes::new()).await;
+    let data = asked.map_err(nothing_to_retry)?;
     session.output.one(&data, |_| {
         format!("{} of tenant {} tries again", printable(&projection), printable(session.tenant()))
     })?;
     Ok(0)
+}
+
+/// It is another projection's or another tenant's worker, or none of either waits.
+fn nothing_to_retry(failure: Failure) -> Failure {
+    if failure.code != Code::NotFound.as_str() {
+        return failure;
+    }
+    failure.help("`decisiongraph workers` lists those there are; name the tenant with --tenant")
 }

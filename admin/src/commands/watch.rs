@@ -45,7 +45,7 @@ async fn again_and_again(
         tokio::time::sleep(pause).await;
         match answer().await {
             Ok(answered) => {
-                (text, answered_at, absence) = (answered, OffsetDateTime::now_utc(), None)
+                (text, answered_at, absence) = (answered, OffsetDateTime::now_utc(), None);
             }
             Err(failure) if failure.exit == exit::UNAVAILABLE => absence = Some(failure),
             Err(failure) => return Err(failure),
@@ -92,11 +92,11 @@ impl View {
                 *was_away = absence.is_some();
                 match absence {
                     Some(failure) if is_news => {
-                        note(&format!("{}; waiting for it", failure.message))
+                        note(&format!("{}; waiting for it", failure.message));
                     }
                     Some(_) => {}
                     None if *is_stamped => {
-                        print(&format!("-- {} UTC\n{text}\n", to_the_second(at)))?
+                        print(&format!("-- {} UTC\n{text}\n", to_the_second(at)))?;
                     }
                     None => print(text)?,
                 }

@@ -114,6 +114,9 @@ fn not_started(session: &Session, failure: Failure) -> Failure {
     if failure.message.starts_with(&about_tenant) {
         return which_tenant(failure);
     }
+    if failure.message.starts_with("until_log_seq") {
+        return failure.help("without --until-log-seq it goes to the end of the log");
+    }
     in_the_way(failure)
 }
 

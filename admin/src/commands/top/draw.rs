@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::ask::{WORKER_STATES, listed_states};
 use super::picture::{Mode, Pane, Picture};
 use super::{card, charts, rows};
-use crate::output::{Tone, ago, clock, duration, field, grouped, printable, tone};
+use crate::output::{Tone, ago, clock, duration, field, grouped, printable, roughly, tone};
 
 /// The least that everything fits in.
 const LEAST: (u16, u16) = (60, 14);
@@ -103,28 +103,26 @@ p              pause; p goes on
 fn header_lines(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Vec<Line<'static>> {
     let status = &picture.known.status;
     let uptime = status.get("uptime_seconds").and_then(Json::as_f64).unwrap_or(0.0);
+    let (at, tone) = match picture.paused_at {
+        Some(_) => {
+            (format!("PAUSED at {} UTC; p goes on", clock(picture.heard_at)), Tone::Attention)
+        }
+        None => (format!("{} UTC", clock(picture.heard_at)), Tone::Faint),
+    };
     let first = vec![
         Span::styled(format!("decisiongraph {}", field(status, "version")), Modifier::BOLD),
         Span::raw(format!("  up {}  ", duration(uptime))),
-        daemon(picture, palette, now),
+        Span::styled(at, palette.of(tone)),
     ];
-    vec![Line::from(first), database_line(picture, palette, now), work_line(picture, palette)]
-}
-
-fn daemon(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Span<'static> {
-    let at = clock(picture.heard_at);
-    match (picture.away(now), picture.paused_at) {
-        (Some((since, reason)), _) => {
-            let since = since.as_secs();
-            let text = format!("DAEMON AWAY since {since} s; trying. Below: {at} UTC ({reason})");
-            Span::styled(text, palette.of(Tone::Bad))
+    let second = match picture.away(now) {
+        Some((since, reason)) => {
+            let since = roughly(since.as_secs());
+            let text = format!("DAEMON AWAY since {since}; trying. This is old. {reason}");
+            Line::styled(text, palette.of(Tone::Bad))
         }
-        (None, Some(_)) => {
-            let text = format!("PAUSED at {at} UTC; p goes on");
-            Span::styled(text, palette.of(Tone::Attention))
-        }
-        (None, None) => Span::styled(format!("{at} UTC"), palette.of(Tone::Faint)),
-    }
+        None => database_line(picture, palette, now),
+    };
+    vec![Line::from(first), second, work_line(picture, palette)]
 }
 
 fn database_line(picture: &Picture, palette: Palette, now: OffsetDateTime) -> Line<'static> {

@@ -157,7 +157,7 @@ impl Picture {
                 self.scroll = self.scroll.saturating_sub(1);
             }
             (Mode::Details, Key::Down | Key::Char('j')) => {
-                self.scroll = self.scroll.saturating_add(1)
+                self.scroll = self.scroll.saturating_add(1);
             }
             (_, Key::NextPane) => self.turn_to(self.pane.next(1)),
             (_, Key::PreviousPane) => self.turn_to(self.pane.next(Pane::ALL.len() - 1)),

@@ -92,7 +92,7 @@ fn what_is_wrong_is_said_in_words() {
         ),
         (&down, 3, "1 tenants parked"),
         (&silent, 12, "DAEMON AWAY since 12 s; trying"),
-        (&picture(), 60, "DAEMON AWAY since 60 s; trying"),
+        (&picture(), 60, "DAEMON AWAY since 1 min; trying"),
         (&paused, 60, "PAUSED at 00:00:00 UTC"),
     ] {
         let screen = text(&drawn(picture, (120, 24), true, seconds));
