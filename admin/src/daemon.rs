@@ -12,6 +12,7 @@ use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
+use dg_store::failpoint::{self, Point};
 use dg_store::{DAEMON_ROLE, Options, Store, StoreError, Target};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -81,6 +82,7 @@ impl Daemon {
     /// # Errors
     /// What cannot be mended by waiting: no Postgres installed, a data directory or socket in use.
     pub async fn start(config: Config) -> Result<Daemon, Failure> {
+        failpoint::hit(Point::StartBefore, "").await;
         let (database, cluster) = open_database(&config).await?;
         match Daemon::start_on(&config, database).await {
             Ok(Served { store, runtime, server, monitor, neighbours, history, starter }) => {
@@ -177,6 +179,7 @@ impl Daemon {
     /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
     pub async fn stop(self) {
         let deadline = Instant::now() + self.config.shutdown_timeout;
+        failpoint::hit(Point::StopBefore, "").await;
         tracing::info!("stopping 1/3: the listeners");
         self.starter.abort();
         // Nobody finds the socket any more; those who are in are answered.
@@ -194,6 +197,7 @@ impl Daemon {
             }
             Err(_) => self.store.close(),
         }
+        failpoint::hit(Point::StopAfter, "").await;
         tracing::info!("stopping 3/3: the database");
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
@@ -267,6 +271,7 @@ async fn start_runtime(
     let runtime = Runtime::start(store, settings).await;
     let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     drop(fill.send_replace(Ok(runtime)));
+    failpoint::hit(Point::StartAfter, "").await;
     tracing::info!("ready");
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
+use dg_store::failpoint::{self, Point};
 use dg_store::{Store, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use time::OffsetDateTime;
@@ -20,7 +21,6 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit
 use tokio::time::error::Elapsed;
 
 use crate::Settings;
-use crate::failpoint::{self, Point};
 use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
@@ -309,7 +309,7 @@ impl Actor for GateActor {
         message: GateMsg,
         gate: &mut Gate,
     ) -> Result<(), ActorProcessingErr> {
-        failpoint::hit(Point::GateHandleBefore, "");
+        failpoint::hit(Point::GateHandleBefore, "").await;
         match message {
             GateMsg::Failed(reason) => gate.shut(&myself, reason),
             GateMsg::Probe => gate.probe(&myself),

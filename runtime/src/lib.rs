@@ -19,7 +19,6 @@
 
 mod digests;
 mod directory;
-mod failpoint;
 mod gate;
 mod in_flight;
 mod lanes;

@@ -16,6 +16,7 @@ mod database;
 mod directory;
 pub mod dump;
 pub mod events;
+pub mod faults;
 pub mod hands;
 pub mod http;
 pub mod log;
@@ -39,7 +40,7 @@ pub use postgres::Postgres;
 pub use random::Random;
 pub use stage::{Sql, Stage, new_database};
 pub use terminal::Terminal;
-pub use wait::{eventually, until};
+pub use wait::{eventually, try_until, until};
 
 /// Prints why a test did not run, in the form that `ops/test.sh` counts.
 pub fn skip(reason: &str) {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dg_store::failpoint::{self, Point};
 use hyper::body::Incoming;
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
@@ -98,6 +99,7 @@ async fn handle(
     (context, crowd): (&Arc<Context>, &Crowd),
     (caller, id): (Caller, &str),
 ) -> Handled {
+    failpoint::hit(Point::SocketBefore, parts.uri.path()).await;
     let found = routes::find(parts);
     let mut act = match &found {
         Ok(found) => Act::new(found.route, &found.argument, parts, (caller, id)),
@@ -112,5 +114,6 @@ async fn handle(
         Err(refusal) => Err(refusal),
     };
     act.ended(&outcome);
+    failpoint::hit(Point::SocketAfter, parts.uri.path()).await;
     outcome
 }

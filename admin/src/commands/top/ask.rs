@@ -44,8 +44,8 @@ pub(super) struct Answers {
     pub(super) workers: Option<Vec<Json>>,
     pub(super) runs: Option<Json>,
     pub(super) failures: Option<Vec<Json>>,
-    /// How long it will be until the next ones.
-    pub(super) rest: Duration,
+    /// How long it takes until the next ones, as far as can be told.
+    pub(super) next_in: Duration,
 }
 
 /// Whoever asks.
@@ -61,10 +61,10 @@ impl Asker {
         loop {
             let began = Instant::now();
             let (told, rest) = match self.round().await {
-                Ok(mut answers) => {
-                    answers.rest = rest(began.elapsed());
-                    let rest = answers.rest;
-                    (Heard::Answers(Box::new(answers)), rest)
+                Ok(answers) => {
+                    let took = began.elapsed();
+                    let next_in = rest(took) + took * 2;
+                    (Heard::Answers(Box::new(Answers { next_in, ..answers })), rest(took))
                 }
                 Err(failure) => (Heard::Silence(failure.message), LEAST_REST),
             };
@@ -75,21 +75,36 @@ impl Asker {
         }
     }
 
+    /// The least there is to show: whether the daemon is there, and how it is.
+    pub(super) async fn first(&self) -> Result<Answers, Failure> {
+        let status = in_time(self.client.get("/v1/status", &[])).await?;
+        let next_in = PATIENCE;
+        Ok(Answers {
+            status,
+            history: None,
+            lags: None,
+            workers: None,
+            runs: None,
+            failures: None,
+            next_in,
+        })
+    }
+
     /// One round. Only `status`, which needs no database, decides whether the daemon is there.
-    pub(super) async fn round(&self) -> Result<Answers, Failure> {
+    async fn round(&self) -> Result<Answers, Failure> {
         let client = &self.client;
         let all = ("all", Some("true".to_owned()));
         let limit = |limit: u32| ("limit", Some(limit.to_string()));
-        let status = in_time(client.get("/v1/status", &[])).await?;
+        let first = self.first().await?;
         let history = in_time(client.get("/v1/history", &[limit(120)])).await.ok();
         let lags = in_time(client.get("/v1/lag", &[limit(50)])).await.ok();
         let runs = in_time(client.get("/v1/runs", &[all, limit(50)])).await.ok();
-        let workers = self.workers(&status).await.ok();
+        let workers = self.workers(&first.status).await.ok();
         let failures = match &lags {
             Some(lags) => self.failures(lags).await.ok(),
             None => None,
         };
-        Ok(Answers { status, history, lags, workers, runs, failures, rest: LEAST_REST })
+        Ok(Answers { history, lags, workers, runs, failures, ..first })
     }
 
     async fn workers(&self, status: &Json) -> Result<Vec<Json>, Failure> {

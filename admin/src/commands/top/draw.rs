@@ -241,11 +241,16 @@ fn nothing(picture: &Picture) -> String {
     let counts = picture.known.status.get("workers").and_then(Json::as_object);
     let at_work: i64 = counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
     let is_listed = listed_states(&picture.known.status).next().is_some();
+    let known = &picture.known;
+    let is_asked = match picture.pane {
+        Pane::Tenants => known.lags.is_some(),
+        Pane::Workers => known.workers.is_some(),
+        Pane::Runs => known.runs.is_some(),
+        Pane::Failures => known.failures.is_some(),
+    };
     match picture.pane {
+        _ if !is_asked => "not known yet: asking".to_owned(),
         _ if filtered => format!("no row has '{}' in it; Esc shows all", picture.filter),
-        Pane::Tenants if picture.known.lags.is_none() => {
-            "not known: the database has not answered yet".to_owned()
-        }
         Pane::Tenants => "no tenant has an event yet; `decisiongraph append` takes some".to_owned(),
         Pane::Workers if at_work > 0 && !is_listed => {
             format!(

@@ -49,7 +49,7 @@ pub(crate) async fn top(session: &Session) -> Result<u8, Failure> {
     }
     let asker = Asker { client: session.client()?.of_all() };
     // Who cannot be asked at all is no picture.
-    let known = asker.round().await?;
+    let known = asker.first().await?;
     let filter = session.named_tenant().unwrap_or_default().to_owned();
     let picture = Picture::new(known, filter, now());
     let palette = Palette { is_colored: session.output.color };

@@ -228,7 +228,7 @@ impl Picture {
     /// Since when the daemon has not answered although it should have, and why.
     pub(super) fn away(&self, now: OffsetDateTime) -> Option<(Duration, &str)> {
         let since = Duration::try_from(now - self.heard_at).unwrap_or_default();
-        let is_late = self.paused_at.is_none() && since > self.known.rest + GRACE;
+        let is_late = self.paused_at.is_none() && since > self.known.next_in + GRACE;
         match &self.silence {
             Some(reason) => Some((since, reason)),
             None => is_late.then_some((since, "no answer")),

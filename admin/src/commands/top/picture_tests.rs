@@ -47,7 +47,7 @@ pub(super) fn answers() -> Answers {
         workers: Some(Vec::new()),
         runs: Some(json("[]")),
         failures: Some(Vec::new()),
-        rest: Duration::from_secs(1),
+        next_in: Duration::from_secs(1),
     }
 }
 
@@ -162,7 +162,7 @@ fn a_daemon_is_away_when_it_says_nothing_or_is_late() {
     assert_eq!(away(&silent, 2), Some((2, "gone".to_owned())));
     let back = silent.hear(Heard::Answers(Box::new(answers())), at(60));
     assert_eq!(away(&back, 61), None);
-    let slow = Answers { rest: Duration::from_secs(10), ..answers() };
+    let slow = Answers { next_in: Duration::from_secs(10), ..answers() };
     let slow = picture().hear(Heard::Answers(Box::new(slow)), at(0));
     assert_eq!(away(&slow, 12), None);
 }
