@@ -170,8 +170,7 @@ fn work_line(picture: &Picture, palette: Palette) -> Line<'static> {
 fn tab_line(picture: &Picture, palette: Palette) -> Line<'static> {
     let known = &picture.known;
     let lags = known.lags.as_ref().and_then(Json::as_array).unwrap_or_default();
-    let failures: i64 =
-        lags.iter().filter_map(|lag| lag.get("open_failures").and_then(Json::as_i64)).sum();
+    let failures = open_failures(lags);
     let counts = known.status.get("workers").and_then(Json::as_object);
     let workers: i64 = counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
     let runs = known.status.get("active_runs").and_then(Json::as_array).map_or(0, <[Json]>::len);
@@ -198,6 +197,11 @@ fn tab_line(picture: &Picture, palette: Palette) -> Line<'static> {
         spans.push(Span::raw(" "));
     }
     Line::from(spans)
+}
+
+/// Those of all tenants, the others included.
+fn open_failures(lags: &[Json]) -> i64 {
+    lags.iter().filter_map(|lag| lag.get("open_failures").and_then(Json::as_i64)).sum()
 }
 
 fn list(frame: &mut Frame<'_>, area: Rect, picture: &Picture, palette: Palette) {
@@ -260,7 +264,15 @@ fn nothing(picture: &Picture) -> String {
         }
         Pane::Workers => "no worker is at work: every tenant has been quiet for a while".to_owned(),
         Pane::Runs => "no replay or rebuild yet; `decisiongraph rebuild` starts one".to_owned(),
-        Pane::Failures => "no open failures".to_owned(),
+        Pane::Failures => {
+            match open_failures(known.lags.as_ref().and_then(Json::as_array).unwrap_or_default()) {
+                0 => "no open failures".to_owned(),
+                open => format!(
+                    "{} open failures of tenants that are not listed; `decisiongraph failures -t TENANT` lists them",
+                    grouped(open)
+                ),
+            }
+        }
     }
 }
 

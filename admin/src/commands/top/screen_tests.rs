@@ -101,6 +101,27 @@ fn what_is_wrong_is_said_in_words() {
 }
 
 #[test]
+fn an_empty_list_says_why() {
+    let none = |key: char, change: fn(&mut Answers)| {
+        let picture = with(change).press(Key::Char(key), START).unwrap();
+        text(&drawn(&picture, (120, 24), true, 1))
+    };
+    let nobody_fails: fn(&mut Answers) = |known| known.lags = Some(json("[]"));
+    let many: fn(&mut Answers) = |known| known.status = json(r#"{"workers":{"idle":30000}}"#);
+    for (key, change, expected) in [
+        ('1', nobody_fails, "no tenant has an event yet"),
+        ('1', |known| known.lags = None, "not known yet: asking"),
+        ('2', many, "30,000 workers at rest, too many to list"),
+        ('3', many, "no replay or rebuild yet"),
+        ('4', nobody_fails, "no open failures"),
+        ('4', many, "2 open failures of tenants that are not listed"),
+    ] {
+        let screen = none(key, change);
+        assert!(screen.contains(expected), "{expected} is not in\n{screen}");
+    }
+}
+
+#[test]
 fn an_old_picture_is_grey_and_a_fresh_one_is_not() {
     let dim = |after| {
         let buffer = drawn(&picture(), (80, 24), true, after);
