@@ -11,6 +11,7 @@ mod ask;
 mod card;
 mod charts;
 mod draw;
+mod header;
 mod picture;
 #[cfg(test)]
 mod picture_tests;
