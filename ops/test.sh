@@ -7,7 +7,11 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_postgres
-want_promtool
+want promtool prometheus
+want curl curl
+want jq jq
+want /lib/systemd/systemd systemd
+want dpkg-shlibdeps dpkg-dev
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

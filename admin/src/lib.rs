@@ -25,4 +25,5 @@ pub mod output;
 pub mod parity;
 mod scratch;
 mod server;
+mod systemd;
 pub mod wire;

@@ -1,18 +1,18 @@
 //! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`. Read-only, bounded, and
 //! truthful: liveness is that the process answers, readiness is checked when it is asked.
 
-mod lag;
+mod process;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 use dg_runtime::metrics::tenants;
-use dg_runtime::{DatabaseState, Runtime};
+use dg_runtime::{Runtime, Snapshot};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -22,18 +22,27 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
+use crate::config::LiveConfig;
 use crate::failure::{Failure, exit};
-use crate::server::RuntimeSlot;
+use crate::server::{self, Crowd, Peer, RuntimeSlot};
 use crate::wire::object;
 
-const MAX_CONNECTIONS: usize = 32;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
+const MAX_CONNECTIONS: usize = 128;
+/// Answers that are made at once, so that whoever asks for many leaves the database to others.
+static TURNS: Semaphore = Semaphore::const_new(4);
+/// Failed projections that are named, at most: who asks wants to know whether, and has a time-out.
+const MOST_REASONS: usize = 20;
 /// Summaries and histograms forget what is older; the exporter wants to be told the time.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// From a commit on a quick disk to the storage time-out.
 const SECONDS: [f64; 12] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+/// From a tenant of a thousand events to one of a hundred million.
+const RUN_SECONDS: [f64; 9] = [0.1, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 28800.0];
+const RUNS: &str = "decisiongraph_replay_duration_seconds";
 const EVENTS: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0];
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
@@ -43,8 +52,7 @@ const JSON: &str = "application/json";
 pub(crate) struct Monitor {
     listener: TcpListener,
     recorder: PrometheusHandle,
-    /// How many have labels of their own.
-    most_tenants: usize,
+    config: LiveConfig,
 }
 
 impl Monitor {
@@ -52,7 +60,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the address is taken or not ours.
-    pub(crate) async fn bind(address: SocketAddr, most_tenants: usize) -> Result<Monitor, Failure> {
+    pub(crate) async fn bind(address: SocketAddr, config: LiveConfig) -> Result<Monitor, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("metrics_listen {address}: {error}"))
                 .exit(exit::CONFIG)
@@ -63,30 +71,33 @@ impl Monitor {
             tracing::info!(%address, "metrics, healthz and readyz");
         }
         let recorder = recorder()?;
-        tenants::set_most(most_tenants);
-        Ok(Monitor { listener, recorder, most_tenants })
+        tenants::set_most(config.get().metrics_max_tenants);
+        Ok(Monitor { listener, recorder, config })
     }
 
     /// Answers until told to stop.
     pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
-        let Monitor { listener, recorder, most_tenants } = self;
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let Monitor { listener, recorder, config } = self;
+        let crowd = Crowd::without_bodies();
+        let mut connections = JoinSet::new();
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
+            let has_place = connections.len() < MAX_CONNECTIONS;
+            if !has_place {
+                crowd.is_full_now();
+            }
             tokio::select! {
-                accepted = listener.accept() => {
+                accepted = listener.accept(), if has_place => {
                     let Ok((stream, _)) = accepted else {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     };
-                    // Beyond its places it hangs up: who watches asks again.
-                    let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                    let peer = (stream, crowd.clone());
+                    let most = config.get().metrics_max_tenants;
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
-                    tokio::spawn(async move {
-                        converse(stream, runtime, recorder, most_tenants).await;
-                        drop(place);
-                    });
+                    connections.spawn(converse(peer, runtime, recorder, most));
                 }
+                Some(_) = connections.join_next() => {}
                 _ = upkeep.tick() => recorder.run_upkeep(),
                 () = told_to(&mut stop) => return,
             }
@@ -113,16 +124,20 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Suffix("_visible_seconds".to_owned()), &SECONDS)
         })
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full(RUNS.to_owned()), &RUN_SECONDS)
+        })
         .and_then(PrometheusBuilder::install_recorder);
     let recorder = recorder.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     dg_runtime::metrics::describe();
+    server::describe();
     metrics::describe_gauge!("decisiongraph_build_info", "1, labelled with the version.");
     metrics::gauge!("decisiongraph_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(RECORDER.get_or_init(|| recorder).clone())
 }
 
 async fn converse(
-    stream: TcpStream,
+    (stream, crowd): (TcpStream, Crowd),
     runtime: RuntimeSlot,
     recorder: PrometheusHandle,
     most_tenants: usize,
@@ -134,9 +149,11 @@ async fn converse(
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // Who asks again and again on one connection would be ahead of all others.
+        .keep_alive(false)
+        .header_read_timeout(crowd.patience_for_heads())
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Peer::new(stream, crowd)), service)
         .await;
 }
 
@@ -149,16 +166,15 @@ async fn answer(
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
+    let _turn = TURNS.acquire().await;
     match request.uri().path() {
         "/metrics" => {
-            let lags = match runtime.get() {
-                Ok(runtime) => runtime.publish_gauges(most_tenants).await,
-                Err(_) => {
-                    dg_runtime::metrics::store_is_down();
-                    Vec::new()
-                }
+            let mut page = match runtime.get() {
+                Ok(runtime) => runtime.gauges(most_tenants).await,
+                Err(_) => dg_runtime::metrics::gauges_at_start(),
             };
-            respond(StatusCode::OK, TEXT, recorder.render() + &lag::render(&lags))
+            process::write(&mut page);
+            respond(StatusCode::OK, TEXT, recorder.render() + &page.into_text())
         }
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => readiness(runtime).await,
@@ -183,19 +199,33 @@ async fn readiness(runtime: &RuntimeSlot) -> Response<Full<Bytes>> {
 
 /// Why the daemon is not ready; nothing when it is. The schema was checked before there was a runtime.
 async fn unready(runtime: &Runtime) -> Vec<String> {
-    let snapshot = match runtime.snapshot().await {
-        Ok(snapshot) => snapshot,
-        Err(error) => return vec![error.message],
-    };
-    let mut reasons = Vec::new();
-    if let DatabaseState::Down { reason, .. } = &snapshot.database {
-        reasons.push(format!("the database is away: {reason}"));
+    let (unreachable, snapshot) = tokio::join!(runtime.unreachable(), runtime.snapshot());
+    let away = unreachable.map(|reason| format!("the database is away: {reason}"));
+    let mut reasons: Vec<String> = away.into_iter().collect();
+    match snapshot {
+        Ok(snapshot) => reasons.extend(failed(&snapshot)),
+        Err(error) => reasons.push(error.message),
     }
-    for (worker, _) in snapshot.workers.iter().filter(|(worker, _)| worker.status == "failed") {
-        reasons.push(format!(
-            "{} of tenant {} has failed",
-            worker.key.projection, worker.key.tenant_id
-        ));
+    reasons
+}
+
+/// The projections that wait for an operator, the first by name and how many more there are.
+fn failed(snapshot: &Snapshot) -> Vec<String> {
+    let workers = snapshot.workers.iter().map(|(worker, _)| worker);
+    let failed = workers.filter(|worker| worker.status == "failed");
+    // One of several partitions is enough.
+    let failed: BTreeSet<_> =
+        failed.map(|worker| (&worker.key.tenant_id, worker.key.projection)).collect();
+    let parked = snapshot.parked.keys().map(|tenant| format!("tenant {tenant} is parked"));
+    let mut reasons: Vec<String> = failed
+        .into_iter()
+        .map(|(tenant, projection)| format!("{projection} of tenant {tenant} has failed"))
+        .chain(parked)
+        .collect();
+    let more = reasons.len().saturating_sub(MOST_REASONS);
+    if more > 0 {
+        reasons.truncate(MOST_REASONS);
+        reasons.push(format!("and {more} more; `decisiongraph health --all-tenants` names them"));
     }
     reasons
 }

@@ -37,6 +37,7 @@ use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Restart, Shutdown, StartFn, StartFuture, SupervisorMsg,
     SupervisorRef, Template,
 };
+use crate::telemetry;
 use crate::tenants::KeeperMsg;
 use commit::commit;
 use queue::{Queue, Waiting};
@@ -128,6 +129,20 @@ impl Lanes {
         if lines.is_empty() {
             return Ok(Vec::new());
         }
+        let events = lines.len();
+        // A lane tells itself what became of those that it took.
+        self.hand_over(tenant, lines).await.unwrap_or_else(|error| {
+            telemetry::append_not_taken(tenant, events, &error);
+            Err(error)
+        })
+    }
+
+    /// The answers of a lane, or why none took the events.
+    async fn hand_over(
+        &self,
+        tenant: &str,
+        lines: Arc<[Line]>,
+    ) -> Result<Result<Vec<Answer>, StoreError>, StoreError> {
         let bytes: usize = lines.iter().map(queue::bytes_of).sum();
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(permits).map_err(|_| full())?;
@@ -138,7 +153,7 @@ impl Lanes {
             let place = Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
             let request = |reply| LaneMsg::Append(Waiting { lines: lines.clone(), reply, place });
             if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
-                return answers;
+                return Ok(answers);
             }
             tokio::time::sleep(HAND_OVER_PAUSE).await;
         }

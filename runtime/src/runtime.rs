@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_projections::{Code, admission::Admission};
-use dg_store::{Answer, BatchRefusal, Lag, Store, StoreError, StoredDigest};
+use dg_store::{Answer, BatchRefusal, Store, StoreError, StoredDigest};
 use ractor::{RpcReplyPort, rpc::CallResult};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::digests;
 use crate::lanes::Lanes;
-use crate::metrics::tenants::OTHER;
-use crate::metrics::{self, Label};
 use crate::runs::Runs;
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
 use crate::telemetry;
@@ -26,8 +24,6 @@ use crate::{DatabaseState, Gate, Settings};
 
 /// How long an actor may take to answer a question about itself.
 const ASK: Duration = Duration::from_secs(5);
-/// How long a scrape waits for the database; whoever scrapes waits for ten seconds as a rule.
-const SCRAPE: Duration = Duration::from_secs(3);
 
 /// A runtime that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +46,10 @@ pub struct Snapshot {
 /// A running runtime. Cheap to clone; it runs until [`Runtime::stop`] or until its root gives up.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    tenants: Tenants,
-    lanes: Lanes,
+    pub(crate) tenants: Tenants,
+    pub(crate) lanes: Lanes,
     pub(crate) runs: Runs,
-    root: SupervisorRef<Part>,
+    pub(crate) root: SupervisorRef<Part>,
     started_at: OffsetDateTime,
     stop: watch::Sender<Option<Duration>>,
     ended: watch::Receiver<bool>,
@@ -98,68 +94,10 @@ impl Runtime {
         tokio::time::timeout(ASK, look).await.ok().flatten().ok_or_else(no_answer)
     }
 
-    /// Sets the gauges of [`crate::metrics`], and tells the lag of the `most` most lagging tenants
-    /// and of the others together. What does not answer in time is left as it was, or untold.
-    pub async fn publish_gauges(&self, most: usize) -> Vec<Lag> {
-        let runs = tokio::time::timeout(SCRAPE, self.runs.publish());
-        let (lags, actors, _) = tokio::join!(self.lags(most), self.publish_actors(), runs);
-        if let Err(error) = actors {
-            tracing::debug!(reason = %error, "gauges of actors are as they were");
-        }
-        if let Err(error) = lags.as_ref()
-            && error.code != Code::Storage
-        {
-            tracing::warn!(code = %error.code, reason = %error, "the lag of tenants is not known");
-        }
-        // The gate may learn of an outage from this very look, a moment later.
-        let is_up = !lags.as_ref().is_err_and(|error| error.code == Code::Storage);
-        metrics::publish_store(is_up, self.gate().store().pool_status());
-        lags.unwrap_or_default()
-    }
-
     /// The longest that live workers took of late from the recording of an event until readers saw it;
     /// zero while nothing is appended.
     pub fn live_lag(&self) -> Duration {
         self.gate().live_lag()
-    }
-
-    /// The lag of the `most` most lagging tenants, and of the others together.
-    ///
-    /// # Errors
-    /// When the database does not answer soon.
-    pub async fn lags(&self, most: usize) -> Result<Vec<Lag>, StoreError> {
-        let names: Vec<&str> = self.settings().projections.iter().map(|one| one.as_str()).collect();
-        let (names, most) = (names.as_slice(), i64::try_from(most).unwrap_or(i64::MAX));
-        let look = self.gate().run(|store| async move { store.lags(names, most, OTHER).await });
-        let silent =
-            |_| Err(StoreError::new(Code::Storage, "the database does not answer a scrape"));
-        tokio::time::timeout(SCRAPE, look).await.unwrap_or_else(silent)
-    }
-
-    async fn publish_actors(&self) -> Result<(), StoreError> {
-        let snapshot = self.snapshot().await?;
-        let names: Vec<&'static str> =
-            self.settings().projections.iter().map(|one| one.as_str()).collect();
-        metrics::publish(&snapshot, &names);
-        if let Ok(children) = self.root.which_children().await {
-            metrics::publish_children(Label::Root, &children);
-        }
-        if let Some(supervisor) = self.lanes.supervisor()
-            && let Ok(children) = supervisor.which_children().await
-        {
-            metrics::publish_children(Label::Lanes, &children);
-        }
-        if let Some(supervisor) = self.runs.supervisor()
-            && let Ok(children) = supervisor.which_children().await
-        {
-            metrics::publish_children(Label::Replays, &children);
-        }
-        if let Some(supervisor) = self.tenants.supervisor.get()
-            && let Ok(children) = SupervisorRef::of(supervisor).which_children().await
-        {
-            metrics::publish_children(Label::Tenants, &children);
-        }
-        Ok(())
     }
 
     /// Appends events of one tenant through its lane, each with its own answer, in order.

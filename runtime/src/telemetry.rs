@@ -55,7 +55,8 @@ pub(crate) fn appended(tenant: &str, lines: &[&Line], answers: &[Answer], took: 
     pulse::appended(tally.inserted);
     lines.iter().zip(answers).for_each(|(line, answer)| trace_one(line, answer));
     let Tally { inserted, reused, refused, bytes, first_refused } = tally;
-    let counts = [("inserted", inserted), ("reused", reused)].into_iter().chain(refused.clone());
+    let admitted = [(metrics::INSERTED, inserted), (metrics::REUSED, reused)];
+    let counts = admitted.into_iter().chain(refused.clone());
     // Each counter is looked up by its name: once a batch, not once an event.
     counts.for_each(|(result, events)| metrics::count_appends(result, events));
     let refused: usize = refused.into_values().sum();
@@ -115,12 +116,20 @@ fn trace_one(line: &Line, answer: &Answer) {
 
 /// An append transaction failed: its callers are told, and this is for the operator.
 pub(crate) fn append_failed(tenant: &str, events: usize, error: &StoreError, took: Duration) {
+    metrics::count_appends(error.code.as_str(), events);
     // While the database is away every append fails; the gate has told of it.
     if error.is_outage {
         return tracing::debug!(tenant, events, code = %error.code, "append failed");
     }
     let ms = millis(took);
     tracing::warn!(tenant, events, code = %error.code, reason = %error, ms, "append failed");
+}
+
+/// No lane took the events, there being too many that wait or none that runs: their caller is told,
+/// and an operator sees the count; under such a load a line each would be one load more.
+pub(crate) fn append_not_taken(tenant: &str, events: usize, error: &StoreError) {
+    metrics::count_appends(error.code.as_str(), events);
+    tracing::debug!(tenant, events, code = %error.code, reason = %error, "append not taken");
 }
 
 /// Lines that a request brought and that hold no event, with their numbers.
@@ -195,7 +204,7 @@ impl Batch {
 /// happen, so it is told beside what the worker says of its own failure.
 pub(crate) fn miscounted(key: &WorkerKey, event_count: i64, applied_events: i64, at: Cursor) {
     let WorkerKey { tenant_id: tenant, projection, partition } = key;
-    metrics::count_mismatch(*projection);
+    metrics::count_mismatch(tenant, *projection);
     tracing::error!(
         %tenant, %projection, partition, log_seq = at.last_log_seq, event_count,
         applied_events,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use deadpool::Status;
 use deadpool::managed::{Manager, Metrics, Pool, RecycleError, RecycleResult, Timeouts};
 use deadpool_postgres::{ClientWrapper, Transaction};
 use tokio_postgres::{Config, IsolationLevel, SimpleQueryMessage};
@@ -41,6 +42,16 @@ pub struct Store {
     pool: Pool<Connections>,
     /// A projection that has reached this number is not behind, wherever the log ends.
     pub(crate) enough: i64,
+}
+
+/// How a pool is used: connections, and the calls that wait for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PoolStatus {
+    pub used: usize,
+    pub idle: usize,
+    pub waiting: usize,
+    pub max: usize,
 }
 
 /// A connection of the pool.
@@ -88,10 +99,27 @@ impl Store {
         Ok(())
     }
 
-    /// Connections: (in use or idle, idle, at most).
-    pub fn pool_status(&self) -> (usize, usize, usize) {
-        let status = self.pool.status();
-        (status.size, status.available, status.max_size)
+    /// Whether the database answers, asked beside the pool: one whose connections are all in use may
+    /// be well. A server that has no place for one more connection does answer.
+    ///
+    /// # Errors
+    /// `storage` when it does not.
+    pub async fn knock(&self) -> Result<(), StoreError> {
+        let knock = async {
+            let client = self.pool.manager().create().await?;
+            client.simple_query("SELECT 1").await.map_err(StoreError::from)
+        };
+        match tokio::time::timeout(SIGN_OF_LIFE, knock).await {
+            Ok(Err(error)) if error.is_outage => Err(error),
+            Ok(_) => Ok(()),
+            Err(_) => Err(StoreError::timed_out("a connection", SIGN_OF_LIFE)),
+        }
+    }
+
+    /// How the pool is used now.
+    pub fn pool_status(&self) -> PoolStatus {
+        let Status { size, available, waiting, max_size } = self.pool.status();
+        PoolStatus { used: size.saturating_sub(available), idle: available, waiting, max: max_size }
     }
 
     /// Closes the pool: connections end as they become idle, and every later call is `storage`.

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `panic` | whoever is there panics |
 //! | `abort`, `kill` | the process ends without a word, by SIGABRT or SIGKILL |
+//! | `freeze` | nothing ever goes on here |
 //! | `delay` | nothing goes on here for a fifth of a second |
 //! | `error` | the call fails as if the database were gone; see [`Point::can_fail`] |
 //! | `drop` | Postgres ends the session that is at work here; see [`Point::has_session`] |

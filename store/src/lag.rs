@@ -4,7 +4,7 @@
 //! with the number of tenants. As in [`crate::Health`], nothing here believes a worker, and a missing
 //! row counts as fully behind.
 
-use crate::database::looking;
+use crate::database::{LOOKUPS, writing};
 use crate::{Store, StoreError};
 
 /// How far a projection of a tenant is, or that of all tenants that are not told one by one.
@@ -25,39 +25,49 @@ pub struct Lag {
 }
 
 // A tenant's rank is that of its most lagging projection. Of what is behind, the log is asked for
-// the first event after the cursor, by its key; of what is not, nothing.
-const LAGS: &str = "WITH place AS (
+// the first event after the cursor, by its key, once for all projections that stand there; of what
+// is not, nothing. Each part is one pass over the tenants and small tables beside it: a window over
+// all of them, or a look-up for each projection, takes as long again.
+const LAGS: &str = "WITH place AS MATERIALIZED (
         SELECT head.tenant_id, name.projection_name,
-            coalesce(min(c.last_log_seq), 0) AS last_log_seq,
-            greatest(head.event_count - coalesce(sum(c.applied_events), 0), 0)::bigint AS pending,
-            head.last_log_seq > coalesce(min(c.last_log_seq), 0) AS is_behind
+            coalesce(at.last_log_seq, 0) AS last_log_seq,
+            greatest(head.event_count - coalesce(at.applied_events, 0), 0)::bigint AS pending,
+            head.last_log_seq > coalesce(at.last_log_seq, 0) AS is_behind
         FROM dg_tenant_heads AS head
         CROSS JOIN unnest($1::text[]) AS name (projection_name)
-        LEFT JOIN dg_projections AS p
-            ON p.tenant_id = head.tenant_id AND p.projection_name = name.projection_name
-        LEFT JOIN dg_projection_cursors AS c
-            ON c.tenant_id = p.tenant_id AND c.projection_name = p.projection_name
-            AND c.generation = p.active_generation
-        WHERE head.event_count > 0
-        GROUP BY head.tenant_id, head.event_count, head.last_log_seq, name.projection_name),
-    worst AS (
-        SELECT *, max(pending) OVER (PARTITION BY tenant_id) AS worst FROM place),
-    ranked AS (
-        SELECT *, dense_rank() OVER (ORDER BY tenant_id = $3, worst DESC, tenant_id) AS rank
-        FROM worst),
+        LEFT JOIN (SELECT p.tenant_id, p.projection_name, min(c.last_log_seq) AS last_log_seq,
+                sum(c.applied_events) AS applied_events
+            FROM dg_projections AS p
+            JOIN dg_projection_cursors AS c
+                ON c.tenant_id = p.tenant_id AND c.projection_name = p.projection_name
+                AND c.generation = p.active_generation
+            GROUP BY p.tenant_id, p.projection_name) AS at
+            ON at.tenant_id = head.tenant_id AND at.projection_name = name.projection_name
+        WHERE head.event_count > 0),
+    named AS (
+        SELECT tenant_id FROM place WHERE tenant_id <> $3
+        GROUP BY tenant_id ORDER BY max(pending) DESC, tenant_id LIMIT $2),
+    oldest AS (
+        SELECT place.tenant_id, place.last_log_seq, first.recorded_at
+        FROM (SELECT DISTINCT tenant_id, last_log_seq FROM place WHERE is_behind) AS place
+        CROSS JOIN LATERAL (SELECT l.recorded_at FROM dg_event_log AS l
+            WHERE l.tenant_id = place.tenant_id AND l.log_seq > place.last_log_seq
+            ORDER BY l.log_seq LIMIT 1) AS first),
     failed AS (
         SELECT tenant_id, projection_name, count(*) AS failures
         FROM dg_projection_failures WHERE status = 'open' GROUP BY tenant_id, projection_name)
-    SELECT CASE WHEN rank <= $2 AND tenant_id <> $3 THEN tenant_id END AS tenant,
-        projection_name, sum(pending)::bigint,
-        coalesce(max(extract(epoch FROM clock_timestamp() - oldest.recorded_at)), 0)::float8,
-        min(last_log_seq), coalesce(sum(failures), 0)::bigint
-    FROM ranked
+    SELECT named.tenant_id AS tenant, projection_name, sum(pending)::bigint,
+        coalesce(extract(epoch FROM clock_timestamp() - min(oldest.recorded_at)), 0)::float8,
+        min(place.last_log_seq), coalesce(sum(failures), 0)::bigint
+    FROM place
+    LEFT JOIN named USING (tenant_id)
     LEFT JOIN failed USING (tenant_id, projection_name)
-    LEFT JOIN LATERAL (SELECT l.recorded_at FROM dg_event_log AS l
-        WHERE is_behind AND l.tenant_id = ranked.tenant_id AND l.log_seq > ranked.last_log_seq
-        ORDER BY l.log_seq LIMIT 1) AS oldest ON true
+    LEFT JOIN oldest ON is_behind AND oldest.tenant_id = place.tenant_id
+        AND oldest.last_log_seq = place.last_log_seq
     GROUP BY tenant, projection_name ORDER BY tenant, projection_name";
+
+/// The places of ten thousand tenants fit, rather than go to a file.
+const ROOM: &str = "SET LOCAL work_mem = '16MB'";
 
 impl Store {
     /// The lag of the given projections: of the `most` most lagging tenants, by name, and of all
@@ -73,7 +83,8 @@ impl Store {
         others: &str,
     ) -> Result<Vec<Lag>, StoreError> {
         let mut client = self.client().await?;
-        let transaction = looking(&mut client).await?; // writes nothing, and ends with this call
+        let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
+        transaction.batch_execute(&format!("{LOOKUPS}; {ROOM}")).await?;
         let statement = transaction.prepare_cached(LAGS).await?;
         let rows = transaction.query(&statement, &[&projections, &most, &others]).await?;
         rows.iter().map(lag_from).collect()

@@ -42,7 +42,7 @@ pub use append::{Answer, Appended, BatchRefusal};
 pub use commit::{Commit, Committed};
 pub use connect::Target;
 pub use cursors::{Cursor, Share};
-pub use database::{Options, Store};
+pub use database::{Options, PoolStatus, Store};
 pub use databases::{Reached, create_database, drop_database, ensure_database};
 pub use digests::{DigestName, Refreshed, StoredDigest};
 pub use directory::{Behind, TenantHead};

@@ -27,6 +27,7 @@ pub struct Daemon {
     place: Where,
     flags: Vec<String>,
     fail_points: String,
+    environment: Vec<(String, String)>,
     hits: Option<PathBuf>,
     process: Option<Child>,
 }
@@ -69,7 +70,13 @@ impl Daemon {
     pub fn new(place: Where, flags: &[&str], fail_points: &str) -> Daemon {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let fail_points = fail_points.to_owned();
-        Daemon { directory: Directory::new(), place, flags, process: None, fail_points, hits: None }
+        let (directory, environment) = (Directory::new(), Vec::new());
+        Daemon { directory, place, flags, process: None, fail_points, environment, hits: None }
+    }
+
+    /// Sets a variable for its next lives.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts one whose database cannot be had, without waiting.
@@ -119,6 +126,7 @@ impl Daemon {
             command.args(["--database-url", url]);
         }
         command.env("DECISIONGRAPH_TEST_FAILPOINTS", &self.fail_points);
+        command.envs(self.environment.iter().cloned());
         if let Some(hits) = &self.hits {
             command.env("DECISIONGRAPH_TEST_FAILPOINTS_HITS", hits);
         }

@@ -122,6 +122,8 @@ fn objects_have_the_members_of_the_contract() {
         "tenant_id projection_name partition status cursor last_sync_at
         sync_count retry_count next_retry_at last_error restarts owner",
     );
+    assert_eq!(json(&["workers", "--all-tenants"]).as_array().unwrap().len(), 9);
+    assert_eq!(json(&["workers", "--all-tenants", "--state", "failed"]), Json::Array(Vec::new()));
     let status = json(&["status"]);
     has(&status, "version uptime_seconds workers active_runs partitions projections database");
     assert_eq!(

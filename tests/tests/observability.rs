@@ -22,16 +22,6 @@ const RULES_TEST: &str = "prometheus/decisiongraph.rules.test.yml";
 const CONFIG: &str = "prometheus/prometheus.yml";
 const DASHBOARD: &str = "grafana/decisiongraph.json";
 
-/// What client libraries of Prometheus tell of their process, by common names.
-const PROCESS: [&str; 7] = [
-    "process_cpu_seconds_total",
-    "process_max_fds",
-    "process_open_fds",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-    "process_threads",
-    "process_virtual_memory_bytes",
-];
 /// What Prometheus itself tells of a target.
 const OF_SCRAPES: [&str; 2] = ["up", "scrape_duration_seconds"];
 
@@ -45,12 +35,19 @@ fn read(name: &str) -> String {
 
 /// What a daemon tells that has had appends, refusals, retries, crashes, a failure and runs.
 fn told() -> &'static str {
-    static TOLD: OnceLock<String> = OnceLock::new();
+    &start_and_later().1
+}
+
+/// What it tells before anything has happened, and then.
+fn start_and_later() -> &'static (String, String) {
+    static TOLD: OnceLock<(String, String)> = OnceLock::new();
     TOLD.get_or_init(|| {
         let database = new_database();
         let flags = [&WATCHED[..], &["--digest-idle-ms", "100"]].concat();
         let crash = "worker_apply_before/bad/context_graph/0=panic";
         let daemon = Daemon::start_failing(Where::Url(database.url()), &flags, crash);
+        let address = address(&daemon);
+        let at_start = request(&address, "GET /metrics").1;
         let append = |tenant: &str, lines: &[String]| {
             daemon.cli_with(&["append", "-", "-t", tenant], joined(lines).as_bytes())
         };
@@ -62,9 +59,15 @@ fn told() -> &'static str {
         }
         append("bad", &whole_trace("t")).ok();
         let sql = daemon.sql();
+        // Rows that are not the log's.
+        append("served", &whole_trace("t")).ok();
+        daemon.until_current("served");
+        sql.tamper("UPDATE dg_trace_summary SET title = 'x' WHERE tenant_id = 'served'");
+        let trial =
+            ["rebuild", "trace_summary", "-t", "served", "--dry-run", "--reason", "a trial"];
+        assert_eq!(daemon.cli(&[&trial[..], &["--wait"]].concat()).code, 7);
         sql.hold("good");
         append("good", &[started("u")]).ok();
-        let address = address(&daemon);
         let parts = [
             "decisiongraph_projection_retries_total{",
             "decisiongraph_projection_failures_total{",
@@ -75,6 +78,7 @@ fn told() -> &'static str {
             "decisiongraph_projection_lag_seconds{",
             "decisiongraph_replay_runs{",
             "decisiongraph_supervisor_children{",
+            "decisiongraph_projection_mismatch_timestamp_seconds{tenant=\"served\"",
         ];
         let told = until("everything has happened", || {
             sql.rows(
@@ -86,7 +90,7 @@ fn told() -> &'static str {
             (status == 200 && parts.iter().all(has)).then_some(told)
         });
         sql.release();
-        told
+        (at_start, told)
     })
 }
 
@@ -108,12 +112,14 @@ fn names(told: &str) -> Names {
     names
 }
 
-/// What there is to ask for: the daemon's, the process's, Prometheus' own, and what rules record.
+/// What there is to ask for: the daemon's, Prometheus' own, and what rules record.
 fn known() -> Names {
     let mut known = names(told());
-    known.extend(
-        PROCESS.iter().chain(&OF_SCRAPES).map(|name| ((*name).to_owned(), BTreeMap::new())),
-    );
+    // A count mismatch needs a log that was tampered with before a worker reads it: see the tests of
+    // projections' metrics.
+    let found_by = known.get_mut("decisiongraph_projection_mismatch_timestamp_seconds").unwrap();
+    found_by.get_mut("found_by").unwrap().insert("count".to_owned());
+    known.extend(OF_SCRAPES.map(|name| (name.to_owned(), BTreeMap::new())));
     for rule in rules().iter().filter(|rule| rule.kind == "record") {
         let labels = Query::of(&rule.fields["expr"]).grouped();
         // A quantile has used up the buckets.
@@ -342,6 +348,45 @@ fn promtool_reads_every_query_of_the_dashboard() {
     let directory = Directory::new();
     let file = directory.file("dashboard.yml", rules);
     promtool(&["check", "rules", file.to_str().unwrap()], "");
+}
+
+/// Without their values.
+fn series(told: &str) -> BTreeSet<&str> {
+    let lines = told.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.rsplit_once(' ').unwrap().0).collect()
+}
+
+#[test]
+fn every_counter_is_there_before_its_first_event() {
+    let (at_start, later) = start_and_later();
+    let [before, after] = [at_start, later].map(|told| series(told));
+    let moves = |series: &str| {
+        let name = series.split('{').next().unwrap();
+        ["_total", "_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end))
+    };
+    // A tenant is not known before, and which of its answers a client gets used to is its own affair.
+    let begins = |series: &str| {
+        series.contains("tenant=") || series.starts_with("decisiongraph_admin_requests_total{")
+    };
+    let new: Vec<_> =
+        after.difference(&before).filter(|series| moves(series) && !begins(series)).collect();
+    assert!(new.is_empty(), "{new:#?}");
+    assert!(before.len() < 1500, "{} series before anything has happened", before.len());
+}
+
+#[test]
+fn every_metric_has_a_meaning_that_names_its_unit() {
+    for line in told().lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        let help = told().lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+        let help = help.unwrap_or_else(|| panic!("{name} has no meaning")).to_lowercase();
+        for (part, unit) in [("_seconds", "second"), ("_bytes", "in bytes"), ("_timestamp", "unix")]
+        {
+            assert!(!name.contains(part) || help.contains(unit), "{name}: {help}");
+        }
+    }
+    let helps = told().lines().filter(|line| line.starts_with("# HELP ")).count();
+    assert_eq!(helps, told().lines().filter(|line| line.starts_with("# TYPE ")).count());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use dg_projections::json::Json;
 use super::{runs, watch, which_tenant};
 use crate::cli::Session;
 use crate::failure::Failure;
-use crate::output::{duration, field, grouped, line, printable, since};
+use crate::output::{duration, field, grouped, heard_or_not, line, printable, since};
 
 pub(crate) async fn status(session: &Session) -> Result<u8, Failure> {
     let client = session.client()?;
@@ -195,7 +195,8 @@ async fn check(session: &Session) -> Result<u8, Failure> {
     let data = match asked {
         Ok(data) => data,
         Err(failure) => {
-            line(&format!("UNKNOWN: {}: {}", failure.code, printable(&failure.message)))?;
+            let text = format!("UNKNOWN: {}: {}", failure.code, printable(&failure.message));
+            heard_or_not(line(&text))?;
             return Ok(3);
         }
     };
@@ -215,18 +216,19 @@ async fn check(session: &Session) -> Result<u8, Failure> {
         (0, _) => ("WARNING", 1),
         _ => ("CRITICAL", 2),
     };
-    line(&format!(
+    heard_or_not(line(&format!(
         "{word}: {} tenants, {failed} failed projections, {} events pending | failed={failed} pending={pending}",
         tenants.len(),
         grouped(pending)
-    ))?;
+    )))?;
     Ok(code)
 }
 
 pub(crate) async fn workers(session: &Session) -> Result<u8, Failure> {
     let client = session.client()?;
+    let parameters = [("all", session.flag("all-tenants")), ("state", session.text("state"))];
     watch::shown(session, async || {
-        let data = client.get("/v1/workers", &[("state", session.text("state"))]).await?;
+        let data = client.get("/v1/workers", &parameters).await?;
         let workers = data.as_array().unwrap_or_default();
         Ok(session.output.text_of_many(workers, |workers| workers_table(session, workers)))
     })

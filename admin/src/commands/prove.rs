@@ -13,7 +13,7 @@ use super::run::Signals;
 use super::{watch, which_tenant};
 use crate::cli::Session;
 use crate::failure::{Failure, exit};
-use crate::output::{field, grouped, line, note, printable, since};
+use crate::output::{field, grouped, heard_or_not, line, note, printable, since};
 use crate::parity;
 use crate::wire::object;
 
@@ -59,7 +59,7 @@ pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
                 ("proven", false.into()),
                 ("difference", difference.to_json()),
             ]);
-            session.output.one(&shown, |_| format!("different: {difference}"))?;
+            heard_or_not(session.output.one(&shown, |_| format!("different: {difference}")))?;
             if session.output.format == crate::output::Format::Table {
                 note(&remedy(session.tenant(), &difference));
             }
@@ -134,7 +134,7 @@ pub(crate) async fn parity(session: &Session) -> Result<u8, Failure> {
     scratch.close(Duration::from_secs(10)).await;
     let (scenarios, failed) = outcome?;
     if session.output.format == crate::output::Format::Table {
-        line(&format!("{} scenarios, {failed} different", grouped(scenarios)))?;
+        heard_or_not(line(&format!("{} scenarios, {failed} different", grouped(scenarios))))?;
     }
     Ok(if failed == 0 { 0 } else { exit::PROOF })
 }
@@ -151,14 +151,14 @@ async fn run_bundles(
             scenarios += 1;
             failed += i64::from(!result.is_same());
             if session.output.format == crate::output::Format::Table {
-                line(&result.to_line())?;
+                heard_or_not(line(&result.to_line()))?;
             } else {
                 shown.push(result.to_json());
             }
         }
     }
     if session.output.format != crate::output::Format::Table {
-        session.output.many(&shown, |_| String::new())?;
+        heard_or_not(session.output.many(&shown, |_| String::new()))?;
     }
     Ok((scenarios, failed))
 }

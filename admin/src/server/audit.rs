@@ -44,7 +44,7 @@ impl Act {
         let (caller, request_id) = asked;
         let is_told = route.is_act() || (route.changes() && !caller.may(&Method::POST));
         let told = is_told.then(|| Told {
-            route: format!("{} {}", route.method(), route.path),
+            route: route.name(),
             caller,
             request_id: request_id.to_owned(),
             outcome: UNANSWERED,

@@ -103,6 +103,11 @@ impl Route {
         if self.changes() { "POST" } else { "GET" }
     }
 
+    /// What auditors and metrics call it: bounded, whatever stands in a request's path.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.method(), self.path)
+    }
+
     /// Whether it changes something, which is not for observers.
     pub(super) fn changes(&self) -> bool {
         matches!(self.does, Does::Change(_))

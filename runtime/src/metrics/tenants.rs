@@ -8,6 +8,9 @@
 //!   events of have one for as long as it runs, whatever their lag. Every event is counted once,
 //!   under the same label each time, so that sums over tenants are right at any time.
 //!
+//! Mismatches have labels of their own, as many: a tenant in trouble is named however many others were
+//! at work before it.
+//!
 //! A tenant that is called as the others are together never has a label of its own.
 
 use std::collections::HashSet;
@@ -23,16 +26,24 @@ struct Labels {
 }
 
 /// One a process, as the recorder.
-static LABELS: Mutex<Labels> = Mutex::new(Labels { most: 0, given: None });
+static APPLIED: Mutex<Labels> = Mutex::new(Labels { most: 0, given: None });
+static MISMATCHED: Mutex<Labels> = Mutex::new(Labels { most: 0, given: None });
 
-/// How many tenants have labels in counters; until this is said, none has.
+/// How many tenants have labels that are kept; until this is said, none has.
 pub fn set_most(most: usize) {
-    LABELS.lock().unwrap_or_else(PoisonError::into_inner).most = most;
+    for labels in [&APPLIED, &MISMATCHED] {
+        labels.lock().unwrap_or_else(PoisonError::into_inner).most = most;
+    }
 }
 
 /// The label of a tenant in counters.
 pub(super) fn label(tenant: &str) -> String {
-    LABELS.lock().unwrap_or_else(PoisonError::into_inner).of(tenant).to_owned()
+    APPLIED.lock().unwrap_or_else(PoisonError::into_inner).of(tenant).to_owned()
+}
+
+/// The label of a tenant that has a mismatch.
+pub(super) fn label_of_mismatch(tenant: &str) -> String {
+    MISMATCHED.lock().unwrap_or_else(PoisonError::into_inner).of(tenant).to_owned()
 }
 
 impl Labels {

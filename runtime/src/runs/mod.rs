@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dg_projections::projection::Projection;
 use dg_projections::{Code, Rejection};
-use dg_store::{NewRun, Run, RunFilter, RunKey, RunMode, StoreError};
+use dg_store::{NewRun, Run, RunFilter, RunKey, RunMode, RunStatus, StoreError};
 
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
@@ -157,12 +157,9 @@ impl Runs {
         }
     }
 
-    /// Sets the gauges of runs; they stay as they were while the database is away.
-    pub(crate) async fn publish(&self) {
-        let count = self.tenants.gate.run(|store| async move { store.count_runs().await });
-        if let Ok(counts) = count.await {
-            metrics::publish_runs(&counts);
-        }
+    /// How many there are of each kind.
+    pub(crate) async fn count(&self) -> Result<Vec<(RunMode, RunStatus, i64)>, StoreError> {
+        self.tenants.gate.run(|store| async move { store.count_runs().await }).await
     }
 
     fn view(&self, run: Run) -> RunView {

@@ -10,6 +10,7 @@ use dg_store::{Compared, Comparison, Cursor, Store, StoreError, Switch, Switched
 
 use super::state::Input;
 use super::work::Work;
+use crate::metrics;
 use crate::pages::{Applier, On, Outcome};
 use crate::pauses::Pause;
 use crate::worker::{FailureClass, WorkerKey};
@@ -81,10 +82,13 @@ impl Work {
             None => {
                 tracing::info!(%run, %projection, log_seq, "what was built equals what is served");
             }
-            Some(difference) => tracing::error!(
-                %run, %projection, log_seq, digest = %found.digest, served = %found.digest_before, %difference,
-                "what is served is not what the log says"
-            ),
+            Some(difference) => {
+                metrics::note_difference(&run.tenant_id, projection);
+                tracing::error!(
+                    %run, %projection, log_seq, digest = %found.digest, served = %found.digest_before, %difference,
+                    "what is served is not what the log says"
+                );
+            }
         }
     }
 

@@ -21,6 +21,7 @@ enum Action {
     Panic,
     Abort,
     Kill,
+    Freeze,
     Delay,
     Error,
     Drop,
@@ -34,6 +35,7 @@ impl FromStr for Action {
             "panic" => Action::Panic,
             "abort" => Action::Abort,
             "kill" => Action::Kill,
+            "freeze" => Action::Freeze,
             "delay" => Action::Delay,
             "error" => Action::Error,
             "drop" => Action::Drop,
@@ -128,6 +130,7 @@ async fn at(point: Point, who: &str) -> Option<Action> {
             // The signal is on its way.
             std::future::pending::<()>().await;
         }
+        Action::Freeze => std::future::pending::<()>().await,
         Action::Delay => tokio::time::sleep(DELAY).await,
         Action::Error | Action::Drop => return Some(taken),
     }

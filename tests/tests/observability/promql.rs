@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::Names;
 
 /// Words that are no metrics.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 17] = [
     "absent",
     "and",
     "count",
@@ -14,6 +14,7 @@ const WORDS: [&str; 16] = [
     "histogram_quantile",
     "increase",
     "max",
+    "last_over_time",
     "max_over_time",
     "min",
     "min_over_time",

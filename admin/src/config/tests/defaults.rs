@@ -14,6 +14,7 @@ fn documented() -> Json {
         "append_batch_max_events": 1000,
         "append_batch_max_wait_ms": 0,
         "data_dir": ".decisiongraph",
+        "database_password_file": null,
         "database_url": null,
         "digest_idle_ms": 2000,
         "log_format": "auto",
