@@ -46,6 +46,18 @@ impl Client {
         Client { socket, tenant, idle: Arc::default() }
     }
 
+    /// The same way, asking for another tenant.
+    #[must_use]
+    pub fn of(&self, tenant: &str) -> Client {
+        Client::new(self.socket.clone(), Some(tenant.to_owned()))
+    }
+
+    /// The same way, asking for no tenant by name.
+    #[must_use]
+    pub fn of_all(&self) -> Client {
+        Client::new(self.socket.clone(), None)
+    }
+
     /// The `data` of a GET.
     ///
     /// # Errors
@@ -205,6 +217,10 @@ impl Client {
         let failure = self.unreachable(error);
         match error.kind() {
             io::ErrorKind::PermissionDenied => failure.help(ADMISSION),
+            io::ErrorKind::ConnectionRefused => failure.help(
+                "whoever made this socket listens no more: see the log of the daemon, or start \
+                 one with `decisiongraph serve`",
+            ),
             io::ErrorKind::WouldBlock => failure.help("it has too many connections; try again"),
             _ => failure,
         }

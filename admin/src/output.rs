@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _, Write};
 
 use comfy_table::{Attribute, Cell, Table, presets};
 use dg_projections::json::{Json, canonical, canonical_string};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::failure::Failure;
 
@@ -40,11 +42,17 @@ impl Output {
     /// # Errors
     /// If standard output cannot be written; a closed pipe ends the command quietly.
     pub fn one(&self, value: &Json, table: impl FnOnce(&Json) -> String) -> Result<(), Failure> {
-        match self.format {
-            Format::Table => line(&table(value)),
-            Format::Json => line(&pretty(value)),
-            Format::Jsonl => line(&canonical(value)),
-        }
+        print(&self.text_of_one(value, table))
+    }
+
+    /// What [`Output::one`] prints.
+    pub fn text_of_one(&self, value: &Json, table: impl FnOnce(&Json) -> String) -> String {
+        let text = match self.format {
+            Format::Table => table(value),
+            Format::Json => pretty(value),
+            Format::Jsonl => canonical(value),
+        };
+        text + "\n"
     }
 
     /// Prints several results: as a JSON array, a line each, or as `table` makes them.
@@ -56,10 +64,15 @@ impl Output {
         values: &[Json],
         table: impl FnOnce(&[Json]) -> String,
     ) -> Result<(), Failure> {
+        print(&self.text_of_many(values, table))
+    }
+
+    /// What [`Output::many`] prints.
+    pub fn text_of_many(&self, values: &[Json], table: impl FnOnce(&[Json]) -> String) -> String {
         match self.format {
-            Format::Table => line(&table(values)),
-            Format::Json => line(&pretty(&Json::Array(values.to_vec()))),
-            Format::Jsonl => values.iter().try_for_each(|value| line(&canonical(value))),
+            Format::Table => table(values) + "\n",
+            Format::Json => pretty(&Json::Array(values.to_vec())) + "\n",
+            Format::Jsonl => values.iter().map(|value| canonical(value) + "\n").collect(),
         }
     }
 
@@ -81,6 +94,20 @@ impl Output {
         trimmed.join("\n")
     }
 
+    /// A word of a state outside a table, coloured as in one.
+    pub(crate) fn state(&self, word: &str) -> String {
+        let code = match tone(word) {
+            _ if !self.color => 0,
+            Tone::Plain => 0,
+            Tone::Faint => 2,
+            Tone::Bad => 31,
+            Tone::Good => 32,
+            Tone::Attention => 33,
+            Tone::Busy => 36,
+        };
+        if code == 0 { word.to_owned() } else { format!("\x1b[{code}m{word}\x1b[0m") }
+    }
+
     fn head_cell(&self, name: &str) -> Cell {
         let cell = Cell::new(name.to_uppercase());
         if self.color { cell.add_attribute(Attribute::Dim) } else { cell }
@@ -92,18 +119,47 @@ impl Output {
         if !self.color {
             return cell;
         }
-        match text {
-            "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted"
-            | "completed" | "equal" => cell.fg(Color::Green),
-            "failed" | "failure" | "rejected" | "down" | "different" => cell.fg(Color::Red),
-            "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused"
-            | "interrupted" | "warning" => cell.fg(Color::Yellow),
-            "running" | "queued" => cell.fg(Color::Cyan),
-            "cancelled" => cell.add_attribute(Attribute::Dim),
-            text if text.starts_with("equal at ") => cell.fg(Color::Green),
-            text if text.starts_with("DIFFERENT at ") => cell.fg(Color::Red),
-            _ => cell,
+        match tone(text) {
+            Tone::Plain => cell,
+            Tone::Faint => cell.add_attribute(Attribute::Dim),
+            Tone::Good => cell.fg(Color::Green),
+            Tone::Busy => cell.fg(Color::Cyan),
+            Tone::Attention => cell.fg(Color::Yellow),
+            Tone::Bad => cell.fg(Color::Red),
         }
+    }
+}
+
+/// What a word of a table means to whoever looks for trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Nothing in particular.
+    Plain,
+    /// Nothing to look at.
+    Faint,
+    /// As it should be.
+    Good,
+    /// At work.
+    Busy,
+    /// Worth a look.
+    Attention,
+    /// Somebody has to act.
+    Bad,
+}
+
+/// The tone of a cell that is a word of a state; every other text is plain.
+pub(crate) fn tone(text: &str) -> Tone {
+    match text {
+        "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted" | "completed"
+        | "equal" | "resolved" => Tone::Good,
+        "failed" | "failure" | "rejected" | "down" | "different" => Tone::Bad,
+        "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused" | "stopping"
+        | "interrupted" | "warning" => Tone::Attention,
+        "running" | "queued" => Tone::Busy,
+        "cancelled" => Tone::Faint,
+        text if text.starts_with("equal at ") => Tone::Good,
+        text if text.starts_with("DIFFERENT at ") => Tone::Bad,
+        _ => Tone::Plain,
     }
 }
 
@@ -112,8 +168,16 @@ impl Output {
 /// # Errors
 /// As [`Output::one`].
 pub fn line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
+/// Writes text to standard output as it is.
+///
+/// # Errors
+/// As [`Output::one`].
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Failure::unprinted(&error))
 }
 
@@ -201,6 +265,44 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// How long ago it was, in one unit: `3 s ago`; what is to come is `in 3 s`.
+pub fn ago(at: OffsetDateTime, now: OffsetDateTime) -> String {
+    let seconds = (now - at).whole_seconds();
+    let text = roughly(seconds.unsigned_abs());
+    if seconds < 0 { format!("in {text}") } else { format!("{text} ago") }
+}
+
+/// How long ago a member that is an instant was.
+pub(crate) fn since(value: &Json, key: &str) -> String {
+    let at = instant(value, key);
+    at.map_or_else(|| "-".to_owned(), |at| ago(at, OffsetDateTime::now_utc()))
+}
+
+/// A number of whole seconds in one unit.
+pub(crate) fn roughly(seconds: u64) -> String {
+    match seconds {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
+/// A time of the day, to the second.
+pub(crate) fn clock(at: OffsetDateTime) -> String {
+    format!("{:02}:{:02}:{:02}", at.hour(), at.minute(), at.second())
+}
+
+/// A day and a time of it, without the fraction.
+pub(crate) fn to_the_second(at: OffsetDateTime) -> String {
+    format!("{} {}", at.date(), clock(at))
+}
+
+/// A member that is an instant.
+pub fn instant(value: &Json, key: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.get(key)?.as_str()?, &Rfc3339).ok()
+}
+
 /// A member as text for a table cell: strings as they are, numbers grouped, nothing as `-`.
 pub fn field(value: &Json, key: &str) -> String {
     match value.get(key) {
@@ -248,6 +350,25 @@ mod tests {
         ];
         for (seconds, text) in times {
             assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn an_instant_is_so_long_ago() {
+        let ago = |seconds| {
+            let at = OffsetDateTime::UNIX_EPOCH;
+            super::ago(at, at + time::Duration::seconds(seconds))
+        };
+        for (seconds, text) in [
+            (0, "0 s ago"),
+            (59, "59 s ago"),
+            (60, "1 min ago"),
+            (3600, "1 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 d ago"),
+            (-90, "in 1 min"),
+        ] {
+            assert_eq!(ago(seconds), text);
         }
     }
 

@@ -28,6 +28,7 @@ pub mod proxy;
 mod random;
 pub mod runs;
 mod stage;
+mod terminal;
 pub mod users;
 mod wait;
 pub mod ways;
@@ -43,6 +44,7 @@ pub use manager::Manager;
 pub use postgres::Postgres;
 pub use random::Random;
 pub use stage::{Sql, Stage, new_database};
+pub use terminal::Terminal;
 pub use wait::{eventually, try_until, until};
 
 /// Prints why a test did not run, in the form that `ops/test.sh` counts.

@@ -200,6 +200,14 @@ fn read_commands() -> Vec<Command> {
     ]
 }
 
+/// Again and again.
+fn watch() -> Arg {
+    value("watch", "SECONDS", "show it again every so many seconds, until Ctrl-C [2 if not given]")
+        .num_args(0..=1)
+        .default_missing_value("2")
+        .value_parser(value_parser!(u64).range(1..=86_400))
+}
+
 const WORKER_STATES: [&str; 7] =
     ["starting", "catching_up", "idle", "retrying", "failed", "paused", "stopping"];
 
@@ -207,20 +215,28 @@ fn operate_commands() -> Vec<Command> {
     vec![
         Command::new("status")
             .about("the daemon at a glance")
-            .arg(switch("tree", "the supervision tree as it stands")),
+            .arg(switch("tree", "the supervision tree as it stands"))
+            .arg(watch()),
         Command::new("health").about("how far each projection is").args([
             switch("all-tenants", "of every tenant"),
             switch("digests", "refresh the digests first"),
             switch(
                 "check",
                 "answer as a monitoring plug-in: 0 current, 1 behind, 2 failed, 3 unknown",
-            ),
+            )
+            .conflicts_with("watch"),
+            watch(),
         ]),
         Command::new("workers")
             .about("the workers and what they do")
             .arg(switch("all-tenants", "of every tenant"))
-            .arg(value("state", "S", "only those in this state").value_parser(WORKER_STATES)),
-        Command::new("failures").about("dead letters").arg(switch("all", "resolved ones too")),
+            .arg(value("state", "S", "only those in this state").value_parser(WORKER_STATES))
+            .arg(watch()),
+        Command::new("failures")
+            .about("dead letters")
+            .arg(switch("all", "resolved ones too"))
+            .arg(watch()),
+        Command::new("top").about("the daemon at work, live on a terminal; ? there shows the keys"),
         Command::new("retry").about("let a failed worker try again now").arg(position(
             "projection",
             "PROJECTION",
@@ -255,6 +271,7 @@ fn replay_commands() -> Vec<Command> {
         Command::new("runs").about("replays and rebuilds, the newest first").args([
             value("status", "S", "only those in this state").value_parser(RUN_STATUSES),
             number("limit", "at most so many [default: 100]"),
+            watch(),
         ]),
         Command::new("run").about("a replay or rebuild, and how it gets on").args([run(), wait()]),
         Command::new("cancel").about("end a replay or rebuild; it can be resumed").arg(run()),
@@ -268,7 +285,8 @@ fn prove_commands() -> Vec<Command> {
     vec![
         Command::new("digest")
             .about("the four digests and the cursor each stands for")
-            .arg(switch("fresh", "compute them anew")),
+            .arg(switch("fresh", "compute them anew"))
+            .arg(watch()),
         Command::new("verify")
             .about("project the whole log in memory and compare every row; changes nothing")
             .args(direct_flags()),

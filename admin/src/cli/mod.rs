@@ -48,6 +48,11 @@ impl Session {
         self.tenant.as_deref().unwrap_or(DEFAULT_TENANT)
     }
 
+    /// `--tenant`, if it was given.
+    pub(crate) fn named_tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     fn inputs(&self) -> Inputs {
         Inputs::from_process(self.config_file.clone(), flags_from(&self.args))
     }

@@ -14,6 +14,8 @@ mod run;
 mod runs;
 mod shell;
 mod source;
+mod top;
+mod watch;
 
 pub(crate) use feed::{Mode, feed};
 pub(crate) use source::Source;
@@ -56,6 +58,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "workers" => operate::workers(session).await,
         "failures" => operate::failures(session).await,
         "retry" => operate::retry(session).await,
+        "top" => top::top(session).await,
         "replay" => runs::replay(session).await,
         "rebuild" => runs::rebuild(session).await,
         "runs" => runs::runs(session).await,

@@ -1,22 +1,25 @@
 //! `status`, `health`, `workers`, `failures`, `retry`.
 
 use bytes::Bytes;
+use dg_projections::Code;
 use dg_projections::json::Json;
 
-use super::{runs, which_tenant};
+use super::{runs, watch, which_tenant};
 use crate::cli::Session;
 use crate::failure::Failure;
-use crate::output::{duration, field, grouped, heard_or_not, line, printable};
+use crate::output::{duration, field, grouped, heard_or_not, line, printable, since};
 
 pub(crate) async fn status(session: &Session) -> Result<u8, Failure> {
-    if session.args.get_flag("tree") {
-        let data = session.client()?.get("/v1/tree", &[]).await?;
-        session.output.one(&data, |data| tree_lines(session, data))?;
-        return Ok(0);
-    }
-    let data = session.client()?.get("/v1/status", &[]).await?;
-    session.output.one(&data, status_card)?;
-    Ok(0)
+    let client = session.client()?;
+    watch::shown(session, async || {
+        if session.args.get_flag("tree") {
+            let data = client.get("/v1/tree", &[]).await?;
+            return Ok(session.output.text_of_one(&data, |data| tree_lines(session, data)));
+        }
+        let data = client.get("/v1/status", &[]).await?;
+        Ok(session.output.text_of_one(&data, |data| status_card(session, data)))
+    })
+    .await
 }
 
 /// The supervision tree, a line each, with what stands out marked by its state.
@@ -39,17 +42,25 @@ fn add_branch(node: &Json, stem: &str, below: &str, rows: &mut Vec<Vec<String>>)
     }
 }
 
-fn status_card(data: &Json) -> String {
+fn status_card(session: &Session, data: &Json) -> String {
     let empty = Json::Null;
     let database = data.get("database").unwrap_or(&empty);
     let reason = match field(database, "reason").as_str() {
         "-" => String::new(),
-        reason => format!(" since {}: {reason}", field(database, "down_since")),
+        reason => {
+            format!(
+                " since {}, {}: {reason}",
+                field(database, "down_since"),
+                since(database, "down_since")
+            )
+        }
     };
     let workers = data.get("workers").and_then(Json::as_object).cloned().unwrap_or_default();
     let workers: Vec<String> = workers
         .iter()
-        .map(|(state, count)| format!("{} {state}", count.as_i64().unwrap_or(0)))
+        .map(|(state, count)| {
+            format!("{} {}", grouped(count.as_i64().unwrap_or(0)), session.output.state(state))
+        })
         .collect();
     let workers = if workers.is_empty() { "none at work".to_owned() } else { workers.join(", ") };
     let parked = data.get("parked").and_then(Json::as_array).unwrap_or_default();
@@ -57,9 +68,10 @@ fn status_card(data: &Json) -> String {
         .iter()
         .map(|one| {
             format!(
-                "{} since {}: {}",
+                "{} since {}, {}: {}",
                 field(one, "tenant_id"),
                 field(one, "since"),
+                since(one, "since"),
                 field(one, "reason")
             )
         })
@@ -73,7 +85,7 @@ fn status_card(data: &Json) -> String {
         ("version", field(data, "version")),
         ("owner", field(data, "owner")),
         ("uptime", uptime),
-        ("database", format!("{}{reason}", field(database, "state"))),
+        ("database", format!("{}{reason}", session.output.state(&field(database, "state")))),
         ("schema", field(database, "schema_version")),
         ("workers", workers),
         ("parked", parked),
@@ -111,19 +123,20 @@ pub(crate) async fn health(session: &Session) -> Result<u8, Failure> {
     }
     let client = session.client()?;
     let parameters = [("all", session.flag("all-tenants"))];
-    let asked = client.get("/v1/health", &parameters).await;
-    let mut data = asked.map_err(which_tenant)?;
-    if session.args.get_flag("digests") {
-        refresh_digests(session, &data).await?;
-        data = client.get("/v1/health", &parameters).await?;
-    }
-    match data.as_array() {
-        Some(tenants) => session.output.many(tenants, |tenants| health_table(session, tenants))?,
-        None => {
-            session.output.one(&data, |data| health_table(session, std::slice::from_ref(data)))?;
+    watch::shown(session, async || {
+        let asked = client.get("/v1/health", &parameters).await;
+        let mut data = asked.map_err(which_tenant)?;
+        if session.args.get_flag("digests") {
+            refresh_digests(session, &data).await?;
+            data = client.get("/v1/health", &parameters).await?;
         }
-    }
-    Ok(0)
+        let table = |tenants: &[Json]| health_table(session, tenants);
+        Ok(match data.as_array() {
+            Some(tenants) => session.output.text_of_many(tenants, table),
+            None => session.output.text_of_one(&data, |data| table(std::slice::from_ref(data))),
+        })
+    })
+    .await
 }
 
 async fn refresh_digests(session: &Session, data: &Json) -> Result<(), Failure> {
@@ -212,71 +225,78 @@ async fn check(session: &Session) -> Result<u8, Failure> {
 }
 
 pub(crate) async fn workers(session: &Session) -> Result<u8, Failure> {
+    let client = session.client()?;
     let parameters = [("all", session.flag("all-tenants")), ("state", session.text("state"))];
-    let data = session.client()?.get("/v1/workers", &parameters).await?;
-    session.output.many(data.as_array().unwrap_or_default(), |workers| {
-        let row = |worker: &Json| {
-            let error = worker.get("last_error").filter(|error| !error.is_null());
-            let error = error.map_or("-".to_owned(), |error| {
-                format!("{}: {}", field(error, "code"), field(error, "message"))
-            });
-            let mut row: Vec<String> = [
-                "tenant_id",
-                "projection_name",
-                "status",
-                "cursor",
-                "sync_count",
-                "retry_count",
-                "restarts",
-            ]
-            .iter()
-            .map(|name| field(worker, name))
-            .collect();
-            row.push(error.chars().take(80).collect());
-            row
-        };
-        let head = [
-            "tenant",
-            "projection",
+    watch::shown(session, async || {
+        let data = client.get("/v1/workers", &parameters).await?;
+        let workers = data.as_array().unwrap_or_default();
+        Ok(session.output.text_of_many(workers, |workers| workers_table(session, workers)))
+    })
+    .await
+}
+
+fn workers_table(session: &Session, workers: &[Json]) -> String {
+    let row = |worker: &Json| {
+        let error = worker.get("last_error").filter(|error| !error.is_null());
+        let error = error.map_or("-".to_owned(), |error| {
+            format!("{}: {}", field(error, "code"), field(error, "message"))
+        });
+        let mut row: Vec<String> = [
+            "tenant_id",
+            "projection_name",
             "status",
             "cursor",
-            "syncs",
-            "retries",
+            "sync_count",
+            "retry_count",
             "restarts",
-            "last error",
-        ];
-        session.output.table(&head, workers.iter().map(row).collect())
-    })?;
-    Ok(0)
+        ]
+        .iter()
+        .map(|name| field(worker, name))
+        .collect();
+        row.push(error.chars().take(80).collect());
+        row
+    };
+    let head =
+        ["tenant", "projection", "status", "cursor", "syncs", "retries", "restarts", "last error"];
+    session.output.table(&head, workers.iter().map(row).collect())
 }
 
 pub(crate) async fn failures(session: &Session) -> Result<u8, Failure> {
-    let data = session.client()?.get("/v1/failures", &[("all", session.flag("all"))]).await?;
-    session.output.many(data.as_array().unwrap_or_default(), |failures| {
-        let fields = [
-            "projection_name",
-            "status",
-            "log_seq",
-            "event_id",
-            "error_code",
-            "retry_count",
-            "recorded_at",
-            "error_message",
-        ];
-        let row = |failure: &Json| fields.map(|name| field(failure, name)).to_vec();
-        let head =
-            ["projection", "status", "log_seq", "event", "code", "retries", "since", "message"];
-        session.output.table(&head, failures.iter().map(row).collect())
-    })?;
-    Ok(0)
+    let client = session.client()?;
+    watch::shown(session, async || {
+        let data = client.get("/v1/failures", &[("all", session.flag("all"))]).await?;
+        let failures = data.as_array().unwrap_or_default();
+        Ok(session.output.text_of_many(failures, |failures| failures_table(session, failures)))
+    })
+    .await
+}
+
+fn failures_table(session: &Session, failures: &[Json]) -> String {
+    let fields = ["projection_name", "status", "log_seq", "event_id", "error_code", "retry_count"];
+    let row = |failure: &Json| {
+        let mut row = fields.map(|name| field(failure, name)).to_vec();
+        row.extend([since(failure, "recorded_at"), field(failure, "error_message")]);
+        row
+    };
+    let head = ["projection", "status", "log_seq", "event", "code", "retries", "since", "message"];
+    session.output.table(&head, failures.iter().map(row).collect())
 }
 
 pub(crate) async fn retry(session: &Session) -> Result<u8, Failure> {
     let projection = session.required("projection")?;
     let path = format!("/v1/projections/{}/retry", crate::server::encode(&projection));
-    let data = session.client()?.post(&path, &[], "application/json", Bytes::new()).await?;
+    let asked = session.client()?.post(&path, &[], "application/json", Bytes::new()).await;
+    let data = asked.map_err(nothing_to_retry)?;
     session.output.one(&data, |_| {
         format!("{} of tenant {} tries again", printable(&projection), printable(session.tenant()))
     })?;
     Ok(0)
+}
+
+/// It is another projection's or another tenant's worker, or none of either waits.
+fn nothing_to_retry(failure: Failure) -> Failure {
+    if failure.code != Code::NotFound.as_str() {
+        return failure;
+    }
+    failure.help("`decisiongraph workers` lists those there are; name the tenant with --tenant")
 }

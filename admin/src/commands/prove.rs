@@ -10,28 +10,31 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::direct;
 use super::run::Signals;
-use super::which_tenant;
+use super::{watch, which_tenant};
 use crate::cli::Session;
 use crate::failure::{Failure, exit};
-use crate::output::{field, grouped, heard_or_not, line, note, printable};
+use crate::output::{field, grouped, heard_or_not, line, note, printable, since};
 use crate::parity;
 use crate::wire::object;
 
 pub(crate) async fn digest(session: &Session) -> Result<u8, Failure> {
-    let asked = session.client()?.get("/v1/digests", &[("fresh", session.flag("fresh"))]).await;
-    let data = asked.map_err(which_tenant)?;
-    session.output.one(&data, |data| digest_table(session, data))?;
-    Ok(0)
+    let client = session.client()?;
+    watch::shown(session, async || {
+        let asked = client.get("/v1/digests", &[("fresh", session.flag("fresh"))]).await;
+        let data = asked.map_err(which_tenant)?;
+        Ok(session.output.text_of_one(&data, |data| digest_table(session, data)))
+    })
+    .await
 }
 
 pub(super) fn digest_table(session: &Session, data: &Json) -> String {
     let digests = data.get("digests").and_then(Json::as_object).cloned().unwrap_or_default();
     let row = |(name, one): (&String, &Json)| {
-        vec![name.clone(), field(one, "log_seq"), field(one, "digest"), field(one, "updated_at")]
+        vec![name.clone(), field(one, "log_seq"), field(one, "digest"), since(one, "updated_at")]
     };
     session
         .output
-        .table(&["digest of", "log_seq", "value", "computed at"], digests.iter().map(row).collect())
+        .table(&["digest of", "log_seq", "value", "computed"], digests.iter().map(row).collect())
 }
 
 pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {

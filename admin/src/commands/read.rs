@@ -56,7 +56,8 @@ pub(crate) async fn graph(session: &Session) -> Result<u8, Failure> {
         ("edge_type", session.text("edge-type")),
         wait(session),
     ];
-    let data = session.client()?.get("/v1/graph", &parameters).await?;
+    let asked = session.client()?.get("/v1/graph", &parameters).await;
+    let data = asked.map_err(super::which_tenant)?;
     session.output.one(&data, |data| graph_table(session, data))?;
     Ok(0)
 }

@@ -51,6 +51,7 @@ impl Source {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             let code = if missing { Code::NotFound } else { Code::InvalidArgument };
             Failure::new(code, format!("cannot read {name}: {error}"))
+                .help("name a file of JSON Lines, or - for standard input")
         };
         let metadata = tokio::fs::metadata(path).await.map_err(refuse)?;
         if metadata.is_dir() {

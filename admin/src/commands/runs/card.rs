@@ -3,10 +3,9 @@
 use dg_projections::event::rfc3339;
 use dg_projections::json::Json;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::cli::Session;
-use crate::output::{duration, field, grouped, printable};
+use crate::output::{Output, duration, field, grouped, instant, printable, since};
 use crate::wire::difference_of;
 
 /// Characters of a reason among others.
@@ -35,7 +34,7 @@ pub(in crate::commands) fn what(run: &Json) -> String {
     format!("{} of {scope}{until}", mode(run))
 }
 
-fn mode(run: &Json) -> String {
+pub(in crate::commands) fn mode(run: &Json) -> String {
     match is(run, "dry_run") {
         Some(true) => "dry run".to_owned(),
         _ => field(run, "mode"),
@@ -63,7 +62,7 @@ pub(super) fn progress(run: &Json) -> String {
 }
 
 /// None where there is nothing to be done, or nobody knows how much.
-fn percent(run: &Json) -> Option<String> {
+pub(in crate::commands) fn percent(run: &Json) -> Option<String> {
     let (done, total) = (number(run, "processed_events")?, number(run, "total_events")?);
     let percent = done.saturating_mul(100).checked_div(total)?;
     Some(format!("{percent} %"))
@@ -77,10 +76,6 @@ pub(super) fn rate(run: &Json) -> Option<String> {
     Some(left.map_or(rate.clone(), |left| format!("{rate}, {} left", duration(left))))
 }
 
-fn instant(run: &Json, key: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(word(run, key)?, &Rfc3339).ok()
-}
-
 /// How long it took, or has taken so far.
 fn took(run: &Json) -> Option<String> {
     let started = instant(run, "started_at")?;
@@ -92,7 +87,7 @@ fn took(run: &Json) -> Option<String> {
 }
 
 /// Everything about a run.
-pub(super) fn card(session: &Session, run: &Json) -> String {
+pub(in crate::commands) fn card(output: Output, run: &Json) -> String {
     let lines = [
         ("run", Some(field(run, "run_id"))),
         ("tenant", Some(field(run, "tenant_id"))),
@@ -110,7 +105,7 @@ pub(super) fn card(session: &Session, run: &Json) -> String {
     ];
     let lines = lines.into_iter().filter_map(|(name, text)| Some(format!("{name:<11}{}", text?)));
     let steps = run.get("steps").and_then(Json::as_array).unwrap_or_default();
-    let table = session.output.table(&STEP_HEAD, steps.iter().map(step).collect());
+    let table = output.table(&STEP_HEAD, steps.iter().map(step).collect());
     let remarks = steps.iter().filter_map(remark);
     let card: Vec<String> = lines.chain([String::new(), table]).chain(remarks).collect();
     card.join("\n")
@@ -175,7 +170,7 @@ pub(super) fn history(session: &Session, runs: &[Json]) -> String {
         "projection",
         "status",
         "progress",
-        "started (utc)",
+        "started",
         "took",
         "result",
         "reason",
@@ -193,15 +188,11 @@ fn line(run: &Json) -> Vec<String> {
         field(run, "projection_name"),
         field(run, "status"),
         known(percent(run)),
-        known(instant(run, "started_at").map(to_the_second)),
+        since(run, "started_at"),
         known(took(run)),
         known(result.map(str::to_owned)),
         short(&field(run, "reason")),
     ]
-}
-
-fn to_the_second(at: OffsetDateTime) -> String {
-    rfc3339(at).chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
 }
 
 fn short(reason: &str) -> String {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 
-use super::which_tenant;
+use super::{watch, which_tenant};
 use crate::cli::Session;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::output::{Format, field, heard_or_not, note};
 use crate::server::{JSON, encode};
 use crate::wire::object;
 
-pub(super) use card::what;
+pub(super) use card::{card, mode, percent, what};
 
 pub(crate) async fn replay(session: &Session) -> Result<u8, Failure> {
     let until = session.args.get_one::<u64>("until-log-seq");
@@ -58,17 +58,20 @@ async fn begun(session: &Session, client: &Client, run: Json) -> Result<u8, Fail
 
 async fn follow_to_its_end(session: &Session, client: &Client, run: Json) -> Result<u8, Failure> {
     let run = follow::until_over(client, run).await?;
-    heard_or_not(session.output.one(&run, |run| card::card(session, run)))?;
+    heard_or_not(session.output.one(&run, |run| card(session.output, run)))?;
     outcome::of(&run)
 }
 
 pub(crate) async fn runs(session: &Session) -> Result<u8, Failure> {
     let limit = session.args.get_one::<u64>("limit").map(u64::to_string);
     let parameters = [("status", session.text("status")), ("limit", limit)];
-    let data = session.client()?.get("/v1/runs", &parameters).await?;
-    let runs = data.as_array().unwrap_or_default();
-    session.output.many(runs, |runs| card::history(session, runs))?;
-    Ok(0)
+    let client = session.client()?;
+    watch::shown(session, async || {
+        let data = client.get("/v1/runs", &parameters).await?;
+        let runs = data.as_array().unwrap_or_default();
+        Ok(session.output.text_of_many(runs, |runs| card::history(session, runs)))
+    })
+    .await
 }
 
 pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
@@ -77,7 +80,7 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
     if session.args.get_flag("wait") {
         return follow_to_its_end(session, &client, run).await;
     }
-    session.output.one(&run, |run| card::card(session, run))?;
+    session.output.one(&run, |run| card(session.output, run))?;
     Ok(0)
 }
 
@@ -110,6 +113,9 @@ fn not_started(session: &Session, failure: Failure) -> Failure {
     let about_tenant = format!("tenant '{}'", session.tenant());
     if failure.message.starts_with(&about_tenant) {
         return which_tenant(failure);
+    }
+    if failure.message.starts_with("until_log_seq") {
+        return failure.help("without --until-log-seq it goes to the end of the log");
     }
     in_the_way(failure)
 }
