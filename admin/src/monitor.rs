@@ -1,7 +1,9 @@
-//! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`. Read-only, bounded, and
-//! truthful: liveness is that the process answers, readiness is checked when it is asked.
+//! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`, and the console if there
+//! is one. Read-only, bounded, and truthful: liveness is that the process answers, readiness is
+//! checked when it is asked.
 
 mod lag;
+mod reader;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 use dg_runtime::metrics::tenants;
 use dg_runtime::{DatabaseState, Runtime};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -23,9 +25,11 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::console::{self, Console, Visitor};
 use crate::failure::{Failure, exit};
-use crate::server::RuntimeSlot;
+use crate::server::{Body, RuntimeSlot};
 use crate::wire::object;
+use reader::Reader;
 
 const MAX_CONNECTIONS: usize = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,7 +72,12 @@ impl Monitor {
     }
 
     /// Answers until told to stop.
-    pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn serve(
+        self,
+        runtime: RuntimeSlot,
+        console: Option<Arc<Console>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let Monitor { listener, recorder, most_tenants } = self;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut upkeep = tokio::time::interval(UPKEEP);
@@ -82,8 +91,9 @@ impl Monitor {
                     // Beyond its places it hangs up: who watches asks again.
                     let Ok(place) = places.clone().try_acquire_owned() else { continue };
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
+                    let visitor = console.clone().map(|console| Arc::new(Visitor::new(console)));
                     tokio::spawn(async move {
-                        converse(stream, runtime, recorder, most_tenants).await;
+                        converse(stream, runtime, recorder, most_tenants, visitor).await;
                         drop(place);
                     });
                 }
@@ -126,17 +136,24 @@ async fn converse(
     runtime: RuntimeSlot,
     recorder: PrometheusHandle,
     most_tenants: usize,
+    visitor: Option<Arc<Visitor>>,
 ) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (runtime, recorder) = (runtime.clone(), recorder.clone());
-        async move { Ok::<_, Infallible>(answer(&request, &runtime, &recorder, most_tenants).await) }
+        let visitor = visitor.clone().filter(|_| console::is_ours(request.uri().path()));
+        async move {
+            Ok::<_, Infallible>(match visitor {
+                Some(visitor) => visitor.answer(&request).await,
+                None => answer(&request, &runtime, &recorder, most_tenants).await.map(boxed),
+            })
+        }
     });
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Reader::new(stream)), service)
         .await;
 }
 
@@ -165,7 +182,7 @@ async fn answer(
         _ => respond(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /metrics, /healthz and /readyz\n".to_owned(),
+            "there are /metrics, /healthz and /readyz; `console = true` adds /console\n".to_owned(),
         ),
     }
 }
@@ -198,6 +215,10 @@ async fn unready(runtime: &Runtime) -> Vec<String> {
         ));
     }
     reasons
+}
+
+fn boxed(body: Full<Bytes>) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -34,10 +34,13 @@ use tokio::sync::watch as flag;
 use tokio::task::{JoinError, JoinSet};
 
 pub(crate) use append::MAX_EVENT_BYTES;
+pub(crate) use asked::{invalid, not_found};
 use connection::converse;
 use peer::Crowd;
-pub(crate) use query::encode;
-pub(crate) use respond::{JSON, JSON_LINES};
+pub(crate) use query::{Query, encode};
+pub(crate) use reads::operate::worker_state;
+pub(crate) use respond::{Body, JSON, JSON_LINES, streamed};
+pub(crate) use runs::OPEN;
 pub(crate) use runtime_slot::RuntimeSlot;
 pub(crate) use socket::bind;
 pub(crate) use waiting::MAX_WAIT;
