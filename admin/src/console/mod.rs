@@ -120,7 +120,7 @@ impl Visitor {
             let mut answer = refused(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Only for looking",
-                "The console takes GET and HEAD; `decisiongraph` changes things.",
+                "The console takes GET and HEAD; the command line changes things.",
             );
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;

@@ -98,6 +98,12 @@ pub(super) fn code(text: &str) -> Html {
     el("code").text(text).into()
 }
 
+/// Words of our own, in which commands stand between backticks.
+pub(super) fn prose(words: &str) -> Html {
+    let part = |(at, part): (usize, &str)| if at % 2 == 1 { code(part) } else { Html::text(part) };
+    words.split('`').enumerate().map(part).collect()
+}
+
 /// What is shown instead of what could not be seen.
 pub(super) fn unseen(reason: &str) -> Html {
     el("p").class("notice warn").text(format!("Not known now: {reason}")).into()
@@ -105,7 +111,7 @@ pub(super) fn unseen(reason: &str) -> Html {
 
 /// A remark where there is nothing to list.
 pub(super) fn empty(text: &str) -> Html {
-    el("p").class("quiet").text(text).into()
+    el("p").class("quiet").child(prose(text)).into()
 }
 
 /// What was seen, or why it was not.

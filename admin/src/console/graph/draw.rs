@@ -70,7 +70,8 @@ pub(in crate::console) fn draw(
         .attr("orient", "auto-start-reverse")
         .child(el("path").attr("d", "M0 0L8 4L0 8Z"));
     let edges = layout.connections.iter().enumerate();
-    let edges = edges.map(|(at, one)| edge((at, one), layout, &spots));
+    let (lines, labels): (Vec<Html>, Vec<Html>) =
+        edges.map(|(at, one)| edge((at, one), layout, &spots)).unzip();
     let nodes = graph.nodes.iter().enumerate().map(|(at, node)| {
         let spot = spots.get(&Place::Node(at)).copied().unwrap_or_default();
         let drawn = node_box(&node.node_id, &node.node_type, node.node_id == center, spot);
@@ -87,7 +88,8 @@ pub(in crate::console) fn draw(
         .attr("role", "group")
         .attr("aria-label", label)
         .child(el("defs").child(arrow))
-        .children(edges)
+        .children(lines)
+        .children(labels)
         .children(nodes)
         .into()
 }
@@ -121,11 +123,12 @@ fn door(at: usize, layout: &Layout, spots: &BTreeMap<Place, (f64, f64)>) -> (f64
     (BOX.1 * (place as f64 + 1.0) / (all.len() as f64 + 1.0), all.len())
 }
 
+/// The line of an edge and what it says, which stands above all lines.
 fn edge(
     (at, one): (usize, &Connection),
     layout: &Layout,
     spots: &BTreeMap<Place, (f64, f64)>,
-) -> Html {
+) -> (Html, Html) {
     let spot = |place| spots.get(&place).copied().unwrap_or_default();
     let (from, to) = (spot(Place::Node(one.from)), spot(Place::Node(one.to)));
     let (door, doors) = door(at, layout, spots);
@@ -161,10 +164,8 @@ fn edge(
         .attr("y", format!("{:.1}", end.1 - 3.0))
         .attr("text-anchor", if is_back || is_beside { "start" } else { "end" })
         .text(words.join(", "));
-    match doors <= LABELLED {
-        true => Html::from(line).and(text),
-        false => line.into(),
-    }
+    let label = if doors <= LABELLED { text.into() } else { Html::default() };
+    (line.into(), label)
 }
 
 fn curve(from: (f64, f64), to: (f64, f64), is_beside: bool) -> String {

@@ -54,14 +54,20 @@ pub(super) fn document(whole: Whole<'_>, regions: Vec<Region>) -> String {
         el("section").attr("id", region.id).attr("data-region", "").child(region.html)
     });
     let daemon: Html = regions.next().into_iter().collect();
-    let way = way.iter().map(|(page, name)| el("li").child(link(page, name)));
-    let way = el("nav").attr("aria-label", "You are in").child(el("ol").class("way").children(way));
+    let way = (!way.is_empty()).then(|| {
+        let way = way.iter().map(|(page, name)| el("li").child(link(page, name)));
+        el("nav").attr("aria-label", "Above this page").child(el("ol").class("way").children(way))
+    });
     let main = el("main")
         .attr("id", "main")
         .attr("tabindex", "-1")
         .child(daemon)
-        .child(way)
-        .child(el("h1").text(title))
+        .children(way)
+        .child(
+            el("h1")
+                .text(title)
+                .attr("id", if *page == Page::Overview { "overview" } else { "title" }),
+        )
         .child(above)
         .children(regions);
     let of = format!("as of {}", absolute(clock.now));

@@ -16,7 +16,7 @@ use crate::output::{duration, grouped};
 pub(super) fn regions(id: &str, run: &Run, clock: Clock) -> Vec<Region> {
     let card_of = |found: &Option<RunView>| match found {
         Some(view) => card(view, clock),
-        None => empty(&format!("There is no run {id}.")),
+        None => el("p").class("quiet").text(format!("There is no run {id}.")).into(),
     };
     let mut regions = vec![region("run", or_unseen(run, card_of))];
     if let Ok(Some(view)) = run {

@@ -6,8 +6,8 @@ use dg_store::{Health, LatestTrace, ProjectionHealth};
 use super::{Region, lists, region};
 use crate::console::html::{Html, el};
 use crate::console::parts::{
-    Clock, Column, code, empty, facts, headed, link, nothing, number, or_unseen, seconds, state,
-    table,
+    Clock, Column, code, empty, facts, headed, link, nothing, number, or_unseen, prose, seconds,
+    state, table,
 };
 use crate::console::route::Page;
 use crate::console::view::{Actors, Seen, Tenant, Worker};
@@ -91,7 +91,7 @@ fn workers(actors: &Actors, clock: Clock) -> Html {
                 .child(
                     el("p").text(&parked.reason).child(Html::text(". Next attempt ")).child(next),
                 )
-                .child(el("p").text("`decisiongraph retry PROJECTION` tries at once."))
+                .child(el("p").child(prose("`decisiongraph retry PROJECTION` tries at once.")))
         })
         .collect();
     if actors.workers.is_empty() {

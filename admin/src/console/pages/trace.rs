@@ -8,8 +8,8 @@ use super::{Region, region};
 use crate::console::graph::{draw, layout, word};
 use crate::console::html::{Html, el};
 use crate::console::parts::{
-    Clock, Column, code, empty, facts, headed, link, nothing, number, or_unseen, state, table,
-    tenant,
+    Clock, Column, code, empty, facts, headed, link, nothing, number, or_unseen, prose, state,
+    table, tenant,
 };
 use crate::console::route::Page;
 use crate::console::view::{Graph, Trace};
@@ -21,7 +21,7 @@ const MOST_PAYLOAD: usize = 4_000;
 pub(super) fn regions(trace: &Trace, clock: Clock) -> Vec<Region> {
     if !trace.is_later && trace.events.as_ref().is_ok_and(Vec::is_empty) {
         let words = format!("No trace of this name is in the log of tenant {}.", trace.tenant);
-        return vec![region("summary", empty(&words))];
+        return vec![region("summary", el("p").class("quiet").text(words))];
     }
     let events = or_unseen(&trace.events, |events| timeline(events, trace, clock));
     let graph = or_unseen(&trace.graph, |found| graph(found, trace));
@@ -80,7 +80,7 @@ fn graph(graph: &Graph, trace: &Trace) -> Html {
     let cut = graph.truncated.then(|| {
         let words =
             "It is larger than what is drawn here; `decisiongraph graph trace ID` shows more.";
-        el("p").class("notice warn").text(words)
+        el("p").class("notice warn").child(prose(words))
     });
     let summary = format!("{} nodes, {} edges as a list", graph.nodes.len(), graph.edges.len());
     let list = el("details").child(el("summary").text(summary)).child(list);
@@ -96,10 +96,8 @@ fn timeline(events: &[RecordedEvent], trace: &Trace, clock: Clock) -> Html {
         };
         el("p").class("pages").child(link(&next, "Later events"))
     });
-    let hint = (!trace.has_payloads).then(|| {
-        let words = "Payloads are not shown; console_payloads = true shows them.";
-        el("p").class("quiet").text(words)
-    });
+    let hint = (!trace.has_payloads)
+        .then(|| empty("Payloads are not shown; `console_payloads = true` shows them."));
     let events = events.iter().map(|one| event(one, trace.has_payloads, clock));
     let list = match events.len() {
         0 => empty("No later events."),
