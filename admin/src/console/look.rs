@@ -189,8 +189,10 @@ impl Eye {
         W: FnOnce(Runtime) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
-        let runtime = self.runtime.clone()?;
+        // The head of the page says why, once.
+        let runtime = self.runtime.clone().map_err(|_| "the daemon is starting")?;
         match tokio::time::timeout(PATIENCE, work(runtime)).await {
+            Ok(Err(error)) if error.is_outage => Err("the database is away".to_owned()),
             Ok(outcome) => outcome.map_err(|error| error.message),
             Err(_) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
         }

@@ -104,9 +104,14 @@ pub(super) fn prose(words: &str) -> Html {
     words.split('`').enumerate().map(part).collect()
 }
 
+/// What went wrong.
+pub(super) fn error(code: &str, message: &str) -> Html {
+    Html::from(el("strong").text(code)).and(Html::text(": ")).and(prose(message))
+}
+
 /// What is shown instead of what could not be seen.
 pub(super) fn unseen(reason: &str) -> Html {
-    el("p").class("notice warn").text(format!("Not known now: {reason}")).into()
+    el("p").class("quiet").text(format!("Not known now: {reason}.")).into()
 }
 
 /// A remark where there is nothing to list.
@@ -145,6 +150,8 @@ pub(super) fn progress(done: i64, total: Option<i64>) -> Html {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     Text(&'static str),
+    /// A name, which is not broken while there is room.
+    Name(&'static str),
     /// Numbers stand under one another.
     Number(&'static str),
 }
@@ -152,13 +159,14 @@ pub(super) enum Column {
 impl Column {
     const fn name(self) -> &'static str {
         match self {
-            Column::Text(name) | Column::Number(name) => name,
+            Column::Text(name) | Column::Name(name) | Column::Number(name) => name,
         }
     }
 
     fn cell(self, name: &'static str) -> Element {
         match self {
             Column::Text(_) => el(name),
+            Column::Name(_) => el(name).class("name"),
             Column::Number(_) => el(name).class("number"),
         }
     }
@@ -176,7 +184,7 @@ pub(super) fn table(caption: &str, columns: &[Column], rows: Vec<Vec<Html>>) -> 
                 0 => column.cell("th").attr("scope", "row").attr("role", "rowheader"),
                 _ => column.cell("td").attr("role", "cell"),
             };
-            cell.attr("data-label", column.name()).child(content)
+            cell.attr("data-label", column.name()).child(el("div").child(content))
         });
         el("tr").attr("role", "row").children(cells)
     };
@@ -253,8 +261,8 @@ mod tests {
         let rows = vec![vec![Html::text("<a>"), number(1234)]];
         let html = table("Things", &columns, rows);
         for part in [
-            r#"<th scope="row" role="rowheader" data-label="Name">&lt;a&gt;</th>"#,
-            r#"<td class="number" role="cell" data-label="Events">1,234</td>"#,
+            r#"<th scope="row" role="rowheader" data-label="Name"><div>&lt;a&gt;</div></th>"#,
+            r#"<td class="number" role="cell" data-label="Events"><div>1,234</div></td>"#,
             r#"<caption class="unseen">Things</caption>"#,
         ] {
             assert!(html.as_str().contains(part), "{part} is not in {}", html.as_str());

@@ -25,7 +25,7 @@ fn each_page_shows_what_it_is_about() {
     let overview =
         ["Appended", "Projected", "Visible after", "/console/tenant?name=acme", &run[..8], "idle"];
     shows(daemon, "/console", &overview);
-    shows(daemon, "/console/tenants?prefix=ac", &["/console/tenant?name=acme", ">6</td>"]);
+    shows(daemon, "/console/tenants?prefix=ac", &["/console/tenant?name=acme", "<div>6</div>"]);
     shows(daemon, "/console/tenants?prefix=b", &["There is none."]);
     let tenant =
         ["context_graph/0", "sha256:", "About deal-1", "TraceFinished", "success", "completed"];

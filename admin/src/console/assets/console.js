@@ -93,6 +93,13 @@
   }, 1000);
   window.addEventListener("pagehide", () => { if (source) source.close(); });
   window.addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+  // A drawing that is wider than the window begins at its centre.
+  for (const canvas of document.querySelectorAll(".canvas")) {
+    const center = canvas.querySelector(".center");
+    if (!center) continue;
+    const [own, inner] = [canvas.getBoundingClientRect(), center.getBoundingClientRect()];
+    canvas.scrollLeft += inner.left - own.left - (own.width - inner.width) / 2;
+  }
   tellTimes(document);
   listen();
 })();

@@ -5,7 +5,7 @@ use dg_store::{ALL_PROJECTIONS, Failure, Run};
 
 use crate::console::html::{Html, el};
 use crate::console::parts::{
-    Clock, Column, code, empty, link, number, progress, state, table, tenant,
+    Clock, Column, code, empty, error, link, nothing, number, progress, state, table, tenant,
 };
 use crate::console::route::Page;
 use crate::output::{duration, grouped};
@@ -25,9 +25,15 @@ pub(super) fn what(run: &Run) -> String {
 /// Where a run is in its life, and what it is at.
 pub(super) fn status(run: &Run) -> Html {
     let phase = run.phase.as_deref().map(|phase| format!(" {phase}")).unwrap_or_default();
-    let different = run.is_equal() == Some(false);
-    let found = if different { Html::text(" ").and(state("different")) } else { Html::default() };
-    state(run.status.as_str()).and(Html::text(phase)).and(found)
+    state(run.status.as_str()).and(Html::text(phase))
+}
+
+/// What came of its comparisons, where they found something.
+fn found(run: &Run) -> Html {
+    match run.is_equal() {
+        Some(false) => Html::text(" ").and(state("different")),
+        Some(true) | None => Html::default(),
+    }
 }
 
 /// Events a second, and how long the rest takes.
@@ -51,13 +57,13 @@ pub(super) fn runs(runs: &[RunView], has_tenants: bool, clock: Clock) -> Html {
     }
     let mut columns = vec![Column::Text("Run"), Column::Text("Status")];
     if has_tenants {
-        columns.push(Column::Text("Tenant"));
+        columns.push(Column::Name("Tenant"));
     }
     columns.extend(["What", "Progress", "Requested"].map(Column::Text));
     let row = |view: &RunView| {
         let run = &view.run;
         let id = link(&Page::Run(run.key.run_id.clone()), &short(&run.key.run_id));
-        let mut row = vec![id, status(run)];
+        let mut row = vec![id, status(run).and(found(run))];
         if has_tenants {
             row.push(tenant(&run.key.tenant_id));
         }
@@ -81,10 +87,10 @@ pub(super) fn failures(failures: &[Failure], has_tenants: bool, clock: Clock) ->
     }
     let mut columns = vec![Column::Text("Status")];
     if has_tenants {
-        columns.push(Column::Text("Tenant"));
+        columns.push(Column::Name("Tenant"));
     }
     columns.extend([
-        Column::Text("Projection"),
+        Column::Name("Projection"),
         Column::Number("Event"),
         Column::Text("Error"),
         Column::Number("Retries"),
@@ -95,12 +101,10 @@ pub(super) fn failures(failures: &[Failure], has_tenants: bool, clock: Clock) ->
         if has_tenants {
             row.push(tenant(&failure.tenant_id));
         }
-        let error = Html::from(el("strong").text(&failure.error_code))
-            .and(Html::text(format!(": {}", failure.error_message)));
         row.extend([
             Html::text(&failure.projection_name),
             event(failure),
-            error,
+            error(&failure.error_code, &failure.error_message),
             number(failure.retry_count.into()),
             clock.ago(failure.recorded_at),
         ]);
@@ -116,6 +120,6 @@ fn event(failure: &Failure) -> Html {
             link(&Page::trace(&failure.tenant_id, trace), &format!("#{}", grouped(log_seq)))
         }
         (Some(log_seq), None) => code(&format!("#{}", grouped(log_seq))),
-        (None, _) => crate::console::parts::nothing(),
+        (None, _) => nothing(),
     }
 }

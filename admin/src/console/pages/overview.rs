@@ -123,7 +123,7 @@ fn tenants(lags: &[Lag], actors: &Seen<Actors>) -> Html {
         a.is_none().cmp(&b.is_none()).then(lag).then(a.cmp(b))
     });
     let columns = [
-        Column::Text("Tenant"),
+        Column::Name("Tenant"),
         Column::Text("State"),
         Column::Number("Waiting"),
         Column::Number("Lag"),

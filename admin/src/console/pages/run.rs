@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::{Region, lists, region};
 use crate::console::html::{Html, el};
 use crate::console::parts::{
-    Clock, Column, code, empty, facts, headed, nothing, number, or_unseen, progress, state, table,
-    tenant,
+    Clock, Column, code, empty, error, facts, headed, nothing, number, or_unseen, progress, state,
+    table, tenant,
 };
 use crate::console::view::Run;
 use crate::output::{duration, grouped};
@@ -27,7 +27,6 @@ pub(super) fn regions(id: &str, run: &Run, clock: Clock) -> Vec<Region> {
 
 fn card(view: &RunView, clock: Clock) -> Html {
     let run = &view.run;
-    let optional = |value: &Option<String>| value.as_ref().map_or_else(nothing, Html::text);
     let bound = run.until_log_seq;
     let until = bound.map_or_else(String::new, |end| format!(" up to {}", grouped(end)));
     let result = match run.is_equal() {
@@ -49,9 +48,9 @@ fn card(view: &RunView, clock: Clock) -> Html {
         ("worked for", Html::text(duration(run.work_ms as f64 / 1e3))),
         ("identifier", code(&run.key.run_id)),
     ];
-    if run.error_code.is_some() {
-        let code = optional(&run.error_code);
-        said.push(("error", code.and(Html::text(": ")).and(optional(&run.error_message))));
+    if let Some(code) = &run.error_code {
+        let message = run.error_message.as_deref().unwrap_or_default();
+        said.push(("error", error(code, message)));
     }
     facts(said)
 }
@@ -65,7 +64,7 @@ fn steps(steps: &[RunStep], clock: Clock) -> Html {
         return empty("None yet.");
     }
     let columns = [
-        Column::Text("Projection"),
+        Column::Name("Projection"),
         Column::Number("Generation"),
         Column::Number("Events"),
         Column::Number("Cursor"),

@@ -6,8 +6,8 @@ use dg_store::{Health, LatestTrace, ProjectionHealth};
 use super::{Region, lists, region};
 use crate::console::html::{Html, el};
 use crate::console::parts::{
-    Clock, Column, code, empty, facts, headed, link, nothing, number, or_unseen, prose, seconds,
-    state, table,
+    self, Clock, Column, code, empty, facts, headed, link, nothing, number, or_unseen, prose,
+    seconds, state, table,
 };
 use crate::console::route::Page;
 use crate::console::view::{Actors, Seen, Tenant, Worker};
@@ -41,7 +41,7 @@ fn projections(health: &Health, actors: &Seen<Actors>, clock: Clock) -> Html {
         ("digest of all", full),
     ]);
     let columns = [
-        Column::Text("Projection"),
+        Column::Name("Projection"),
         Column::Text("State"),
         Column::Number("Cursor"),
         Column::Number("Waiting"),
@@ -98,7 +98,7 @@ fn workers(actors: &Actors, clock: Clock) -> Html {
         return parked.and(empty("None at work: the tenant is at rest."));
     }
     let columns = [
-        Column::Text("Worker"),
+        Column::Name("Worker"),
         Column::Text("State"),
         Column::Number("Cursor"),
         Column::Text("Last sync"),
@@ -108,10 +108,8 @@ fn workers(actors: &Actors, clock: Clock) -> Html {
         Column::Text("Error"),
     ];
     let row = |(worker, restarts): &Worker| {
-        let error = worker.last_error.as_ref().map_or_else(nothing, |error| {
-            Html::from(el("strong").text(error.code.as_str()))
-                .and(Html::text(format!(": {}", error.message)))
-        });
+        let error = worker.last_error.as_ref();
+        let error = error.map_or_else(nothing, |one| parts::error(one.code.as_str(), &one.message));
         vec![
             Html::text(format!("{}/{}", worker.key.projection, worker.key.partition)),
             state(worker.status),
@@ -133,7 +131,7 @@ fn latest(traces: &[LatestTrace], tenant: &str, clock: Clock) -> Html {
         return empty("None.");
     }
     let columns = [
-        Column::Text("Trace"),
+        Column::Name("Trace"),
         Column::Text("Title"),
         Column::Text("Outcome"),
         Column::Text("Last event"),

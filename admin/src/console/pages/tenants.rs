@@ -39,7 +39,7 @@ fn list(heads: &[TenantHead], tenants: &Tenants) -> Html {
     if heads.is_empty() {
         return empty("There is none.");
     }
-    let columns = [Column::Text("Tenant"), Column::Number("Events"), Column::Number("Last number")];
+    let columns = [Column::Name("Tenant"), Column::Number("Events"), Column::Number("Last number")];
     let row = |head: &TenantHead| {
         vec![tenant(&head.tenant_id), number(head.event_count), number(head.last_log_seq)]
     };
