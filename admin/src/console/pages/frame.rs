@@ -30,7 +30,7 @@ pub(super) fn daemon(daemon: &Daemon, clock: Clock) -> Region {
     };
     let mut database = state(word);
     if let Some(since) = since {
-        database = database.and(Html::text(" since ")).and(clock.ago(since));
+        database = database.and(Html::text(" went ")).and(clock.ago(since));
     }
     let facts = facts(vec![
         ("database", database),

@@ -62,3 +62,6 @@ pub(super) fn document(page: &Page, view: &View, clock: Clock) -> String {
 pub(super) fn refusal(title: &str, message: &str) -> String {
     frame::refusal(title, message)
 }
+
+#[cfg(test)]
+mod tests;
