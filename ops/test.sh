@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 need_rust
 need_postgres
 want_promtool
+want_chromium
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -79,6 +79,9 @@ impl Monitor {
         mut stop: watch::Receiver<bool>,
     ) {
         let Monitor { listener, recorder, most_tenants } = self;
+        if let (Some(_), Ok(address)) = (&console, listener.local_addr()) {
+            tracing::info!(url = %format_args!("http://{address}/console"), "console");
+        }
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {

@@ -33,7 +33,12 @@ pub(crate) struct Chromium {
 impl Chromium {
     /// Starts it; none where it is not installed.
     pub(crate) fn start() -> Option<Chromium> {
-        Command::new("chromium").arg("--version").stdout(Stdio::null()).status().ok()?;
+        Command::new("chromium")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .ok()?;
         let profile = Directory::new();
         let mut process = Command::new("sh")
             .args(["-c", START, "chromium"])
