@@ -41,35 +41,20 @@ need_postgres() {
     have_postgres || fail "Postgres was installed but is not found"
 }
 
-# Installs Debian's promtool where there is none and that is easy; the tests that want it are skipped
-# without. The package also starts a Prometheus of its own, which nobody here needs.
-want_promtool() {
-    command -v promtool >/dev/null 2>&1 && return 0
+# Installs a program's Debian package where there is none and that is easy; the tests that want it are
+# skipped without.
+want() {
+    local program=$1 package=$2 as_root=""
+    command -v "$program" >/dev/null 2>&1 && return 0
     command -v apt-get >/dev/null 2>&1 || return 0
-    local as_root=""
     if [ "$(id -u)" -ne 0 ]; then
         command -v sudo >/dev/null 2>&1 || return 0
         as_root="sudo -n" # what may be left out is not worth a password
     fi
-    echo "installing promtool ..."
+    echo "installing $package ..."
     $as_root apt-get update -qq >/dev/null 2>&1 || true # an old list may do
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends prometheus \
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$package" \
         >/dev/null 2>&1 || return 0
-    [ ! -d /run/systemd/system ] || $as_root systemctl disable --now --quiet prometheus || true
-}
-
-# Installs Debian's Chromium where there is none and that is easy (about 120 MB, a quarter of a minute);
-# the tests that look at the console with it are skipped without.
-want_chromium() {
-    command -v chromium >/dev/null 2>&1 && return 0
-    command -v apt-get >/dev/null 2>&1 || return 0
-    local as_root=""
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null 2>&1 || return 0
-        as_root="sudo -n" # what may be left out is not worth a password
-    fi
-    echo "installing Chromium ..."
-    $as_root apt-get update -qq >/dev/null 2>&1 || true # an old list may do
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends chromium \
-        >/dev/null 2>&1 || return 0
+    # What the package starts of its own, nobody here needs.
+    [ ! -d /run/systemd/system ] || $as_root systemctl disable --now --quiet "$package" 2>/dev/null || true
 }

@@ -7,8 +7,12 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_postgres
-want_promtool
-want_chromium
+want promtool prometheus
+want curl curl
+want jq jq
+want /lib/systemd/systemd systemd
+want dpkg-shlibdeps dpkg-dev
+want chromium chromium
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

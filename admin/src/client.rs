@@ -1,9 +1,9 @@
 //! The client of the admin socket.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dg_projections::Code;
@@ -21,6 +21,10 @@ use crate::server::{JSON, JSON_LINES, encode};
 
 /// A daemon that accepts connections but gives no sign of life for so long is not reachable.
 const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long to try to connect to a daemon that more clients wait for than the kernel lets wait.
+const CROWDED: Duration = Duration::from_secs(20);
+const CROWDED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Query parameters; those without a value are left out.
 pub type Parameters<'a> = &'a [(&'a str, Option<String>)];
@@ -156,13 +160,27 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| self.not_connected(&error))?;
+        let stream = self.stream().await.map_err(|error| self.not_connected(&error))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
         // Its errors come out of the request as well.
         tokio::spawn(connection);
         Ok(sender)
+    }
+
+    /// Stands in line while the line is too long for another to stand in it.
+    async fn stream(&self) -> io::Result<UnixStream> {
+        let started = Instant::now();
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < CROWDED =>
+                {
+                    tokio::time::sleep(CROWDED_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Option<Connection>> {
@@ -173,7 +191,14 @@ impl Client {
         let message = format!("daemon not reachable at {}: {error}", self.socket.display());
         Failure::new(Code::Storage, message)
             .exit(exit::UNAVAILABLE)
-            .help("start it with `decisiongraph serve`, or name its socket with --socket")
+            .help(format!("start it with `{}`, or name its socket with --socket", self.starter()))
+    }
+
+    /// A daemon in the system's directory is a service: one that root starts by hand is another.
+    fn starter(&self) -> &'static str {
+        let is_service =
+            self.socket.starts_with("/run") && Path::new("/run/systemd/system").exists();
+        if is_service { "systemctl start decisiongraph" } else { "decisiongraph serve" }
     }
 
     fn not_connected(&self, error: &io::Error) -> Failure {
@@ -242,5 +267,32 @@ fn refusal(error: &Json) -> Failure {
         }
         "forbidden" => failure.help(ADMISSION),
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_crowd_before_the_socket_is_waited_out() {
+        let path = std::env::temp_dir().join(format!("dg-{}-crowded", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            waiting.push(stream);
+        }
+        let client = Client::new(path.clone(), None);
+        let connecting = tokio::spawn(async move { client.stream().await });
+        tokio::time::sleep(2 * CROWDED_PAUSE).await;
+        assert!(!connecting.is_finished());
+        let _first = listener.accept().await.unwrap();
+        assert!(connecting.await.unwrap().is_ok());
+        std::fs::remove_file(&path).unwrap();
     }
 }

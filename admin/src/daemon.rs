@@ -1,29 +1,35 @@
 //! The daemon: what starts in which order, and stops in the reverse of it.
 //!
-//! Start: 1 the embedded Postgres, if no database is named; 2 the socket, which answers 503 until
+//! Start: 1 the embedded Postgres, if no database is named; 2 the socket, if systemd has not passed
+//! one, which answers 503 until
 //! 3 the schema is in place and 4 the runtime runs. Stop: 1 the socket, 2 the runtime (workers finish
 //! their batch), 3 the embedded Postgres. A database that is away does not keep the daemon from
 //! starting: it goes on trying and says so.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::projection::Projection;
+use dg_runtime::metrics::tenants;
 use dg_runtime::worker::RetryPolicy;
 use dg_runtime::{Runtime, Settings};
+use dg_store::failpoint::{self, Point};
 use dg_store::{DAEMON_ROLE, Options, Store, StoreError, Target};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Migrate};
+use crate::config::{Config, LiveConfig, Migrate, Reloaded};
 use crate::console::Console;
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
 use crate::history::History;
+use crate::logging;
 use crate::monitor::Monitor;
 use crate::neighbours;
-use crate::server::{Context, RuntimeSlot, Watch, bind, serve};
+use crate::server::{Context, Listening, RuntimeSlot, Watch, listen, serve};
+use crate::systemd::{self, Passed, Starting};
 
 /// How long to wait for another daemon that is migrating.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
@@ -34,13 +40,16 @@ const START_RETRY: Duration = Duration::from_secs(1);
 const LISTENERS_SHARE: u32 = 4;
 /// What the embedded Postgres gets to stop in, however long the rest took.
 const CLUSTER_PATIENCE: Duration = Duration::from_secs(10);
+/// The same with the last means, and some air: when systemd may take the stop for stuck.
+const CLUSTER_LAST: Duration = Duration::from_secs(30);
 
 type FillRuntime = watch::Sender<Result<Runtime, String>>;
 
 /// A running daemon; end it with [`Daemon::stop`].
 #[derive(Debug)]
 pub struct Daemon {
-    config: Config,
+    config: LiveConfig,
+    socket: Socket,
     store: Store,
     runtime: RuntimeSlot,
     starter: JoinHandle<Result<(), Failure>>,
@@ -49,8 +58,17 @@ pub struct Daemon {
     server: Part,
     monitor: Option<Part>,
     neighbours: Part,
+    herald: Part,
+    watchdog: Part,
     history: Part,
     cluster: Option<Part>,
+}
+
+/// The admin socket's place.
+#[derive(Debug)]
+struct Socket {
+    path: PathBuf,
+    is_ours: bool,
 }
 
 /// A task that ends when it is told to.
@@ -82,22 +100,14 @@ impl Daemon {
     /// # Errors
     /// What cannot be mended by waiting: no Postgres installed, a data directory or socket in use.
     pub async fn start(config: Config) -> Result<Daemon, Failure> {
+        let starting = Starting::begin();
+        // Before any child is started.
+        let passed = systemd::passed_socket()?;
+        systemd::status("starting: the database");
+        failpoint::hit(Point::StartBefore, "").await;
         let (database, cluster) = open_database(&config).await?;
-        match Daemon::start_on(&config, database).await {
-            Ok(Served { store, runtime, server, monitor, neighbours, history, starter }) => {
-                Ok(Daemon {
-                    config,
-                    store,
-                    runtime,
-                    starter,
-                    started: None,
-                    server,
-                    monitor,
-                    neighbours,
-                    history,
-                    cluster,
-                })
-            }
+        match Daemon::start_on(config, database, passed, starting).await {
+            Ok(daemon) => Ok(Daemon { cluster, ..daemon }),
             Err(failure) => {
                 if let Some(cluster) = cluster {
                     cluster.stop().await;
@@ -107,7 +117,15 @@ impl Daemon {
         }
     }
 
-    async fn start_on(config: &Config, database: Target) -> Result<Served, Failure> {
+    /// Starts what serves, on a database that is there or will be.
+    async fn start_on(
+        config: Config,
+        database: Target,
+        passed: Option<Passed>,
+        starting: Starting,
+    ) -> Result<Daemon, Failure> {
+        let live = LiveConfig::new(config.clone());
+        let config = &config;
         let owner = owner();
         // A database that was made for us has our roles: the schema is its owner's, the work is not.
         let is_ours = config.database_url.is_none();
@@ -118,16 +136,17 @@ impl Daemon {
         let options = Options { role, application_name, ..store_options(config) };
         let store = Store::new(database, &options)?;
         let monitor = match config.metrics_listen {
-            Some(address) => Some(Monitor::bind(address, config.metrics_max_tenants).await?),
+            Some(address) => Some(Monitor::bind(address, live.clone()).await?),
             None => None,
         };
-        let listener = bind(&config.socket_path).await?;
+        let Listening { listener, path, is_ours: is_our_socket } =
+            listen(passed, &config.socket_path).await?;
         let (fill, runtime) = RuntimeSlot::new("the schema is not in place yet");
         let (watch, messages) = Watch::new();
         let history = History::default();
         let context = Arc::new(Context {
             runtime: runtime.clone(),
-            config: config.clone(),
+            config: live.clone(),
             owner: owner.clone(),
             watch,
             history: history.clone(),
@@ -151,7 +170,25 @@ impl Daemon {
         let schema =
             Schema { store: owner_of_schema, migrate: config.migrate, with_roles: is_ours };
         let starter = tokio::spawn(start_runtime(schema, store.clone(), settings, fill));
-        Ok(Served { store, runtime, server, monitor, neighbours, history, starter })
+        let shared = runtime.clone();
+        let herald = Part::start(|stopped| systemd::herald(shared, starting, stopped));
+        let shared = runtime.clone();
+        let watchdog = Part::start(|stopped| systemd::watchdog(shared, stopped));
+        Ok(Daemon {
+            config: live,
+            socket: Socket { path, is_ours: is_our_socket },
+            store,
+            runtime,
+            starter,
+            started: None,
+            server,
+            monitor,
+            neighbours,
+            history,
+            herald,
+            watchdog,
+            cluster: None,
+        })
     }
 
     /// Waits until the runtime runs; may be asked again.
@@ -181,51 +218,68 @@ impl Daemon {
         )
     }
 
+    /// Where its clients find it.
+    pub fn socket(&self) -> &Path {
+        &self.socket.path
+    }
+
+    /// Takes over what can change while it runs, and says which other keys would need a restart.
+    pub fn reload(&self, new: &Config) {
+        let Reloaded { config, changed, need_restart } = self.config.get().reloaded(new);
+        // The level first: what follows is told at the new one.
+        logging::set_level(&config.log_level);
+        tenants::set_most(config.metrics_max_tenants);
+        self.config.set(config);
+        for key in &need_restart {
+            tracing::warn!(key, "this change of the configuration needs a restart");
+        }
+        let (changed, need_restart) = (changed.join(", "), need_restart.join(", "));
+        tracing::info!(changed, need_restart, "configuration reloaded");
+    }
+
     /// Stops in order. Batches in flight are finished, or rolled back when the time is up.
     pub async fn stop(self) {
-        let deadline = Instant::now() + self.config.shutdown_timeout;
-        tracing::info!("stopping 1/3: the listeners");
+        let time = self.config.get().shutdown_timeout;
+        let deadline = Instant::now() + time;
+        self.herald.stop().await;
+        self.watchdog.stop().await;
+        systemd::stopping(time + CLUSTER_LAST);
+        failpoint::hit(Point::StopBefore, "").await;
+        tell_stopping("1/3: the listeners");
         self.starter.abort();
         // Nobody finds the socket any more; those who are in are answered.
-        let removed = std::fs::remove_file(&self.config.socket_path);
+        let removed = self.socket.is_ours && std::fs::remove_file(&self.socket.path).is_ok();
         self.server.stop().await;
         if let Some(monitor) = self.monitor {
             monitor.stop().await;
         }
         self.neighbours.stop().await;
         self.history.stop().await;
-        tracing::info!("stopping 2/3: the runtime");
+        tell_stopping("2/3: the runtime");
         match self.runtime.get() {
             Ok(runtime) => {
                 runtime.stop(deadline.saturating_duration_since(Instant::now())).await;
             }
             Err(_) => self.store.close(),
         }
-        tracing::info!("stopping 3/3: the database");
+        failpoint::hit(Point::StopAfter, "").await;
+        tell_stopping("3/3: the database");
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }
-        tracing::info!(socket_removed = removed.is_ok(), "stopped");
+        tracing::info!(socket_removed = removed, "stopped");
     }
 }
 
-type Starter = JoinHandle<Result<(), Failure>>;
-
-/// What serves, on a database that is there or will be.
-struct Served {
-    store: Store,
-    runtime: RuntimeSlot,
-    server: Part,
-    monitor: Option<Part>,
-    neighbours: Part,
-    history: Part,
-    starter: Starter,
+fn tell_stopping(step: &str) {
+    tracing::info!("stopping {step}");
+    systemd::status(&format!("stopping {step}"));
 }
 
 /// The database that the configuration names, or a cluster of our own and its keeper.
 async fn open_database(config: &Config) -> Result<(Target, Option<Part>), Failure> {
-    if let Some(url) = &config.database_url {
-        return Ok((parse_url(url.expose())?, None));
+    if let Some(database) = named_database(config)? {
+        return Ok((database, None));
     }
     let options = EmbeddedOptions { bin_dir: config.postgres_bin_dir.clone() };
     let cluster = Cluster::start(&config.data_dir, &options).await?;
@@ -274,6 +328,7 @@ async fn start_runtime(
     let runtime = Runtime::start(store, settings).await;
     let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
     drop(fill.send_replace(Ok(runtime)));
+    failpoint::hit(Point::StartAfter, "").await;
     tracing::info!("ready");
     Ok(())
 }
@@ -317,9 +372,16 @@ impl Schema {
     }
 }
 
-/// The way to a database URL. Loading has read it before, so only its files can have changed.
-pub(crate) fn parse_url(url: &str) -> Result<Target, Failure> {
-    Target::parse(url).map_err(|problem| {
+/// The database that the configuration names, if it names one. Loading has read it before, so only
+/// its files can have changed.
+pub(crate) fn named_database(config: &Config) -> Result<Option<Target>, Failure> {
+    let Some(url) = &config.database_url else { return Ok(None) };
+    let target = Target::parse(url.expose());
+    let target = match &config.database_password_file {
+        Some(file) => target.and_then(|target| target.password_in(file.clone())),
+        None => target,
+    };
+    target.map(Some).map_err(|problem| {
         let message = format!("configuration: database_url: {problem}");
         Failure::new(Code::InvalidArgument, message).exit(exit::CONFIG)
     })

@@ -66,8 +66,17 @@ impl Failure {
     }
 
     /// The reader of standard output has had enough: `| head` ends a command, and is no failure.
-    pub(crate) fn reader_gone() -> Failure {
+    fn reader_gone() -> Failure {
         Failure { is_silent: true, ..Failure::new(Code::Internal, "the reader is gone").exit(0) }
+    }
+
+    /// Standard output takes no more: quiet when its reader has had enough, told otherwise.
+    pub(crate) fn unprinted(error: &std::io::Error) -> Failure {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::reader_gone(),
+            _ => Failure::new(Code::Internal, format!("cannot write to standard output: {error}"))
+                .help("make room where it goes, or print elsewhere"),
+        }
     }
 
     /// Ctrl-C or SIGTERM before the end.

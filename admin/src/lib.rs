@@ -26,4 +26,5 @@ pub mod output;
 pub mod parity;
 mod scratch;
 mod server;
+mod systemd;
 pub mod wire;

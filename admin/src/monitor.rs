@@ -24,15 +24,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
+use crate::config::LiveConfig;
 use crate::console::{self, Console, Visitor};
 use crate::failure::{Failure, exit};
-use crate::server::{Body, RuntimeSlot};
+use crate::server::{Body, Crowd, Peer, RuntimeSlot};
 use crate::wire::object;
 use reader::Reader;
 
-const MAX_CONNECTIONS: usize = 32;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
+const MAX_CONNECTIONS: usize = 128;
+/// Answers that are made at once, so that whoever asks for many leaves the database to others.
+static TURNS: Semaphore = Semaphore::const_new(4);
 /// Summaries and histograms forget what is older; the exporter wants to be told the time.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// From a commit on a quick disk to the storage time-out.
@@ -47,8 +51,7 @@ const JSON: &str = "application/json";
 pub(crate) struct Monitor {
     listener: TcpListener,
     recorder: PrometheusHandle,
-    /// How many have labels of their own.
-    most_tenants: usize,
+    config: LiveConfig,
 }
 
 impl Monitor {
@@ -56,7 +59,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the address is taken or not ours.
-    pub(crate) async fn bind(address: SocketAddr, most_tenants: usize) -> Result<Monitor, Failure> {
+    pub(crate) async fn bind(address: SocketAddr, config: LiveConfig) -> Result<Monitor, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::new(Code::InvalidArgument, format!("metrics_listen {address}: {error}"))
                 .exit(exit::CONFIG)
@@ -67,8 +70,8 @@ impl Monitor {
             tracing::info!(%address, "metrics, healthz and readyz");
         }
         let recorder = recorder()?;
-        tenants::set_most(most_tenants);
-        Ok(Monitor { listener, recorder, most_tenants })
+        tenants::set_most(config.get().metrics_max_tenants);
+        Ok(Monitor { listener, recorder, config })
     }
 
     /// Answers until told to stop.
@@ -78,28 +81,31 @@ impl Monitor {
         console: Option<Arc<Console>>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let Monitor { listener, recorder, most_tenants } = self;
+        let Monitor { listener, recorder, config } = self;
         if let (Some(_), Ok(address)) = (&console, listener.local_addr()) {
             tracing::info!(url = %format_args!("http://{address}/console"), "console");
         }
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let crowd = Crowd::without_bodies();
+        let mut connections = JoinSet::new();
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
+            let has_place = connections.len() < MAX_CONNECTIONS;
+            if !has_place {
+                crowd.is_full_now();
+            }
             tokio::select! {
-                accepted = listener.accept() => {
+                accepted = listener.accept(), if has_place => {
                     let Ok((stream, _)) = accepted else {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     };
-                    // Beyond its places it hangs up: who watches asks again.
-                    let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                    let peer = (stream, crowd.clone());
+                    let most = config.get().metrics_max_tenants;
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
                     let visitor = console.clone().map(|console| Arc::new(Visitor::new(console)));
-                    tokio::spawn(async move {
-                        converse(stream, runtime, recorder, most_tenants, visitor).await;
-                        drop(place);
-                    });
+                    connections.spawn(converse(peer, runtime, recorder, most, visitor));
                 }
+                Some(_) = connections.join_next() => {}
                 _ = upkeep.tick() => recorder.run_upkeep(),
                 () = told_to(&mut stop) => return,
             }
@@ -135,7 +141,7 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
 }
 
 async fn converse(
-    stream: TcpStream,
+    (stream, crowd): (TcpStream, Crowd),
     runtime: RuntimeSlot,
     recorder: PrometheusHandle,
     most_tenants: usize,
@@ -154,9 +160,11 @@ async fn converse(
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // Who asks again and again on one connection would be ahead of all others.
+        .keep_alive(false)
+        .header_read_timeout(crowd.patience_for_heads())
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(Reader::new(stream)), service)
+        .serve_connection(TokioIo::new(Reader::new(Peer::new(stream, crowd))), service)
         .await;
 }
 
@@ -169,6 +177,7 @@ async fn answer(
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
+    let _turn = TURNS.acquire().await;
     match request.uri().path() {
         "/metrics" => {
             let lags = match runtime.get() {

@@ -114,9 +114,18 @@ impl Output {
 pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
-        other => Ok(other?),
+    written.map_err(|error| Failure::unprinted(&error))
+}
+
+/// Lets a command go on when nobody reads what it prints: where work is to be finished, or the exit
+/// code is the answer.
+///
+/// # Errors
+/// As [`Output::one`], but for a closed pipe.
+pub fn heard_or_not(printed: Result<(), Failure>) -> Result<(), Failure> {
+    match printed {
+        Err(failure) if failure.is_silent => Ok(()),
+        other => other,
     }
 }
 

@@ -13,14 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
+use dg_store::failpoint::{self, Point};
 use dg_store::{Store, StoreError};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::rpc::CallResult;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use time::OffsetDateTime;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::time::error::Elapsed;
 
 use crate::Settings;
-use crate::failpoint::{self, Point};
 use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
@@ -107,6 +108,12 @@ impl Gate {
     /// Whether the database is there.
     pub fn state(&self) -> DatabaseState {
         self.state.borrow().clone()
+    }
+
+    /// Whether the gate's actor answers; what waits for it is at the mercy of the caller's patience.
+    pub(crate) async fn is_alive(&self) -> bool {
+        let Some(actor) = self.actor.get() else { return false };
+        matches!(actor.call(GateMsg::Alive, None).await, Ok(CallResult::Success(())))
     }
 
     /// Waits until the database has been away and is back; false when the gate is closed for good.
@@ -283,6 +290,8 @@ pub(crate) enum GateMsg {
     Failed(String),
     Probe,
     Probed(Result<(), String>),
+    /// Is anybody there?
+    Alive(RpcReplyPort<()>),
 }
 
 impl Actor for GateActor {
@@ -309,11 +318,12 @@ impl Actor for GateActor {
         message: GateMsg,
         gate: &mut Gate,
     ) -> Result<(), ActorProcessingErr> {
-        failpoint::hit(Point::GateHandleBefore, "");
+        failpoint::hit(Point::GateHandleBefore, "").await;
         match message {
             GateMsg::Failed(reason) => gate.shut(&myself, reason),
             GateMsg::Probe => gate.probe(&myself),
             GateMsg::Probed(outcome) => gate.probed(&myself, outcome),
+            GateMsg::Alive(reply) => drop(reply.send(())),
         }
         Ok(())
     }

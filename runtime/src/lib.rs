@@ -19,10 +19,10 @@
 
 mod digests;
 mod directory;
-mod failpoint;
 mod gate;
 mod in_flight;
 mod lanes;
+mod liveness;
 pub mod metrics;
 mod pages;
 mod pauses;
@@ -41,6 +41,7 @@ pub mod worker;
 mod yielding;
 
 pub use gate::{DatabaseState, Gate};
+pub use liveness::Silent;
 pub use pulse::Pulse;
 pub use runs::{Asked, RunRequest, RunView};
 pub use runtime::{Runtime, RuntimeError, Snapshot};

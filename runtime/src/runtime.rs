@@ -50,10 +50,10 @@ pub struct Snapshot {
 /// A running runtime. Cheap to clone; it runs until [`Runtime::stop`] or until its root gives up.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    tenants: Tenants,
-    lanes: Lanes,
+    pub(crate) tenants: Tenants,
+    pub(crate) lanes: Lanes,
     pub(crate) runs: Runs,
-    root: SupervisorRef<Part>,
+    pub(crate) root: SupervisorRef<Part>,
     started_at: OffsetDateTime,
     stop: watch::Sender<Option<Duration>>,
     ended: watch::Receiver<bool>,

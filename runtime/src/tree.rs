@@ -62,9 +62,10 @@ pub enum Part {
     Digests,
 }
 
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Part {
+    /// Its name in the log, in metrics and in `status --tree`.
+    pub const fn name(self) -> &'static str {
+        match self {
             Part::Store => "store",
             Part::Lanes => "lanes",
             Part::Tenants => "tenants",
@@ -73,7 +74,13 @@ impl fmt::Display for Part {
             Part::Coordinator => "coordinator",
             Part::Directory => "directory",
             Part::Digests => "digests",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

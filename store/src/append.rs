@@ -21,6 +21,7 @@ use dg_projections::{Code, Rejection};
 use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
+use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
 use insert::Rows;
@@ -108,11 +109,17 @@ impl Store {
             })
             .collect();
         let client = self.client().await?;
-        match rows.insert_at(&client, tenant, head).await {
+        failpoint::pass_on(&**client, Point::AppendNewBefore, tenant).await?;
+        let inserted = async {
+            let inserted = rows.insert_at(&client, tenant, head).await?;
+            failpoint::pass(Point::AppendNewAfter, tenant).await?;
+            Ok(inserted)
+        };
+        match inserted.await {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(Appended::Done(decided))),
             Err(error) => {
-                let error = StoreError::from(error);
+                let error: StoreError = error;
                 match error.sqlstate {
                     // Only silence leaves it open what became of the statement.
                     None if error.is_outage => Ok(Some(Appended::Unknown { decided, error })),
@@ -162,8 +169,12 @@ impl Store {
 
 /// A transaction that adds no event leaves nothing: no head of a tenant without a log, no write.
 async fn end(transaction: Transaction<'_>, adds: bool) -> Result<(), StoreError> {
-    let ended = if adds { transaction.commit().await } else { transaction.rollback().await };
-    Ok(ended?)
+    if !adds {
+        return Ok(transaction.rollback().await?);
+    }
+    failpoint::pass_on(&*transaction, Point::AppendCommitBefore, "").await?;
+    transaction.commit().await?;
+    failpoint::pass(Point::AppendCommitAfter, "").await
 }
 
 async fn append_in(

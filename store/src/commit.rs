@@ -10,6 +10,7 @@ use dg_projections::projection::{Changes, Projection, SummaryChange};
 use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
+use crate::failpoint::{self, Point};
 use crate::failures::RESOLVE_FAILURES;
 use crate::{Cursor, Share, Store, StoreError};
 
@@ -93,7 +94,9 @@ impl Store {
                 [&batch.tenant, &name, &partition, &batch.to.last_log_seq, &partitions];
             resolved = transaction.execute(&resolve, &passed).await?;
         }
+        failpoint::pass_on(&*transaction, Point::CommitBefore, name).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::CommitAfter, name).await?;
         Ok(Committed::Done { resolved })
     }
 }

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use crate::cursors::Standing;
 use crate::database::{snapshot, writing};
+use crate::failpoint::{self, Point};
 use crate::rows::{hash, stream};
 use crate::{Store, StoreError};
 
@@ -189,7 +190,9 @@ impl Store {
             let (name, bytes) = (name.as_str(), digest.0.to_vec());
             transaction.execute(STORE, &[&tenant, &name, &bytes, log_seq, &generation]).await?;
         }
-        Ok(transaction.commit().await?)
+        failpoint::pass_on(&*transaction, Point::DigestBefore, tenant).await?;
+        transaction.commit().await?;
+        failpoint::pass(Point::DigestAfter, tenant).await
     }
 
     async fn digests_of_snapshot(&self, tenant: &str, anew: bool) -> Result<Snapshot, StoreError> {

@@ -7,6 +7,7 @@ use dg_projections::projection::Projection;
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
+use crate::failpoint::{self, Point};
 use crate::{Cursor, Store, StoreError};
 
 /// A failure to record: one open failure a worker; the same one again counts as a retry.
@@ -134,6 +135,7 @@ impl Store {
         let (code, recoverable) = (failure.code.as_str(), failure.code.is_recoverable());
         let retries =
             if recoverable { i32::try_from(failure.retries).unwrap_or(i32::MAX) } else { 0 };
+        failpoint::pass_on(&**client, Point::FailureBefore, failure.tenant).await?;
         client
             .execute(
                 RECORD,
@@ -151,7 +153,7 @@ impl Store {
                 ],
             )
             .await?;
-        Ok(())
+        failpoint::pass(Point::FailureAfter, failure.tenant).await
     }
 
     /// How often a worker has tried again in vain, as far as it was written down; 0 when nothing

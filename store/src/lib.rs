@@ -20,6 +20,7 @@ mod digests;
 mod directory;
 mod doctor;
 mod error;
+pub mod failpoint;
 mod failures;
 mod floor;
 mod generations;

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::database::Object;
+use crate::failpoint::{self, Point};
 use crate::{Store, StoreError};
 
 /// A step of the schema.
@@ -251,7 +252,9 @@ impl Store {
             transaction
                 .execute(record, &[&step.version, &step.name, &checksum, &binary_version])
                 .await?;
+            failpoint::pass_on(&*transaction, Point::MigrationBefore, step.name).await?;
             transaction.commit().await?;
+            failpoint::hit(Point::MigrationAfter, step.name).await;
             tracing::info!(version = step.version, name = step.name, "schema step applied");
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use dg_projections::json::{self, Json};
 
@@ -14,6 +14,11 @@ pub(crate) fn sibling(name: &str) -> PathBuf {
     // Integration tests stand in `deps`, one below the binaries.
     let directory = if own.ends_with("deps") { own.parent().unwrap() } else { own };
     directory.join(name)
+}
+
+/// The command line's binary.
+pub fn binary() -> PathBuf {
+    sibling("decisiongraph-under-test")
 }
 
 /// What a command answered.
@@ -28,6 +33,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a finished process answered.
+    pub fn of(output: &Output) -> Answer {
+        use std::os::unix::process::ExitStatusExt as _;
+        Answer {
+            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Its standard output as JSON.
     ///
     /// # Panics
@@ -66,7 +81,7 @@ impl Answer {
 
 /// The command line's binary with a clean environment.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(sibling("decisiongraph-under-test"));
+    let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("DECISIONGRAPH_") || text == "DATABASE_URL" {
@@ -89,12 +104,16 @@ pub fn run<S: AsRef<OsStr>>(arguments: &[S], input: &[u8]) -> Answer {
     let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().unwrap();
     let _ = writing.join();
-    use std::os::unix::process::ExitStatusExt as _;
-    Answer {
-        code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Answer::of(&output)
+}
+
+/// Runs a command to its end, with its standard output to this.
+///
+/// # Panics
+/// When it cannot be run.
+pub fn run_into<S: AsRef<OsStr>>(arguments: &[S], stdout: Stdio) -> Answer {
+    let output = command().args(arguments).stdout(stdout).output().unwrap();
+    Answer::of(&output)
 }
 
 /// Starts a command of the binary with all its streams as pipes.

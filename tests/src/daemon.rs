@@ -27,6 +27,8 @@ pub struct Daemon {
     place: Where,
     flags: Vec<String>,
     fail_points: String,
+    environment: Vec<(String, String)>,
+    hits: Option<PathBuf>,
     process: Option<Child>,
 }
 
@@ -39,7 +41,7 @@ impl Daemon {
         Daemon::start_failing(place, flags, "")
     }
 
-    /// Starts one in which something goes wrong; the format is told by `runtime/src/failpoint.rs`.
+    /// Starts one in which something goes wrong; the format is told by `store/src/failpoint.rs`.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -54,11 +56,27 @@ impl Daemon {
         self.fail_points.clear();
     }
 
+    /// This goes wrong in its next lives.
+    pub fn arm(&mut self, fail_points: &str) {
+        fail_points.clone_into(&mut self.fail_points);
+    }
+
+    /// Its next lives write each hit of a fail point to this file.
+    pub fn count_hits(&mut self, file: &std::path::Path) {
+        self.hits = Some(file.to_owned());
+    }
+
     /// One that is not started yet; see [`Daemon::spawn`].
     pub fn new(place: Where, flags: &[&str], fail_points: &str) -> Daemon {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let fail_points = fail_points.to_owned();
-        Daemon { directory: Directory::new(), place, flags, process: None, fail_points }
+        let (directory, environment) = (Directory::new(), Vec::new());
+        Daemon { directory, place, flags, process: None, fail_points, environment, hits: None }
+    }
+
+    /// Sets a variable for its next lives.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts one whose database cannot be had, without waiting.
@@ -108,6 +126,10 @@ impl Daemon {
             command.args(["--database-url", url]);
         }
         command.env("DECISIONGRAPH_TEST_FAILPOINTS", &self.fail_points);
+        command.envs(self.environment.iter().cloned());
+        if let Some(hits) = &self.hits {
+            command.env("DECISIONGRAPH_TEST_FAILPOINTS_HITS", hits);
+        }
         let child = command.args(&self.flags).stdout(Stdio::null()).stderr(log).spawn();
         self.process = Some(child.unwrap());
     }
@@ -142,6 +164,23 @@ impl Daemon {
     /// When it does not run.
     pub fn pid(&self) -> i32 {
         self.process.as_ref().unwrap().id() as i32
+    }
+
+    /// Whether it does not run: it was never started, was stopped, or has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended =
+            self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some());
+        if ended {
+            self.process = None;
+        }
+        ended
+    }
+
+    /// Sends it a signal, if it runs.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            let _ = kill(Pid::from_raw(process.id() as i32), signal);
+        }
     }
 
     /// Runs a command of its client.

@@ -16,28 +16,34 @@ mod database;
 mod directory;
 pub mod dump;
 pub mod events;
+pub mod faults;
 pub mod hands;
 pub mod http;
 pub mod log;
+mod machine;
+mod manager;
 pub mod naive;
 mod postgres;
 pub mod proxy;
 mod random;
 pub mod runs;
 mod stage;
+pub mod users;
 mod wait;
 pub mod ways;
 
 pub use auditor::Auditor;
 pub use authority::{Authority, EXPIRED, Identity};
-pub use cli::{Answer, run, spawn};
+pub use cli::{Answer, binary, run, run_into, spawn};
 pub use daemon::{Daemon, Where};
 pub use database::{Database, server};
 pub use directory::Directory;
+pub use machine::{Machine, units};
+pub use manager::Manager;
 pub use postgres::Postgres;
 pub use random::Random;
 pub use stage::{Sql, Stage, new_database};
-pub use wait::{eventually, until};
+pub use wait::{eventually, try_until, until};
 
 /// Prints why a test did not run, in the form that `ops/test.sh` counts.
 pub fn skip(reason: &str) {

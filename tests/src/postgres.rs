@@ -8,7 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use nix::unistd::{User, geteuid};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User, geteuid};
 
 use crate::{Directory, Sql, server, until};
 
@@ -107,6 +108,47 @@ impl Postgres {
         });
     }
 
+    /// Starts it, unless it runs.
+    ///
+    /// # Panics
+    /// As [`Postgres::start_again`].
+    pub fn start_if_stopped(&mut self) {
+        if self.process.is_none() {
+            self.start_again();
+        }
+    }
+
+    /// Kills the postmaster and every process of it: memory is lost, what was written is not.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let postmaster = self.postmaster();
+        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        kill(postmaster, Signal::SIGKILL).unwrap();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+        self.stop();
+    }
+
+    /// Stops it as an operator does who cannot wait: sessions are ended, nothing is to be recovered.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn stop_fast(&mut self) {
+        let lock = self.data().join("postmaster.pid");
+        kill(self.postmaster(), Signal::SIGINT).unwrap();
+        until("a server of the test has stopped", || (!lock.exists()).then_some(()));
+        self.stop();
+    }
+
+    fn postmaster(&self) -> Pid {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        Pid::from_raw(text.lines().next().unwrap().trim().parse().unwrap())
+    }
+
     /// Stops it at once, as a crash would; does nothing when it does not run.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -136,6 +178,12 @@ impl Postgres {
     pub fn sql(&self) -> Sql {
         let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", self.address());
         Sql::connect(&url.parse().unwrap())
+    }
+
+    /// The same, if there is a place for it.
+    pub fn try_sql(&self) -> Option<Sql> {
+        let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", self.address());
+        Sql::try_connect(&url.parse().ok()?).ok()
     }
 
     /// A file for its clients.

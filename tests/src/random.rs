@@ -17,6 +17,12 @@ impl Random {
         Random(seed)
     }
 
+    /// The sequence of this seed.
+    #[must_use]
+    pub const fn from_seed(seed: u64) -> Random {
+        Random(seed)
+    }
+
     /// Another sequence, as many as are asked for.
     #[must_use]
     pub fn fork(&mut self) -> Random {

@@ -17,10 +17,21 @@ impl Sql {
     /// # Panics
     /// When it cannot.
     pub fn connect(config: &Config) -> Sql {
+        Sql::try_connect(config).unwrap()
+    }
+
+    /// Connects, if it can.
+    ///
+    /// # Errors
+    /// When it cannot.
+    ///
+    /// # Panics
+    /// When there is no runtime to be had.
+    pub fn try_connect(config: &Config) -> Result<Sql, tokio_postgres::Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (client, connection) = runtime.block_on(config.connect(NoTls)).unwrap();
+        let (client, connection) = runtime.block_on(config.connect(NoTls))?;
         runtime.spawn(connection);
-        Sql { runtime, client }
+        Ok(Sql { runtime, client })
     }
 
     /// Runs statements; the rows of the last query, as text.

@@ -11,13 +11,21 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Panics
 /// When it has not by the deadline.
 #[track_caller]
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    try_until(DEADLINE, condition)
+        .unwrap_or_else(|| panic!("did not happen in {DEADLINE:?}: {what}"))
+}
+
+/// Waits until `condition` gives something; none when it has not by the deadline.
+pub fn try_until<T>(deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
         if let Some(found) = condition() {
-            return found;
+            return Some(found);
         }
-        assert!(started.elapsed() < DEADLINE, "did not happen in {DEADLINE:?}: {what}");
+        if started.elapsed() > deadline {
+            return None;
+        }
         std::thread::sleep(PAUSE);
     }
 }

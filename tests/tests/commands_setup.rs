@@ -39,6 +39,42 @@ fn the_configuration_is_shown_with_its_sources_and_without_passwords() {
 }
 
 #[test]
+fn the_origin_of_a_value_has_its_line_and_what_it_stands_before() {
+    let directory = Directory::new();
+    let file = directory.file("decisiongraph.toml", "# sizes\npool_size = 7\n");
+    let flags = ["--origin", "--config", file.to_str().unwrap(), "--pool-size", "8"];
+    let answer = run(&[&["config", "-o", "json"][..], &flags].concat(), b"").ok().json();
+    let one = answer.get("pool_size").unwrap();
+    assert_eq!(one.get("source").and_then(Json::as_str), Some("flag:--pool-size"));
+    let below = &one.get("overridden").and_then(Json::as_array).unwrap()[0];
+    assert_eq!(below.get("line").and_then(Json::as_i64), Some(2), "{below:?}");
+    let table = run(&[&["config"][..], &flags].concat(), b"").ok().stdout;
+    let expected = format!("7 of file:{}:2", file.display());
+    let line = table.lines().find(|line| line.starts_with("pool_size ")).unwrap();
+    assert!(line.contains("flag:--pool-size") && line.ends_with(&expected), "{line}");
+}
+
+#[test]
+fn a_valid_configuration_that_will_be_regretted_is_warned_of() {
+    let flags = ["--metrics-listen", "0.0.0.0:9464", "--log-level", "warn"];
+    let check = run(&[&["config", "check"][..], &flags].concat(), b"").ok().stdout;
+    let lines: Vec<&str> = check.lines().collect();
+    assert_eq!(lines.len(), 5, "{check}");
+    assert!(lines[0].starts_with("warning: log_level (flag:--log-level): nothing is written down"));
+    assert_eq!(lines[1], "help: write \"warn,audit=info\"");
+    assert_eq!(lines[4], "the configuration is valid");
+    let check = run(&[&["config", "check", "-o", "json"][..], &flags].concat(), b"").ok().json();
+    assert_eq!(check.get("warnings").and_then(Json::as_array).map(<[Json]>::len), Some(2));
+    let directory = Directory::new();
+    let data_dir = ["--data-dir", directory.path().to_str().unwrap()];
+    let doctor = run(&[&["doctor"][..], &flags, &data_dir].concat(), b"").stdout;
+    let is_warning = |line: &&str| {
+        line.starts_with("configuration ") && line.split_whitespace().nth(1) == Some("warning")
+    };
+    assert_eq!(doctor.lines().filter(is_warning).count(), 2, "{doctor}");
+}
+
+#[test]
 fn a_bad_configuration_is_told_with_all_its_problems_and_stops_every_start() {
     let directory = Directory::new();
     let file = directory.file("decisiongraph.toml", "pool_size = 1\npol_size = 3\n");

@@ -85,7 +85,8 @@ fn run_commands() -> Vec<Command> {
             .args(direct_flags()),
         Command::new("config")
             .about("the effective configuration and where each value comes from")
-            .subcommand(Command::new("check").about("whether it is valid"))
+            .subcommand(Command::new("check").about("whether it is valid, all mistakes at once"))
+            .arg(switch("origin", "with the line in the file, and what each value stands before"))
             .args(on_both_sides(serve_flags())),
     ]
 }
@@ -97,7 +98,13 @@ fn on_both_sides(flags: Vec<Arg>) -> impl Iterator<Item = Arg> {
 
 /// What a command needs to find the database by itself.
 fn direct_flags() -> Vec<Arg> {
-    let wanted = ["database_url", "data_dir", "postgres_bin_dir", "storage_timeout_ms"];
+    let wanted = [
+        "database_url",
+        "database_password_file",
+        "data_dir",
+        "postgres_bin_dir",
+        "storage_timeout_ms",
+    ];
     serve_flags().into_iter().filter(|arg| wanted.contains(&arg.get_id().as_str())).collect()
 }
 

@@ -13,7 +13,7 @@ use dg_projections::event::DEFAULT_TENANT;
 use crate::client::Client;
 use crate::commands;
 use crate::config::{Config, Inputs, client_socket, flags_from};
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use crate::output::{Format, Output, note, pretty};
 
 pub use args::command;
@@ -91,27 +91,39 @@ impl Session {
 
 /// Runs the command line; never panics on what it is given.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let matches = command().get_matches_from(arguments);
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(answer) => return print_answer(&answer),
+    };
     let Some((name, matches)) = matches.subcommand() else { return ExitCode::from(2) };
     let session = Session::new(matches.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return report(&session, &Failure::from(error)),
+        Err(error) => return report(session.output.format, &Failure::from(error)),
     };
     let outcome = runtime.block_on(commands::run(name, &session));
     // A blocked read of standard input must not keep the process.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => report(&session, &failure),
+        Err(failure) => report(session.output.format, &failure),
     }
 }
 
-fn report(session: &Session, failure: &Failure) -> ExitCode {
+/// Help, the version, or what is wrong with the arguments.
+fn print_answer(answer: &clap::Error) -> ExitCode {
+    let exit = u8::try_from(answer.exit_code()).unwrap_or(exit::USAGE);
+    match answer.print().map_err(|error| Failure::unprinted(&error)) {
+        Err(failure) if !failure.is_silent => report(Format::Table, &failure),
+        _ => ExitCode::from(exit),
+    }
+}
+
+fn report(format: Format, failure: &Failure) -> ExitCode {
     if failure.is_silent {
         return ExitCode::from(failure.exit);
     }
-    match session.output.format {
+    match format {
         Format::Table => {
             note(&format!("error: {}: {}", failure.code, failure.message));
             if let Some(help) = &failure.help {

@@ -6,7 +6,7 @@ use dg_projections::Code;
 use dg_store::{Store, Target};
 
 use crate::cli::Session;
-use crate::daemon::{parse_url, store_options};
+use crate::daemon::{named_database, store_options};
 use crate::embedded;
 use crate::failure::{Failure, exit};
 
@@ -18,8 +18,8 @@ pub(crate) fn database(session: &Session) -> Result<Target, Failure> {
     if let Some(socket) = session.text("socket").filter(|_| !names_database) {
         return beside(&socket);
     }
-    if let Some(url) = &config.database_url {
-        return parse_url(url.expose());
+    if let Some(database) = named_database(&config)? {
+        return Ok(database);
     }
     embedded::config_of(&config.data_dir).map(Target::from).ok_or_else(|| {
         let message = format!(

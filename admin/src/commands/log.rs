@@ -13,7 +13,7 @@ use super::which_tenant;
 use crate::cli::Session;
 use crate::failure::Failure;
 use crate::generate::{Plan, lines};
-use crate::output::{Format, field, grouped, line, note, printable};
+use crate::output::{Format, field, grouped, heard_or_not, line, note, printable};
 use crate::wire::object;
 
 /// Events that `events` lists unless told otherwise.
@@ -26,7 +26,9 @@ pub(crate) async fn append(session: &Session) -> Result<u8, Failure> {
     let mut source = Source::open(&session.required("file")?).await?;
     let mode = Mode { atomic: session.args.get_flag("atomic"), ..Mode::default() };
     let client = session.client()?;
-    let tally = feed(&client, &mut source, mode, |result, _| line(&canonical(result))).await?;
+    let tally =
+        feed(&client, &mut source, mode, |result, _| heard_or_not(line(&canonical(result))))
+            .await?;
     if tally.broken_off.is_none() && tally.lines() == 0 {
         note("no events in the input");
     }
@@ -72,7 +74,7 @@ pub(crate) async fn import(session: &Session) -> Result<u8, Failure> {
         ));
     }
     if tally.broken_off.is_none() || tally.lines() > 0 {
-        summary_of_import(session, &tally, started.elapsed().as_secs_f64())?;
+        heard_or_not(summary_of_import(session, &tally, started.elapsed().as_secs_f64()))?;
     }
     outcome(tally)
 }
@@ -266,14 +268,7 @@ pub(crate) fn generate(session: &Session) -> Result<u8, Failure> {
     };
     plan.validate().map_err(|message| Failure::new(Code::InvalidArgument, message).exit(2))?;
     let mut out = BufWriter::with_capacity(256 * 1024, std::io::stdout().lock());
-    for line in lines(plan) {
-        match writeln!(out, "{line}") {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(0),
-            other => other?,
-        }
-    }
-    match out.flush() {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
-        other => Ok(other.map(|()| 0)?),
-    }
+    let mut written = lines(plan).try_for_each(|line| writeln!(out, "{line}"));
+    written = written.and_then(|()| out.flush());
+    written.map(|()| 0).map_err(|error| Failure::unprinted(&error))
 }

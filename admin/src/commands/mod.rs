@@ -1,6 +1,7 @@
 //! The commands, by group: each turns arguments into a request, and an answer into print.
 
 mod bench;
+mod config;
 mod demo;
 mod direct;
 mod doctor;
@@ -39,7 +40,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "migrate" => run::migrate(session).await,
         "doctor" => doctor::doctor(session).await,
         "psql" => run::psql(session),
-        "config" => run::config(session),
+        "config" => config::config(session),
         "append" => log::append(session).await,
         "import" => log::import(session).await,
         "export" => log::export(session).await,

@@ -6,7 +6,7 @@ use dg_projections::json::Json;
 use super::{runs, which_tenant};
 use crate::cli::Session;
 use crate::failure::Failure;
-use crate::output::{duration, field, grouped, line, printable};
+use crate::output::{duration, field, grouped, heard_or_not, line, printable};
 
 pub(crate) async fn status(session: &Session) -> Result<u8, Failure> {
     if session.args.get_flag("tree") {
@@ -182,7 +182,8 @@ async fn check(session: &Session) -> Result<u8, Failure> {
     let data = match asked {
         Ok(data) => data,
         Err(failure) => {
-            line(&format!("UNKNOWN: {}: {}", failure.code, printable(&failure.message)))?;
+            let text = format!("UNKNOWN: {}: {}", failure.code, printable(&failure.message));
+            heard_or_not(line(&text))?;
             return Ok(3);
         }
     };
@@ -202,11 +203,11 @@ async fn check(session: &Session) -> Result<u8, Failure> {
         (0, _) => ("WARNING", 1),
         _ => ("CRITICAL", 2),
     };
-    line(&format!(
+    heard_or_not(line(&format!(
         "{word}: {} tenants, {failed} failed projections, {} events pending | failed={failed} pending={pending}",
         tenants.len(),
         grouped(pending)
-    ))?;
+    )))?;
     Ok(code)
 }
 

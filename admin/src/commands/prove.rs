@@ -13,7 +13,7 @@ use super::run::Signals;
 use super::which_tenant;
 use crate::cli::Session;
 use crate::failure::{Failure, exit};
-use crate::output::{field, grouped, line, note, printable};
+use crate::output::{field, grouped, heard_or_not, line, note, printable};
 use crate::parity;
 use crate::wire::object;
 
@@ -56,7 +56,7 @@ pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
                 ("proven", false.into()),
                 ("difference", difference.to_json()),
             ]);
-            session.output.one(&shown, |_| format!("different: {difference}"))?;
+            heard_or_not(session.output.one(&shown, |_| format!("different: {difference}")))?;
             if session.output.format == crate::output::Format::Table {
                 note(&remedy(session.tenant(), &difference));
             }
@@ -131,7 +131,7 @@ pub(crate) async fn parity(session: &Session) -> Result<u8, Failure> {
     scratch.close(Duration::from_secs(10)).await;
     let (scenarios, failed) = outcome?;
     if session.output.format == crate::output::Format::Table {
-        line(&format!("{} scenarios, {failed} different", grouped(scenarios)))?;
+        heard_or_not(line(&format!("{} scenarios, {failed} different", grouped(scenarios))))?;
     }
     Ok(if failed == 0 { 0 } else { exit::PROOF })
 }
@@ -148,14 +148,14 @@ async fn run_bundles(
             scenarios += 1;
             failed += i64::from(!result.is_same());
             if session.output.format == crate::output::Format::Table {
-                line(&result.to_line())?;
+                heard_or_not(line(&result.to_line()))?;
             } else {
                 shown.push(result.to_json());
             }
         }
     }
     if session.output.format != crate::output::Format::Table {
-        session.output.many(&shown, |_| String::new())?;
+        heard_or_not(session.output.many(&shown, |_| String::new()))?;
     }
     Ok((scenarios, failed))
 }

@@ -1,19 +1,21 @@
-//! `serve`, `migrate`, `psql`, `config`.
+//! `serve`, `migrate`, `psql`.
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::CommandExt as _;
 use std::time::Duration;
 
 use dg_projections::Code;
-use dg_projections::json::{self, Json};
+use dg_projections::json::Json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::direct;
 use crate::cli::Session;
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::failure::{Failure, exit};
+use crate::failure::Failure;
 use crate::logging;
 use crate::output::field;
+use crate::systemd;
 use crate::wire;
 
 /// SIGTERM and SIGINT, from now on told instead of deadly.
@@ -39,16 +41,68 @@ impl Signals {
     }
 }
 
+/// SIGHUP, which asks a daemon to reload its configuration. To one on a terminal it says that the
+/// terminal is gone, and stays deadly.
+struct Hangup(Option<Signal>);
+
+impl Hangup {
+    fn new() -> Result<Hangup, Failure> {
+        let on_terminal = std::io::stderr().is_terminal();
+        let signal = (!on_terminal).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Hangup(signal))
+    }
+
+    async fn next(&mut self) {
+        let received = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if received.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
     let config = session.config()?;
     logging::start(&config);
-    let socket = config.socket_path.clone();
+    warn(&config);
     let mut signals = Signals::new()?;
+    let mut hangup = Hangup::new()?;
     let Some(mut daemon) = start(config, &mut signals).await? else { return Ok(0) };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %socket.display(), "serving");
-    let outcome = until_signal(&mut daemon, &mut signals).await;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), socket = %daemon.socket().display(), "serving");
+    let outcome = loop {
+        tokio::select! {
+            outcome = until_signal(&mut daemon, &mut signals) => break outcome,
+            () = hangup.next() => {}
+        }
+        reload(&daemon, session);
+    };
     stop(daemon, &mut signals).await?;
     outcome.map(|()| 0)
+}
+
+/// Reads the configuration again, from the same sources. One that is wrong is refused as a whole.
+fn reload(daemon: &Daemon, session: &Session) {
+    systemd::reloading();
+    match session.config() {
+        Ok(config) => {
+            warn(&config);
+            daemon.reload(&config);
+        }
+        Err(failure) => {
+            for reason in failure.message.lines() {
+                tracing::error!(reason, "configuration refused; the old one stays");
+            }
+        }
+    }
+    systemd::ready();
+}
+
+fn warn(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!(help = warning.help, "configuration: {warning}");
+    }
 }
 
 /// Starts a daemon; none when a signal came first. An embedded Postgres half-way up goes with it.
@@ -88,7 +142,7 @@ pub(super) async fn stop(daemon: Daemon, signals: &mut Signals) -> Result<(), Fa
 }
 
 /// The session of the last word of the command, which sees the flags before it, too.
-fn innermost(session: &Session) -> Session {
+pub(super) fn innermost(session: &Session) -> Session {
     Session::new(session.args.subcommand().map_or(&session.args, |(_, inner)| inner).clone())
 }
 
@@ -131,32 +185,4 @@ pub(crate) fn psql(session: &Session) -> Result<u8, Failure> {
     let error = command.args(given).exec();
     Err(Failure::new(Code::NotFound, format!("cannot run psql: {error}"))
         .help("install it: apt-get install postgresql-client"))
-}
-
-pub(crate) fn config(session: &Session) -> Result<u8, Failure> {
-    let only_check = session.args.subcommand_name() == Some("check");
-    let session = &innermost(session);
-    // Its flags are those of `serve`, so that the very command line can be checked.
-    let config = session.config()?;
-    let shown = config.effective_json().to_string();
-    let shown = json::parse(&shown)
-        .map_err(|error| Failure::new(Code::Internal, error.to_string()).exit(exit::FAILED))?;
-    if only_check {
-        let result = wire::object([("valid", true.into())]);
-        session.output.one(&result, |_| "the configuration is valid".to_owned())?;
-        return Ok(0);
-    }
-    session.output.one(&shown, |shown| {
-        let members = shown.as_object().cloned().unwrap_or_default();
-        let row = |(key, one): (&String, &Json)| {
-            let value = one.get("value").map_or(String::new(), |value| match value {
-                Json::Null => "-".to_owned(),
-                Json::String(text) => text.clone(),
-                other => json::canonical(other),
-            });
-            vec![key.clone(), value, field(one, "source")]
-        };
-        session.output.table(&["key", "value", "source"], members.iter().map(row).collect())
-    })?;
-    Ok(0)
 }

@@ -19,7 +19,7 @@ pub fn client_socket(inputs: &Inputs) -> Result<PathBuf, ConfigError> {
     let setting = merged.settings.get("socket_path");
     let told = matches!(
         setting,
-        Some(Setting { source: Source::Env(_) | Source::Flag(_), value: Some(_) })
+        Some(Setting { source: Source::Env(_) | Source::Flag(_), value: Some(_), .. })
     );
     let bears = |problem: &Problem| match problem.key.as_str() {
         "socket_path" => true,

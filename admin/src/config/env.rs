@@ -14,6 +14,8 @@ pub const CANDIDATES: [&str; 2] = ["./decisiongraph.toml", "/etc/decisiongraph/c
 
 /// The variable that names the file.
 pub(super) const CONFIG_ENV: &str = "DECISIONGRAPH_CONFIG";
+/// The variable that names the directory of systemd's credentials.
+const CREDENTIALS_ENV: &str = "CREDENTIALS_DIRECTORY";
 /// Variables with our prefix that are no keys: the file, and switches of the tests.
 const NOT_KEYS: [&str; 3] = [CONFIG_ENV, "DECISIONGRAPH_PARITY", "DECISIONGRAPH_OTP_SCENARIOS"];
 /// What more switches of the tests start with.
@@ -53,10 +55,18 @@ impl Inputs {
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
+
+    /// The file of a credential, when systemd has passed it.
+    pub(super) fn credential(&self, name: &str) -> Option<PathBuf> {
+        let file = PathBuf::from(self.variable(CREDENTIALS_ENV)?).join(name);
+        file.exists().then_some(file)
+    }
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with(ENV_PREFIX) || KEYS.iter().any(|key| key.env_alias == Some(name))
+    name == CREDENTIALS_ENV
+        || name.starts_with(ENV_PREFIX)
+        || KEYS.iter().any(|key| key.env_alias == Some(name))
 }
 
 /// What the environment says, in the order of the keys, aliases first.

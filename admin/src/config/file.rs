@@ -53,7 +53,13 @@ fn find(inputs: &Inputs) -> Result<Option<(PathBuf, Vec<u8>)>, Box<Problem>> {
 
 fn unreadable(path: &Path, source: Source, error: &std::io::Error) -> Box<Problem> {
     let message = format!("cannot read {:?}: {error}", path.display().to_string());
-    Box::new(Problem::new(FILE_KEY, source, message, "a TOML file that can be read"))
+    let accepted = match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "a TOML file that you may read: as root or in its group, or another one with --config"
+        }
+        _ => "a TOML file that can be read",
+    };
+    Box::new(Problem::new(FILE_KEY, source, message, accepted))
 }
 
 fn decode(path: &Path, bytes: Vec<u8>) -> Result<String, Box<Problem>> {

@@ -17,10 +17,14 @@ pub struct Key {
     pub unit: &'static str,
     /// The value when no source gives one.
     pub fallback: Fallback,
+    /// What a file might say where there is no default; else empty.
+    pub example: &'static str,
     /// One line for `--help` and the README, without a full stop.
     pub meaning: &'static str,
     /// Whether the value may hold a password, which output masks.
     pub secret: bool,
+    /// Whether SIGHUP changes it in a daemon that runs; the others need a restart.
+    pub reloadable: bool,
     /// Another environment variable for the same key; ranks below the one with the key's name.
     pub env_alias: Option<&'static str>,
     /// The id of another flag for the same key, defined elsewhere; ranks below the key's own.
@@ -36,6 +40,8 @@ pub enum Fallback {
     Text(&'static str),
     /// The file of this name in the effective `data_dir`.
     InDataDir(&'static str),
+    /// The credential of this name that systemd passes (`LoadCredential=`), if it does.
+    Credential(&'static str),
 }
 
 /// What every environment variable of this program starts with.
@@ -67,6 +73,9 @@ impl Key {
             Fallback::Unset | Fallback::Text("") => None,
             Fallback::Text(text) => Some(text.to_owned()),
             Fallback::InDataDir(file) => Some(format!("<data_dir>/{file}")),
+            Fallback::Credential(name) => {
+                Some(format!("the credential {name}, if systemd passes it"))
+            }
         }
     }
 }
@@ -97,8 +106,10 @@ const fn plain(name: &'static str, kind: Kind, text: &'static str, meaning: &'st
         kind,
         unit: "",
         fallback,
+        example: "",
         meaning,
         secret: false,
+        reloadable: false,
         env_alias: None,
         flag_alias: None,
     }
@@ -113,8 +124,14 @@ const fn count(
     Key { unit, ..plain(name, Kind::Count { min, max }, text, meaning) }
 }
 
+/// The same key, changed by a reload.
+const fn live(key: Key) -> Key {
+    Key { reloadable: true, ..key }
+}
+
 const DATABASE_URL: Key = Key {
     fallback: Fallback::Unset,
+    example: "postgres://dg@db.example/dg?sslmode=verify-full",
     secret: true,
     env_alias: Some("DATABASE_URL"),
     ..plain(
@@ -125,8 +142,20 @@ const DATABASE_URL: Key = Key {
     )
 };
 
+const DATABASE_PASSWORD_FILE: Key = Key {
+    fallback: Fallback::Credential("pg-password"),
+    example: "/etc/decisiongraph/pg-password",
+    ..plain(
+        "database_password_file",
+        PATH,
+        "",
+        "the file that holds the password for database_url, which then has none; read at each connection",
+    )
+};
+
 const POSTGRES_BIN_DIR: Key = Key {
     fallback: Fallback::Unset,
+    example: "/usr/lib/postgresql/15/bin",
     ..plain(
         "postgres_bin_dir",
         PATH,
@@ -146,20 +175,21 @@ const SOCKET_PATH: Key = Key {
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     DATABASE_URL,
+    DATABASE_PASSWORD_FILE,
     plain("data_dir", PATH, ".decisiongraph", "the embedded Postgres and, by default, the admin socket"),
     POSTGRES_BIN_DIR,
     plain("migrate", Kind::Choice(&["apply", "check"]), "apply", "apply missing migrations at the start, or only check that none is missing"),
     count("pool_size", (4, 500), ("16", "connections"), "the greatest number of database connections"),
     count("storage_timeout_ms", (1, HOUR), ("30000", "ms"), "how long one call to the database may take"),
     SOCKET_PATH,
-    plain("admin_uids", Kind::Uids, "", "users who may use the admin socket besides root and the daemon's own"),
-    plain("observer_uids", Kind::Uids, "", "users who may look through the admin socket and change nothing"),
+    live(plain("admin_uids", Kind::Uids, "", "users who may use the admin socket besides root and the daemon's own")),
+    live(plain("observer_uids", Kind::Uids, "", "users who may look through the admin socket and change nothing")),
     plain("metrics_listen", Kind::Listen, "127.0.0.1:9464", "where metrics, liveness and readiness are served"),
-    count("metrics_max_tenants", (0, 10_000), ("200", "tenants"), "tenants with metrics of their own; the rest are summed"),
+    live(count("metrics_max_tenants", (0, 10_000), ("200", "tenants"), "tenants with metrics of their own; the rest are summed")),
     plain("console", Kind::Switch, "false", "a web console on metrics_listen, which every local user can read; needs a loopback address"),
     plain("console_payloads", Kind::Switch, "false", "the console shows the payloads of events, too"),
     plain("log_format", Kind::Choice(&["auto", "text", "json", "journald"]), "auto", "how log lines are written; auto fits the place they go to"),
-    plain("log_level", Kind::Filter, "info", "what is logged"),
+    live(plain("log_level", Kind::Filter, "info", "what is logged")),
     count("append_batch_max_events", (1, 10_000), ("1000", "events"), "the most events of one append transaction"),
     count("append_batch_max_wait_ms", (0, MINUTE), ("0", "ms"), "how long an append waits for company; 0: whatever is waiting goes"),
     plain("projections", Kind::Choices(PROJECTIONS), ALL_PROJECTIONS, "the projections to keep; none keeps the log alone"),
@@ -170,8 +200,8 @@ pub const KEYS: &[Key] = &[
     count("projection_retry_base_ms", (1, HOUR), ("250", "ms"), "the wait before a worker's first retry; doubles with each"),
     count("projection_retry_max_ms", (1, DAY), ("30000", "ms"), "the longest wait between a worker's retries; at least projection_retry_base_ms"),
     count("projection_max_retries", (0, 1_000), ("5", "retries"), "retries before a worker counts as degraded"),
-    count("projection_max_nodes", (1, 100_000), ("500", "nodes"), "the most nodes a subgraph read returns"),
-    count("projection_max_edges", (1, 100_000), ("500", "edges"), "the most edges a subgraph read returns"),
+    live(count("projection_max_nodes", (1, 100_000), ("500", "nodes"), "the most nodes a subgraph read returns")),
+    live(count("projection_max_edges", (1, 100_000), ("500", "edges"), "the most edges a subgraph read returns")),
     plain("resume_interrupted_runs", Kind::Switch, "false", "runs that were interrupted go on by themselves"),
     count("digest_idle_ms", (1, DAY), ("2000", "ms"), "how long a projection is at rest before its digest is refreshed"),
     count("tenant_idle_stop_ms", (1, 7 * DAY), ("600000", "ms"), "how long a tenant is at rest before its workers stop"),

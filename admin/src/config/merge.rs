@@ -31,6 +31,22 @@ pub(super) struct Setting {
     pub(super) value: Option<Value>,
     /// Where it came from.
     pub(super) source: Source,
+    /// The place, in a file.
+    pub(super) position: Option<Position>,
+    /// What lower sources say, the highest of them first.
+    pub(super) overridden: Vec<Setting>,
+}
+
+impl Setting {
+    fn of(entry: &Entry, value: Option<Value>) -> Setting {
+        let (source, position) = (entry.source.clone(), entry.position);
+        Setting { value, source, position, overridden: Vec::new() }
+    }
+
+    fn unset() -> Setting {
+        let (source, overridden) = (Source::Default, Vec::new());
+        Setting { value: None, source, position: None, overridden }
+    }
 }
 
 /// The outcome of a merge. Without problems there is a setting for every key.
@@ -52,7 +68,7 @@ pub(super) fn merge(inputs: &Inputs) -> Merged {
     let mut settings = BTreeMap::new();
     for key in KEYS {
         let of_key: Vec<_> = entries.iter().filter(|entry| entry.key.name == key.name).collect();
-        if let Some(setting) = resolve(key, &of_key, &settings, &mut problems) {
+        if let Some(setting) = resolve(key, &of_key, (inputs, &settings), &mut problems) {
             settings.insert(key.name, setting);
         }
     }
@@ -66,22 +82,29 @@ pub(super) fn merge(inputs: &Inputs) -> Merged {
 fn resolve(
     key: &'static Key,
     entries: &[&Entry],
-    settings: &BTreeMap<&'static str, Setting>,
+    known: (&Inputs, &BTreeMap<&'static str, Setting>),
     problems: &mut Vec<Problem>,
 ) -> Option<Setting> {
     let Some((highest, below)) = entries.split_last() else {
-        return fallback(key, settings, problems);
+        return fallback(key, known, problems);
     };
-    for entry in below.iter().filter(|entry| !entry.shared) {
-        checked(entry, problems);
+    let mut overridden = Vec::new();
+    for entry in below {
+        // What a shared source says is none of our business here, whether or not it is valid.
+        let value = if entry.shared { value(entry).ok() } else { checked(entry, problems) };
+        overridden.extend(value.map(|value| Setting::of(entry, Some(value))));
     }
+    overridden.reverse();
     let value = Some(checked(highest, problems)?);
-    Some(Setting { value, source: highest.source.clone() })
+    Some(Setting { overridden, ..Setting::of(highest, value) })
+}
+
+fn value(entry: &Entry) -> Result<Value, String> {
+    entry.raw.as_ref().map_err(Clone::clone).and_then(|raw| check(entry.key.kind, raw))
 }
 
 fn checked(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Value> {
-    let value = entry.raw.as_ref().map_err(Clone::clone).and_then(|raw| check(entry.key.kind, raw));
-    value.map_err(|message| problems.push(problem(entry, message))).ok()
+    value(entry).map_err(|message| problems.push(problem(entry, message))).ok()
 }
 
 fn problem(entry: &Entry, message: String) -> Problem {
@@ -92,12 +115,20 @@ fn problem(entry: &Entry, message: String) -> Problem {
 /// The default. One derived from another key can be out of range; the others never are.
 fn fallback(
     key: &'static Key,
-    settings: &BTreeMap<&'static str, Setting>,
+    (inputs, settings): (&Inputs, &BTreeMap<&'static str, Setting>),
     problems: &mut Vec<Problem>,
 ) -> Option<Setting> {
+    let mut source = Source::Default;
     let raw = match key.fallback {
-        Fallback::Unset => return Some(Setting { value: None, source: Source::Default }),
+        Fallback::Unset => return Some(Setting::unset()),
         Fallback::Text(text) => Raw::from_text(key.kind, text),
+        Fallback::Credential(name) => {
+            let Some(file) = inputs.credential(name) else {
+                return Some(Setting::unset());
+            };
+            source = Source::Credential(name);
+            Raw::Text(file.to_string_lossy().into_owned())
+        }
         Fallback::InDataDir(file) => {
             let Some(Value::Path(dir)) = settings.get("data_dir")?.value.as_ref() else {
                 return None;
@@ -105,10 +136,9 @@ fn fallback(
             Raw::Text(dir.join(file).to_string_lossy().into_owned())
         }
     };
-    let source = Source::Default;
     let entry = Entry { key, raw: Ok(raw), source, position: None, shared: false };
     let value = Some(checked(&entry, problems)?);
-    Some(Setting { value, source: entry.source })
+    Some(Setting::of(&entry, value))
 }
 
 /// Flags that name no key: a mistake of the caller, told rather than dropped.
@@ -123,7 +153,7 @@ fn unknown_flags(inputs: &Inputs) -> Vec<Problem> {
 /// The first wait of a retry may not be longer than the longest. Tells it of the key that was set.
 fn retry_order(settings: &BTreeMap<&'static str, Setting>) -> Option<Problem> {
     let count = |name| match settings.get(name) {
-        Some(Setting { value: Some(Value::Count(number)), source }) => Some((*number, source)),
+        Some(Setting { value: Some(Value::Count(number)), source, .. }) => Some((*number, source)),
         _ => None,
     };
     let (base, base_source) = count("projection_retry_base_ms")?;

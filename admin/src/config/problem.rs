@@ -7,11 +7,13 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
-/// Where a value came from. Displayed as `default`, `file:/path`, `env:NAME` or `flag:--name`.
+/// Where a value came from. Displayed as `default`, `credential:name`, `file:/path`, `env:NAME` or `flag:--name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The table of keys.
     Default,
+    /// A credential that systemd passed, by name.
+    Credential(&'static str),
     /// The configuration file.
     File(PathBuf),
     /// An environment variable.
@@ -24,7 +26,7 @@ impl Source {
     /// Where the source ranks: a higher one wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
-            Self::Default => 0,
+            Self::Default | Self::Credential(_) => 0,
             Self::File(_) => 1,
             Self::Env(_) => 2,
             Self::Flag(_) => 3,
@@ -36,6 +38,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Credential(name) => write!(f, "credential:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::Flag(name) => write!(f, "flag:{name}"),

@@ -12,8 +12,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::env::Inputs;
 use super::merge::{Merged, merge};
+use super::password;
 use super::problem::{ConfigError, Source};
 use super::secret::Secret;
+use super::warning::{Warning, warnings};
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,30 @@ pub struct EffectiveValue {
     pub value: Json,
     /// Where it came from.
     pub source: Source,
+    /// The line, when it came from a file.
+    #[serde(skip)]
+    pub line: Option<usize>,
+    /// What lower sources say, the highest of them first.
+    #[serde(skip)]
+    pub overridden: Vec<EffectiveValue>,
+}
+
+impl EffectiveValue {
+    /// Where it came from, with the line in a file: `file:/etc/decisiongraph/config.toml:7`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}", self.source)
+    }
+
+    fn with_origin(&self) -> Json {
+        let overridden: Vec<Json> = self.overridden.iter().map(Self::with_origin).collect();
+        let mut shown = json!({"value": self.value, "source": self.source, "line": self.line});
+        if !overridden.is_empty() {
+            shown["overridden"] = Json::Array(overridden);
+        }
+        shown
+    }
 }
 
 /// The whole configuration. Every value is in its key's range; `Debug` shows no password.
@@ -54,6 +80,8 @@ pub struct EffectiveValue {
 pub struct Config {
     /// How to reach Postgres; `None`: run an embedded one.
     pub database_url: Option<Secret>,
+    /// What holds the password of `database_url`; `None`: the URL itself, if anything.
+    pub database_password_file: Option<PathBuf>,
     /// The embedded Postgres and, by default, the admin socket.
     pub data_dir: PathBuf,
     /// Where Postgres' programs are; `None`: look for them.
@@ -114,7 +142,8 @@ pub struct Config {
     pub tenant_idle_stop: Duration,
     /// How long an orderly stop may take, 1 ms to 1 h.
     pub shutdown_timeout: Duration,
-    effective: Vec<EffectiveValue>,
+    pub(super) effective: Vec<EffectiveValue>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Config {
@@ -123,7 +152,8 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
-        let merged = merge(inputs);
+        let mut merged = merge(inputs);
+        merged.problems.extend(password::problem(&merged));
         match merged.problems.is_empty() {
             true => Ok(Self::from_merged(&merged)),
             false => Err(ConfigError { problems: merged.problems }),
@@ -138,15 +168,31 @@ impl Config {
     /// The object `decisiongraph config` prints: key to `{value, source}`.
     #[must_use]
     pub fn effective_json(&self) -> Json {
-        let shown = |one: &EffectiveValue| json!({"value": one.value, "source": one.source});
-        Json::Object(
-            self.effective().map(|one| (one.key.to_owned(), shown(one))).collect::<Map<_, _>>(),
-        )
+        self.object_of(|one| json!({"value": one.value, "source": one.source}))
+    }
+
+    /// The object `decisiongraph config --origin` prints: the same with `line`, and `overridden`
+    /// where lower sources say something, too.
+    #[must_use]
+    pub fn origins_json(&self) -> Json {
+        self.object_of(EffectiveValue::with_origin)
+    }
+
+    fn object_of(&self, shown: impl Fn(&EffectiveValue) -> Json) -> Json {
+        let members = self.effective().map(|one| (one.key.to_owned(), shown(one)));
+        Json::Object(members.collect::<Map<_, _>>())
+    }
+
+    /// What is valid and probably not meant so, sorted by key.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     fn from_merged(m: &Merged) -> Self {
         Self {
             database_url: m.secret("database_url"),
+            database_password_file: m.optional_path("database_password_file"),
             data_dir: m.path("data_dir"),
             postgres_bin_dir: m.optional_path("postgres_bin_dir"),
             migrate: m.migrate("migrate"),
@@ -178,6 +224,7 @@ impl Config {
             tenant_idle_stop: m.millis("tenant_idle_stop_ms"),
             shutdown_timeout: m.millis("shutdown_timeout_ms"),
             effective: m.effective(),
+            warnings: warnings(&m.settings),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::merge::Merged;
+use super::merge::{Merged, Setting};
 use super::secret::Secret;
 use super::settings::{EffectiveValue, LogFormat, Migrate};
 use super::value::Value;
@@ -84,12 +84,17 @@ impl Merged {
 
     /// Every setting for output, sorted by key.
     pub(super) fn effective(&self) -> Vec<EffectiveValue> {
-        let shown = self.settings.iter().map(|(key, setting)| EffectiveValue {
-            key,
-            value: setting.value.as_ref().map_or(Json::Null, Value::to_json),
-            source: setting.source.clone(),
-        });
-        shown.collect()
+        self.settings.iter().map(|(key, setting)| effective(key, setting)).collect()
+    }
+}
+
+fn effective(key: &'static str, setting: &Setting) -> EffectiveValue {
+    EffectiveValue {
+        key,
+        value: setting.value.as_ref().map_or(Json::Null, Value::to_json),
+        source: setting.source.clone(),
+        line: setting.position.map(|position| position.line),
+        overridden: setting.overridden.iter().map(|setting| effective(key, setting)).collect(),
     }
 }
 

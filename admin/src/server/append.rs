@@ -44,7 +44,7 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     let results = match atomic {
         true => all_or_nothing(&runtime, parse(&texts)).await?,
         false => {
-            let batch_size = asked.context.config.append_batch_max_events;
+            let batch_size = asked.context.config.get().append_batch_max_events;
             each_its_own(&runtime, &texts, batch_size, parse).await?
         }
     };

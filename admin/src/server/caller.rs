@@ -14,6 +14,8 @@ pub(super) enum Role {
     Observer,
     /// Nothing.
     Stranger,
+    /// Nothing on this connection: the user has enough of them.
+    Excess,
 }
 
 /// Who asks, as requests carry it.
@@ -29,13 +31,9 @@ pub(super) struct Caller {
 impl Caller {
     /// Who is at the other end.
     pub(super) fn of(stream: &UnixStream, config: &Config) -> Caller {
-        let own = nix::unistd::geteuid().as_raw();
         match stream.peer_cred() {
-            Ok(peer) => Caller {
-                uid: Some(peer.uid()),
-                pid: peer.pid(),
-                role: role(peer.uid(), own, (&config.admin_uids, &config.observer_uids)),
-            },
+            Ok(peer) => Caller { uid: Some(peer.uid()), pid: peer.pid(), role: Role::Stranger }
+                .under(config),
             Err(error) => {
                 tracing::warn!(%error, "the kernel does not say who a peer is");
                 Caller { uid: None, pid: None, role: Role::Stranger }
@@ -43,11 +41,24 @@ impl Caller {
         }
     }
 
+    /// Whether requests of this connection are looked at.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.may(&Method::GET)
+    }
+
+    /// The same caller with the role that this configuration gives: a reload changes it for
+    /// connections that are open, too. Who has too many stays one too many.
+    pub(super) fn under(self, config: &Config) -> Caller {
+        let Some(uid) = self.uid.filter(|_| self.role != Role::Excess) else { return self };
+        let own = nix::unistd::geteuid().as_raw();
+        Caller { role: role(uid, own, (&config.admin_uids, &config.observer_uids)), ..self }
+    }
+
     pub(super) fn may(&self, method: &Method) -> bool {
         match self.role {
             Role::Admin => true,
             Role::Observer => method == Method::GET,
-            Role::Stranger => false,
+            Role::Stranger | Role::Excess => false,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dg_projections::{Code, Rejection};
+use dg_store::failpoint::{self, Point};
 use hyper::body::Incoming;
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
@@ -18,36 +20,33 @@ use super::asked::Handled;
 use super::audit::Act;
 use super::caller::{Caller, Role};
 use super::peer::{Crowd, Peer};
+use super::places::Place;
 use super::respond::{self, Body, Refusal};
 use super::routes::Request as Wanted;
 use super::{Context, body, routes, told_to};
 
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// How long a connection may be idle, or take for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 const STRANGER: &str =
     "this user may not use the admin socket; the daemon's user, root and admin_uids may";
+const EXCESS: &str = "this user has as many connections as it may have; close some, or try again";
 const OBSERVER: &str = "this user is of observer_uids and may only look (GET); the daemon's user, \
     root and admin_uids may change something";
 
 pub(super) async fn converse(
     stream: UnixStream,
+    (caller, place): (Caller, Place),
     context: Arc<Context>,
-    crowd: Crowd,
     mut stop: watch::Receiver<bool>,
 ) {
-    let caller = Caller::of(&stream, &context.config);
-    let is_admitted = caller.role != Role::Stranger;
-    if !is_admitted {
-        tracing::warn!(uid = ?caller.uid, "a peer was refused");
-    }
+    let crowd = place.crowd.clone();
     let peer = TokioIo::new(Peer::new(stream, crowd.clone()));
+    let builder = http(caller.is_admitted(), crowd.patience_for_heads());
     let service = service_fn(move |request| {
         let (context, crowd) = (context.clone(), crowd.clone());
         async move { Ok::<_, Infallible>(answer(request, &context, &crowd, caller).await) }
     });
-    let connection = http(is_admitted).serve_connection(peer, service);
+    let connection = builder.serve_connection(peer, service);
     tokio::pin!(connection);
     // An error is the peer's: it went away or did not speak HTTP, and was told so. What goes wrong
     // here is logged where it does.
@@ -62,12 +61,12 @@ pub(super) async fn converse(
 }
 
 /// HTTP within limits. Who may not ask gets one answer.
-fn http(keep_alive: bool) -> Builder {
+fn http(keep_alive: bool, patience_for_heads: Duration) -> Builder {
     let mut builder = Builder::new();
     builder
         .timer(TokioTimer::new())
         .keep_alive(keep_alive)
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(patience_for_heads)
         .max_header_size(MAX_HEADER_BYTES);
     builder
 }
@@ -78,12 +77,13 @@ async fn answer(
     crowd: &Crowd,
     caller: Caller,
 ) -> Response<Body> {
+    let caller = caller.under(&context.config.get());
     let id = respond::request_id(request.headers());
     let (mut parts, mut body) = request.into_parts();
     parts.extensions.insert(caller);
     let handled = handle(&parts, &mut body, (context, crowd), (caller, &id)).await;
-    // Who expects to be told to continue sends nothing before. A stranger is not listened to.
-    let is_sending = caller.role != Role::Stranger && !parts.headers.contains_key(EXPECT);
+    // Who expects to be told to continue sends nothing before. Who is not admitted is not listened to.
+    let is_sending = caller.is_admitted() && !parts.headers.contains_key(EXPECT);
     if handled.is_err() && is_sending {
         body::discard(&mut body).await;
     }
@@ -98,12 +98,14 @@ async fn handle(
     (context, crowd): (&Arc<Context>, &Crowd),
     (caller, id): (Caller, &str),
 ) -> Handled {
+    failpoint::hit(Point::SocketBefore, parts.uri.path()).await;
     let found = routes::find(parts);
     let mut act = match &found {
         Ok(found) => Act::new(found.route, &found.argument, parts, (caller, id)),
         Err(_) => Act::default(),
     };
     let outcome = match found {
+        _ if caller.role == Role::Excess => Err(Rejection::new(Code::Storage, EXCESS).into()),
         _ if !caller.may(&Method::GET) => Err(Refusal::forbidden(STRANGER)),
         Ok(found) if found.route.changes() && !caller.may(&Method::POST) => {
             Err(Refusal::forbidden(OBSERVER))
@@ -112,5 +114,6 @@ async fn handle(
         Err(refusal) => Err(refusal),
     };
     act.ended(&outcome);
+    failpoint::hit(Point::SocketAfter, parts.uri.path()).await;
     outcome
 }

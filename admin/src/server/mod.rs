@@ -3,10 +3,13 @@
 //! Invariants:
 //! - a connection costs a bounded amount of memory and time: limits on headers, bodies, silence and
 //!   the number of connections; malformed input ends its own connection and nothing else;
+//! - nobody's connections or bodies keep root and the daemon's own user out;
 //! - every request is answered within its deadline, by a 503 if by nothing better;
 //! - peers are who the kernel says they are; who may only look changes nothing, and every act is told
 //!   to auditors once.
 
+#[cfg(test)]
+mod any_input;
 mod append;
 mod asked;
 mod audit;
@@ -16,9 +19,12 @@ mod connection;
 mod elements;
 mod openapi;
 mod peer;
+mod places;
 mod query;
 mod reads;
+mod refusals;
 mod respond;
+mod room;
 mod routes;
 mod runs;
 mod runtime_slot;
@@ -35,18 +41,20 @@ use tokio::task::{JoinError, JoinSet};
 
 pub(crate) use append::MAX_EVENT_BYTES;
 pub(crate) use asked::{invalid, not_found};
+use caller::Caller;
 use connection::converse;
-use peer::Crowd;
+pub(crate) use peer::{Crowd, Peer};
+use places::Places;
 pub(crate) use query::{Query, encode};
 pub(crate) use reads::operate::worker_state;
+use refusals::Refusals;
 pub(crate) use respond::{Body, JSON, JSON_LINES, streamed};
 pub(crate) use runs::OPEN;
 pub(crate) use runtime_slot::RuntimeSlot;
-pub(crate) use socket::bind;
+pub(crate) use socket::{Listening, listen};
 pub(crate) use waiting::MAX_WAIT;
 pub(crate) use watch::{Change, Messages, Picture, Watch, WorkerState};
 
-const MAX_CONNECTIONS: usize = 256;
 /// How long to pause when no connection can be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -55,8 +63,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Context {
     /// The runtime, once there is one.
     pub(crate) runtime: RuntimeSlot,
-    /// The configuration of the daemon.
-    pub(crate) config: crate::config::Config,
+    /// The configuration of the daemon, which a reload changes.
+    pub(crate) config: crate::config::LiveConfig,
     /// The name of this daemon.
     pub(crate) owner: String,
     /// The way to be told what changes.
@@ -67,24 +75,30 @@ pub(crate) struct Context {
     pub(crate) started_at: time::OffsetDateTime,
 }
 
-/// Serves connections until told to stop, then lets those in progress end within `patience`. Those
-/// that find no place wait to be accepted.
+/// Serves connections until told to stop, then lets those in progress end within `patience`. Root and
+/// the daemon's user wait to be accepted while all their places are taken.
 pub(crate) async fn serve(
     listener: UnixListener,
     (context, messages): (Arc<Context>, Messages),
     mut stop: flag::Receiver<bool>,
     patience: Duration,
 ) {
-    let crowd = Crowd::default();
+    let places = Places::new(nix::unistd::geteuid().as_raw());
+    let mut refusals = Refusals::default();
     let mut connections = JoinSet::new();
     let lookout = tokio::spawn(messages.look_out(context.runtime.clone(), stop.clone()));
     loop {
-        let has_place = connections.len() < MAX_CONNECTIONS;
-        crowd.note(!has_place);
         tokio::select! {
-            stream = accept(&listener), if has_place => {
-                let (context, crowd, stop) = (context.clone(), crowd.clone(), stop.clone());
-                connections.spawn(converse(stream, context, crowd, stop));
+            stream = accept(&listener), if places.has_own() => {
+                let config = context.config.get();
+                let others = config.admin_uids.len() + config.observer_uids.len();
+                let caller = Caller::of(&stream, &config);
+                let admitted = places.admit(caller, others);
+                refusals.note(admitted.as_ref().map_or(caller, |(caller, _)| *caller));
+                // Without a place even to be told no in, it is hung up on.
+                if let Some(place) = admitted {
+                    connections.spawn(converse(stream, place, context.clone(), stop.clone()));
+                }
             }
             Some(ended) = connections.join_next() => report(ended),
             () = told_to(&mut stop) => break,

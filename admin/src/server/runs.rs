@@ -108,7 +108,7 @@ pub(crate) async fn start(
 
 /// What the body of a request for a run says.
 #[derive(Debug)]
-struct Wanted {
+pub(super) struct Wanted {
     mode: RunMode,
     scope: Option<Projection>,
     reason: String,
@@ -123,7 +123,7 @@ impl Wanted {
         format!("{} {scope}{kind}", self.mode.as_str())
     }
 
-    fn read(text: &str) -> Result<Wanted, Rejection> {
+    pub(super) fn read(text: &str) -> Result<Wanted, Rejection> {
         let body = json::parse(text).map_err(|error| invalid(format!("the body: {error}")))?;
         let Json::Object(members) = body else {
             return Err(invalid("the body must be a JSON object"));

@@ -15,11 +15,23 @@ impl RuntimeSlot {
         (fill, RuntimeSlot(slot))
     }
 
+    /// Waits until there is a runtime, or another reason why there is none; false when there never
+    /// will be one.
+    pub(crate) async fn settled(&self) -> bool {
+        // This receiver never marks a change as seen, so that its clones have not seen it either.
+        self.0.clone().changed().await.is_ok()
+    }
+
+    /// The runtime, or why there is none yet.
+    pub(crate) fn look(&self) -> Result<Runtime, String> {
+        self.0.borrow().clone()
+    }
+
     /// The runtime.
     ///
     /// # Errors
     /// `storage` while there is none yet, with the reason.
     pub(crate) fn get(&self) -> Result<Runtime, StoreError> {
-        self.0.borrow().clone().map_err(|reason| StoreError::outage(format!("not ready: {reason}")))
+        self.look().map_err(|reason| StoreError::outage(format!("not ready: {reason}")))
     }
 }

@@ -1,21 +1,52 @@
 //! The socket file: made whole, never taken from a daemon that lives, never in place of anything
-//! but a socket.
+//! but a socket. One that systemd passes is used as it is, and left where it is.
 
 use std::fs::Permissions;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dg_projections::Code;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::failure::Failure;
+use crate::systemd::Passed;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub(crate) listener: UnixListener,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Whether it is ours to remove in the end.
+    pub(crate) is_ours: bool,
+}
+
+/// The socket that systemd has passed, or else one of our own at `path`.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) async fn listen(passed: Option<Passed>, path: &Path) -> Result<Listening, Failure> {
+    let Some(Passed { listener, path: place }) = passed else {
+        let listener = bind(path).await?;
+        return Ok(Listening { listener, path: path.to_owned(), is_ours: true });
+    };
+    let place = place.unwrap_or_else(|| path.to_owned());
+    if place != path {
+        tracing::warn!(
+            socket = %place.display(), socket_path = %path.display(),
+            "systemd listens elsewhere than socket_path says, where clients look"
+        );
+    }
+    let listener = UnixListener::from_std(listener)?;
+    Ok(Listening { listener, path: place, is_ours: false })
+}
 
 /// Binds the admin socket with mode 0660.
 ///
 /// # Errors
 /// `conflict` when the path is taken; otherwise what the system said.
-pub(crate) async fn bind(path: &Path) -> Result<UnixListener, Failure> {
+async fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let failed = |what: &str, error: &Error| {
         Failure::new(Code::Internal, format!("cannot {what} {}: {error}", path.display()))
             .help("choose another place with --socket-path")

@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use dg_projections::projection::Projection;
+use dg_store::failpoint::{self, Point};
 use dg_store::{Cursor, RunMode, StoreError};
 use futures_util::future::join_all;
 
 use super::state::Input;
 use super::work::Work;
-use crate::failpoint::{self, Point};
 use crate::pages::{Ahead, Applier, On, Outcome};
 use crate::worker::WorkerKey;
 use crate::yielding::rest;
@@ -100,7 +100,7 @@ impl Work {
         let started = Instant::now();
         let before = self.at.processed();
         let outcome = self.round(projection, limit, On::job(self.run.mode)).await;
-        failpoint::hit(Point::RunApplyAfter, "");
+        failpoint::hit(Point::RunApplyAfter, "").await;
         if !self.checkpoint(projection).await? {
             return Ok(Input::Lost);
         }

@@ -5,11 +5,11 @@
 use std::time::{Duration, Instant};
 
 use dg_projections::projection::Projection;
+use dg_store::failpoint::{self, Point};
 use dg_store::{Compared, Comparison, Cursor, Store, StoreError, Switch, Switched};
 
 use super::state::Input;
 use super::work::Work;
-use crate::failpoint::{self, Point};
 use crate::pages::{Applier, On, Outcome};
 use crate::pauses::Pause;
 use crate::worker::{FailureClass, WorkerKey};
@@ -43,7 +43,7 @@ impl Work {
         store: &Store,
         projection: Projection,
     ) -> Result<Input, StoreError> {
-        failpoint::hit(Point::RunCompareBefore, "");
+        failpoint::hit(Point::RunCompareBefore, "").await;
         let mut why = "another daemon keeps moving what is served".to_owned();
         for _ in 0..TRIES {
             let pause = self.pause(projection).await;
@@ -64,7 +64,7 @@ impl Work {
                     return Ok(Input::Superseded);
                 }
                 self.tell(projection, &found);
-                failpoint::hit(Point::RunCompareAfter, "");
+                failpoint::hit(Point::RunCompareAfter, "").await;
                 return Ok(Input::Compared);
             }
         }
@@ -160,7 +160,7 @@ impl Work {
 
     /// Gives readers and workers what was built.
     pub(super) async fn switch(&mut self, projection: Projection) -> Result<Input, StoreError> {
-        failpoint::hit(Point::RunSwitchBefore, "");
+        failpoint::hit(Point::RunSwitchBefore, "").await;
         let started = Instant::now();
         let pause = self.pause(projection).await;
         let served = self.served(projection).await?;
@@ -171,7 +171,7 @@ impl Work {
             return Ok(trouble);
         }
         let switched = self.exchange(projection, pause).await?;
-        failpoint::hit(Point::RunSwitchAfter, "");
+        failpoint::hit(Point::RunSwitchAfter, "").await;
         Ok(match switched {
             Switched::Done { log_seq } => {
                 let took = started.elapsed();

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::projection::Projection;
+use dg_store::failpoint::{self, Point};
 use dg_store::{Cursor, Prepared, Progress, Run, RunMode, StoreError};
 
 use super::Runs;
 use super::coordinator::reclaim;
 use super::lanes::{At, Lane};
 use super::state::{Effect, Input, Outcome};
-use crate::failpoint::{self, Point};
 use crate::pauses::Pause;
 use crate::tenants::Tenants;
 use crate::worker::Failure;
@@ -147,7 +147,7 @@ impl Work {
         self.at.lanes = building.cursors.into_iter().map(Lane::new).collect();
         let served = building.active.map_or(0, |places| places.into_iter().min().unwrap_or(0));
         self.at.go_to((!is_compared).then_some(served));
-        failpoint::hit(Point::RunOpenAfter, "");
+        failpoint::hit(Point::RunOpenAfter, "").await;
         Ok(Input::Opened { is_compared })
     }
 
@@ -189,7 +189,7 @@ impl Work {
             .run(|store| async move { store.checkpoint_run(key, owner, progress).await });
         let is_ours = write.await?;
         self.counted = now;
-        failpoint::hit(Point::RunCheckpointAfter, "");
+        failpoint::hit(Point::RunCheckpointAfter, "").await;
         Ok(is_ours)
     }
 
@@ -241,7 +241,7 @@ impl Work {
             Outcome::Failed(failure) => dg_store::Ending::Failed(failure.code, &reason),
             Outcome::Lost => return Ok(Input::Ended),
         };
-        failpoint::hit(Point::RunEndBefore, "");
+        failpoint::hit(Point::RunEndBefore, "").await;
         let (key, owner, ending) = (&self.run.key, self.owner(), &ending);
         let write =
             self.tenants.gate.run(|store| async move { store.end_run(key, owner, ending).await });

@@ -220,7 +220,7 @@ impl WorkerState {
 
     /// One line when trouble begins and one when it ends.
     fn log(&self, before: &'static str, input: &Input, had_error: bool) {
-        let (tenant, projection) = (&self.key.tenant_id, self.key.projection);
+        let WorkerKey { tenant_id: tenant, projection, partition } = &self.key;
         let after = self.machine.state.status();
         let begins = match after {
             "retrying" => self.machine.attempt <= 1,
@@ -230,10 +230,10 @@ impl WorkerState {
             Input::Failed(failure) if begins => {
                 let event = failure.event.as_ref().map(|(_, _, event)| event.as_str());
                 let log_seq = failure.event.as_ref().map(|(log_seq, ..)| *log_seq);
-                tracing::warn!(%tenant, %projection, code = %failure.code, event, log_seq, reason = %failure.message, "worker {after}");
+                tracing::warn!(%tenant, %projection, partition, code = %failure.code, event, log_seq, reason = %failure.message, "worker {after}");
             }
             Input::Applied { .. } if had_error => {
-                tracing::info!(%tenant, %projection, "worker recovered");
+                tracing::info!(%tenant, %projection, partition, "worker recovered");
             }
             _ if before != after => {
                 tracing::debug!(%tenant, %projection, from = before, "worker {after}");

@@ -1,12 +1,12 @@
 //! What a worker does at the database: each effect is one awaited call that ends in one input.
 
 use dg_projections::Code;
+use dg_store::failpoint::{self, Point};
 use dg_store::{Cursor, NewFailure, Share, Tail};
 
 use super::policy::{Failure, FailureClass};
 use super::snapshot::WorkerKey;
 use super::state::Input;
-use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::pages::{Ahead, Applier, On, Outcome, log_resolved};
 use crate::telemetry;
@@ -34,7 +34,7 @@ pub(super) async fn apply_page(
     limit: (i64, bool),
     ahead: Option<Ahead>,
 ) -> (Input, Option<Ahead>) {
-    failpoint::hit(Point::WorkerApplyBefore, &key.to_string());
+    failpoint::hit(Point::WorkerApplyBefore, &key.to_string()).await;
     let (outcome, next) = Applier { gate, key, on: On::Live }.apply(from, limit, ahead).await;
     let input = match outcome {
         // What is lent is looked at again until nothing is left of what falls to the worker.

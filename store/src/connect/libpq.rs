@@ -28,8 +28,9 @@ impl Target {
 
     fn settings(&self) -> Vec<(&'static str, String)> {
         let Some(first) = self.hosts.first() else { return Vec::new() };
-        let password =
-            first.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let of_string = first.get_password().map(String::from_utf8_lossy).map(String::from);
+        // Without its file it asks, and is answered by a person.
+        let password = self.password().ok().flatten().or(of_string);
         let timeout = first.get_connect_timeout().map(|timeout| timeout.as_secs().to_string());
         let tls = self.tls.as_ref().map(|tls| tls.words.clone());
         let plain = || vec![("sslmode", "disable".to_owned())];

@@ -7,15 +7,17 @@
 //! - of several hosts, only one that takes writes will do, unless the string says otherwise.
 //!
 //! Deliberately absent: `~/.postgresql`, `.pgpass`, service files and `PG*` variables. What counts
-//! stands in the string.
+//! stands in the string, or in the one file that may hold its password.
 
 mod any_name;
 mod hosts;
 mod libpq;
+mod password;
 mod reach;
 mod tls;
 mod words;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dg_projections::Code;
@@ -41,6 +43,8 @@ pub struct Target {
     /// At least one; each names one host.
     hosts: Vec<Config>,
     tls: Option<Tls>,
+    /// What holds the password, if the string does not.
+    password_file: Option<PathBuf>,
     /// For each host: name look-up, connection, TLS and login.
     patience: Duration,
 }
@@ -78,6 +82,12 @@ impl Target {
         }
     }
 
+    /// Whether others may read on the way what is said: no TLS, to another machine.
+    #[must_use]
+    pub fn is_readable_on_the_way(&self) -> bool {
+        self.tls.is_none() && !self.hosts.iter().all(hosts::is_here)
+    }
+
     /// Whether only a server that takes writes will do.
     pub(crate) fn must_write(&self) -> bool {
         let writes =
@@ -91,7 +101,7 @@ impl From<Config> for Target {
     fn from(mut config: Config) -> Target {
         hosts::encrypt(&mut config, false);
         let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-        Target { hosts: vec![config], tls: None, patience }
+        Target { hosts: vec![config], tls: None, password_file: None, patience }
     }
 }
 
@@ -112,7 +122,7 @@ fn read(text: &str) -> Result<Target, String> {
     let tls = Tls::of(&words, hosts.iter().all(hosts::is_here))?;
     hosts.iter_mut().for_each(|host| hosts::encrypt(host, tls.is_some()));
     let patience = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-    Ok(Target { hosts, tls, patience })
+    Ok(Target { hosts, tls, password_file: None, patience })
 }
 
 /// The times that the driver leaves to the system, or counts otherwise than libpq.

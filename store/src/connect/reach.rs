@@ -23,9 +23,14 @@ impl Target {
     /// # Errors
     /// What each host said, when none does.
     pub(crate) async fn connect(&self) -> Result<Connected, StoreError> {
+        let password = self.password()?;
         let mut refusals = Vec::new();
         for host in in_order(&self.hosts) {
-            match self.connect_host(host).await {
+            let attempt = match &password {
+                Some(password) => self.connect_host(host.clone().password(password)).await,
+                None => self.connect_host(host).await,
+            };
+            match attempt {
                 Ok(connected) => return Ok(connected),
                 Err(refusal) => refusals.push((host, refusal)),
             }

@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::{Cursor, STANDING, Share, Standing};
 use crate::database::writing;
+use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointer;
 use crate::{Store, StoreError};
 
@@ -59,7 +60,9 @@ impl Store {
         let transaction = writing(&mut client).await?;
         let cursors = Locked::take(&transaction, tenant, name).await?;
         let standing = cursors.settle(wanted, claim).await?;
+        failpoint::pass_on(&*transaction, Point::CursorsBefore, tenant).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::CursorsAfter, tenant).await?;
         Ok(standing.cursor(wanted))
     }
 }
@@ -79,7 +82,9 @@ impl Store {
         let transaction = writing(&mut client).await?;
         let cursors = Locked::take(&transaction, tenant, projection.as_str()).await?;
         let standing = cursors.settle(Share::WHOLE, false).await?;
+        failpoint::pass_on(&*transaction, Point::CursorsBefore, tenant).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::CursorsAfter, tenant).await?;
         Ok(standing.cursors())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dg_projections::projection::Projection;
 
 use crate::database::{Object, writing};
+use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointer;
 use crate::{Store, StoreError};
 
@@ -97,7 +98,9 @@ impl Store {
         if is_done {
             transaction.execute(FORGET, &[&tenant_id, &name, &generation]).await?;
         }
+        failpoint::pass_on(&*transaction, Point::ClearBefore, name).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::ClearAfter, name).await?;
         Ok(Some(Cleared { tenant_id, projection, generation, rows, is_done }))
     }
 

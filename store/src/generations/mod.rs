@@ -26,6 +26,7 @@ pub use switch::{Switch, Switched};
 
 use crate::cursors::{Cursor, Standing};
 use crate::database::writing;
+use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointer;
 use crate::runs::RunKey;
 use crate::{Store, StoreError};
@@ -128,6 +129,7 @@ impl Store {
             None => return Err(StoreError::internal("a generation without partitions")),
         };
         transaction.execute(OWN_IT, &[tenant, &run.run_id, &name, &generation]).await?;
+        failpoint::pass_on(&*transaction, Point::RunOpenBefore, name).await?;
         transaction.commit().await?;
         Ok(Prepared::Building { generation, is_compared: false })
     }

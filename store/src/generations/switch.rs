@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 use super::{RETIRE, gone, lock_run};
 use crate::cursors::Standing;
 use crate::database::writing;
+use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointer;
 use crate::runs::RunKey;
 use crate::runs::admit::{Head, head};
@@ -120,7 +121,9 @@ impl Store {
         transaction.execute(DIGEST, &[tenant, &run.run_id, &name]).await?;
         transaction.execute(FORGET_FULL, &[tenant]).await?;
         transaction.execute(RESOLVE, &[tenant, &name, &log_seq]).await?;
+        failpoint::pass_on(&*transaction, Point::SwitchCommitBefore, name).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::SwitchCommitAfter, name).await?;
         Ok(Switched::Done { log_seq })
     }
 }

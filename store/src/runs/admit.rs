@@ -11,6 +11,7 @@ use super::status::Turn;
 use super::{ALL_PROJECTIONS, RUN, Run, RunKey, RunMode, RunStatus, status_of, with_steps};
 use crate::cursors::Standing;
 use crate::database::writing;
+use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointers;
 use crate::{Store, StoreError};
 
@@ -191,7 +192,9 @@ impl Store {
         transaction.execute(INSERT_STEPS, &[&new.tenant, &run_id, &names]).await?;
         let run =
             reread(&transaction, &RunKey { tenant_id: new.tenant.to_owned(), run_id }).await?;
+        failpoint::pass_on(&*transaction, Point::RunAdmitBefore, new.tenant).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::RunAdmitAfter, new.tenant).await?;
         Ok(Ok(run))
     }
 
@@ -222,7 +225,9 @@ impl Store {
         }
         transaction.execute(CANCEL, &[&key.tenant_id, &key.run_id]).await?;
         let run = reread(&transaction, key).await?;
+        failpoint::pass_on(&*transaction, Point::RunCancelBefore, &key.tenant_id).await?;
         transaction.commit().await?;
+        failpoint::pass(Point::RunCancelAfter, &key.tenant_id).await?;
         Ok(Ok(run))
     }
 

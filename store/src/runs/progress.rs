@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use super::{Comparison, RUN, Run, RunKey, RunStatus, with_steps};
 use crate::database::writing;
+use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointers;
 use crate::{Store, StoreError};
 
@@ -193,6 +194,7 @@ impl Store {
             &progress.last_log_seq,
             &worked,
         ];
+        failpoint::pass_on(&**client, Point::RunCheckpointBefore, name).await?;
         Ok(client.execute(&statement, &arguments).await? > 0)
     }
 
@@ -229,7 +231,9 @@ impl Store {
         let status = ending.status().as_str();
         let arguments: [&(dyn ToSql + Sync); 6] =
             [&key.tenant_id, &key.run_id, &owner, &status, &code, &message];
-        Ok(self.client().await?.execute(END, &arguments).await? > 0)
+        let is_ours = self.client().await?.execute(END, &arguments).await? > 0;
+        failpoint::pass(Point::RunEndAfter, status).await?;
+        Ok(is_ours)
     }
 
     /// The runs that somebody says to be at, and when each last said so.

@@ -143,10 +143,9 @@ impl Chromium {
 
     /// What it has complained of so far.
     pub(crate) fn complaints(&mut self) -> Vec<String> {
-        let is_complaint = |event: &&Json| match event.get("method").and_then(Json::as_str) {
-            Some("Runtime.exceptionThrown" | "Log.entryAdded") => true,
-            Some("Runtime.consoleAPICalled") => true,
-            _ => false,
+        let told = ["Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"];
+        let is_complaint = |event: &&Json| {
+            event.get("method").and_then(Json::as_str).is_some_and(|method| told.contains(&method))
         };
         self.events.iter().filter(is_complaint).map(canonical).collect()
     }

@@ -8,6 +8,7 @@ mod audit;
 mod crowd;
 mod envelope;
 mod exact;
+mod hostile;
 mod http;
 mod limits;
 mod live;

@@ -12,7 +12,7 @@ use super::machine::space_of;
 use super::verdict::{database, machine};
 use super::{PATIENCE, aside, patiently};
 use crate::config::Config;
-use crate::daemon::{parse_url, store_options};
+use crate::daemon::{named_database, store_options};
 use crate::embedded;
 use crate::failure::Failure;
 
@@ -50,8 +50,8 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, 
 
 /// The database of the configuration; none where a cluster is yet to be made.
 fn way(config: &Config) -> Result<Option<Store>, Failure> {
-    let target = match &config.database_url {
-        Some(url) => Some(parse_url(url.expose())?),
+    let target = match named_database(config)? {
+        Some(database) => Some(database),
         None => embedded::config_of(&config.data_dir).map(Target::from),
     };
     let options = Options { pool_size: 2, timeout: PATIENCE, ..store_options(config) };

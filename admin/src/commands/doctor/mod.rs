@@ -21,10 +21,10 @@ use std::time::Duration;
 use dg_projections::json::Json;
 
 use crate::cli::Session;
-use crate::config::Config;
+use crate::config::{Config, Warning};
 use crate::embedded;
 use crate::failure::{Failure, exit};
-use crate::output::printable;
+use crate::output::{heard_or_not, printable};
 use finding::{Finding, Status, Verdict};
 
 /// How long one question may take.
@@ -36,7 +36,7 @@ pub(crate) async fn doctor(session: &Session) -> Result<u8, Failure> {
         Err(failure) => misconfigured(&failure),
     };
     let shown: Vec<Json> = findings.iter().map(Finding::to_json).collect();
-    session.output.many(&shown, |_| for_people(session, &findings))?;
+    heard_or_not(session.output.many(&shown, |_| for_people(session, &findings)))?;
     let has_failed = findings.iter().any(|finding| finding.verdict.status == Status::Failed);
     Ok(if has_failed { exit::FAILED } else { 0 })
 }
@@ -75,7 +75,14 @@ async fn examine(config: &Config) -> Vec<Finding> {
         tokio::join!(machine::examine(config, &daemon), database::examine(config, &daemon));
     let business = business::examine(config, &daemon, store.as_ref()).await;
     let told = daemon.findings(config);
-    [vec![valid], here, told, there, business].concat()
+    [vec![valid], warned(config), here, told, there, business].concat()
+}
+
+fn warned(config: &Config) -> Vec<Finding> {
+    let finding = |warning: &Warning| {
+        Verdict::warning(warning.to_string(), &warning.help).of("configuration")
+    };
+    config.warnings().iter().map(finding).collect()
 }
 
 /// The table, with each remedy below its line.

@@ -12,7 +12,7 @@ use super::which_tenant;
 use crate::cli::Session;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{Format, field, note};
+use crate::output::{Format, field, heard_or_not, note};
 use crate::server::{JSON, encode};
 use crate::wire::object;
 
@@ -58,7 +58,7 @@ async fn begun(session: &Session, client: &Client, run: Json) -> Result<u8, Fail
 
 async fn follow_to_its_end(session: &Session, client: &Client, run: Json) -> Result<u8, Failure> {
     let run = follow::until_over(client, run).await?;
-    session.output.one(&run, |run| card::card(session, run))?;
+    heard_or_not(session.output.one(&run, |run| card::card(session, run)))?;
     outcome::of(&run)
 }
 

@@ -16,6 +16,7 @@ fn documented() -> Json {
         "console": false,
         "console_payloads": false,
         "data_dir": ".decisiongraph",
+        "database_password_file": null,
         "database_url": null,
         "digest_idle_ms": 2000,
         "log_format": "auto",

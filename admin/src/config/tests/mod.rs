@@ -1,8 +1,10 @@
 //! Loading as a whole: precedence, defaults, every problem at once.
 
 mod defaults;
+mod password;
 mod precedence;
 mod problems;
+mod warnings;
 
 use std::path::PathBuf;
 

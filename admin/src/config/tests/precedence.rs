@@ -92,3 +92,31 @@ fn the_file_is_the_named_one_or_the_first_that_exists() {
     assert_eq!(of(false, false, &[&missing, &second, &first]), 30);
     assert_eq!(of(false, false, &[&missing]), 16);
 }
+
+#[test]
+fn an_origin_has_its_line_and_what_it_overrides() {
+    let setup = setup()
+        .file("# first\npool_size = 20")
+        .env("DECISIONGRAPH_POOL_SIZE", "30")
+        .flag("pool_size", "40");
+    let origins = |setup: &super::Setup, key: &str| {
+        let shown = setup.load().unwrap().origins_json()[key].to_string();
+        setup.neutral(&shown)
+    };
+    let expected = serde_json::json!({
+        "value": 40, "source": "flag:--pool-size", "line": null, "overridden": [
+            {"value": 30, "source": "env:DECISIONGRAPH_POOL_SIZE", "line": null},
+            {"value": 20, "source": "file:FILE", "line": 2},
+        ],
+    });
+    assert_eq!(origins(&setup, "pool_size"), expected.to_string());
+    // That of others is shown where it would have counted, and only if it could have.
+    for (shared, shown) in [("host=/shared", true), ("mysql://h/db", false)] {
+        let setup = self::setup().flag("database_url", "host=/flag").env("DATABASE_URL", shared);
+        let origins = origins(&setup, "database_url");
+        assert_eq!(origins.contains("env:DATABASE_URL"), shown, "{origins}");
+    }
+    let config = setup.load().unwrap();
+    let one = config.effective().find(|one| one.key == "pool_size").unwrap();
+    assert_eq!(setup.neutral(&one.overridden[1].origin()), "file:FILE:2");
+}

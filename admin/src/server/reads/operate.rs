@@ -27,7 +27,7 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
         Err(error) => not_yet(&asked, error.message),
     };
     let (schema, others, runs) = tokio::join!(schema(&asked), others(&asked), active_runs(&asked));
-    let config = &asked.context.config;
+    let config = asked.context.config.get();
     let spread = (&*config.projections, config.projection_partitions);
     let owners = (&*asked.context.owner, others);
     Ok(wire::status(&snapshot, spread, schema.as_ref(), owners, runs.as_deref()).into())
@@ -70,7 +70,8 @@ async fn patiently<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Op
 
 pub(crate) async fn health(asked: Asked<'_>) -> Handled {
     let all = asked.query.flag("all")?;
-    let (tenant, names) = (asked.tenant.as_str(), asked.context.config.projections.as_slice());
+    let config = asked.context.config.get();
+    let (tenant, names) = (asked.tenant.as_str(), config.projections.as_slice());
     let one = (!all).then_some(tenant);
     let found = asked.database(|store| async move { store.health(one, names).await }).await?;
     let open = runs::of(&asked, one, &OPEN).await?;

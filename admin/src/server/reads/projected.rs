@@ -36,7 +36,7 @@ fn node(query: &Query) -> Result<String, Rejection> {
 }
 
 pub(crate) async fn graph(asked: Asked<'_>) -> Handled {
-    let (query, config) = (&asked.query, &asked.context.config);
+    let (query, config) = (&asked.query, asked.context.config.get());
     let center = node(query)?;
     let most_nodes = config.projection_max_nodes as i64;
     let most_edges = config.projection_max_edges as i64;

@@ -1,0 +1,146 @@
+//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json]
+//! [--page] [--list]`. Exits 1 when something did not hold, having told how to repeat it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool of the tests"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use dg_projections::json::canonical;
+use dg_store::failpoint::Point;
+use dg_tests::faults::{Outcome, SCENARIOS, Scenario, page, run, table};
+
+const USAGE: &str =
+    "usage: faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json|--page] [--list]
+
+  --quick     the scenarios that are run each time, a round each (the default)
+  --full      all scenarios, three rounds each
+  --seed N    of all draws; one that is new each time if not given
+  --only NAME one scenario, or those whose names begin so
+  --rounds N  how many times over each fault comes
+  --json      an object a scenario
+  --page      a table for a page
+  --list      the scenarios and the fail points";
+
+/// What was asked for.
+struct Wanted {
+    is_full: bool,
+    seed: u64,
+    only: Option<String>,
+    rounds: Option<usize>,
+    shows: Shows,
+}
+
+#[derive(PartialEq)]
+enum Shows {
+    Table,
+    Json,
+    Page,
+    List,
+}
+
+fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = clock.as_secs() % 1_000_000;
+    let mut wanted = Wanted { is_full: false, seed, only: None, rounds: None, shows: Shows::Table };
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
+        let number =
+            |text: String| text.parse::<u64>().map_err(|_| format!("'{text}' is no number"));
+        match argument.as_str() {
+            "--quick" => wanted.is_full = false,
+            "--full" => wanted.is_full = true,
+            "--seed" => wanted.seed = number(value()?)?,
+            "--only" => wanted.only = Some(value()?),
+            "--rounds" => wanted.rounds = Some(number(value()?)? as usize),
+            "--json" => wanted.shows = Shows::Json,
+            "--page" => wanted.shows = Shows::Page,
+            "--list" => wanted.shows = Shows::List,
+            other => return Err(format!("there is no {other}")),
+        }
+    }
+    Ok(wanted)
+}
+
+fn main() -> ExitCode {
+    let wanted = match wanted(std::env::args().skip(1)) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            eprintln!("error: {problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    if wanted.shows == Shows::List {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    let chosen: Vec<&Scenario> =
+        SCENARIOS.iter().filter(|scenario| is_chosen(scenario, &wanted)).collect();
+    if chosen.is_empty() {
+        eprintln!("error: there is no such scenario; --list tells which there are");
+        return ExitCode::from(2);
+    }
+    let outcomes = run_all(&chosen, &wanted);
+    match wanted.shows {
+        Shows::Json => outcomes.iter().for_each(|one| println!("{}", canonical(&one.to_json()))),
+        Shows::Page => print!("{}", page(&outcomes)),
+        Shows::Table | Shows::List => print!("{}", table(&outcomes)),
+    }
+    let broken: Vec<&Outcome> = outcomes.iter().filter(|one| !one.wrong.is_empty()).collect();
+    for outcome in &broken {
+        eprintln!("\n{} (seed {}) did not hold:", outcome.scenario, outcome.seed);
+        outcome.wrong.iter().take(20).for_each(|what| eprintln!("  {what}"));
+        if let Some(path) = keep_log(outcome) {
+            eprintln!("  log:   {}", path.display());
+        }
+        eprintln!("  again: {}", outcome.command());
+    }
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Keeps what the daemons logged beside the binary.
+fn keep_log(outcome: &Outcome) -> Option<PathBuf> {
+    let name = format!("faults-{}-{}.log", outcome.scenario, outcome.seed);
+    let path = std::env::current_exe().ok()?.with_file_name(name);
+    std::fs::write(&path, &outcome.log).ok()?;
+    Some(path)
+}
+
+fn is_chosen(scenario: &Scenario, wanted: &Wanted) -> bool {
+    match &wanted.only {
+        Some(name) => scenario.name.starts_with(name.as_str()),
+        None => wanted.is_full || scenario.is_quick,
+    }
+}
+
+fn run_all(chosen: &[&Scenario], wanted: &Wanted) -> Vec<Outcome> {
+    let rounds = wanted.rounds.unwrap_or(if wanted.is_full { 3 } else { 1 });
+    let mut outcomes = Vec::new();
+    for scenario in chosen {
+        let started = Instant::now();
+        eprint!("{} ... ", scenario.name);
+        let outcome = run(scenario, wanted.seed, rounds);
+        let verdict = if outcome.wrong.is_empty() { "held" } else { "DID NOT HOLD" };
+        eprintln!("{verdict} ({:.0} s)", started.elapsed().as_secs_f64());
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
+fn list() {
+    for scenario in SCENARIOS {
+        let quick = if scenario.is_quick { "quick" } else { "" };
+        println!("{:<20} {quick:<6} {}", scenario.name, scenario.about);
+    }
+    println!();
+    for point in Point::ALL {
+        println!("{:<26} {}", point.name(), point.meaning().trim());
+    }
+}

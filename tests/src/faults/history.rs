@@ -1,0 +1,104 @@
+//! What clients asked and what they were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dg_projections::event::Line;
+
+use crate::Random;
+
+/// An event, as clients know it.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// What was sent.
+    pub(super) line: Line,
+    /// The number that was acknowledged; none where nobody was told anything.
+    pub(super) acknowledged: Option<i64>,
+}
+
+/// A tenant and the identifier of one of its events or traces.
+pub(super) type Name = (String, String);
+
+/// Everything that clients know.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Events by tenant and identifier.
+    pub(super) events: BTreeMap<Name, Sent>,
+    /// Numbers in the order in which a client's events were acknowledged, by client and tenant.
+    pub(super) orders: BTreeMap<Name, Vec<i64>>,
+    /// Traces whose last event was acknowledged.
+    pub(super) finished: Vec<Name>,
+    /// Runs that were admitted.
+    pub(super) runs: BTreeSet<String>,
+    /// Requests of any kind.
+    pub(super) requests: u64,
+    /// Those whose outcome the client was not told.
+    pub(super) unknown: u64,
+    /// What clients saw that must not be.
+    pub(super) wrong: Vec<String>,
+}
+
+/// The history of a scenario, shared by its clients.
+#[derive(Debug, Default)]
+pub(super) struct History(Mutex<Told>);
+
+impl History {
+    /// What is known so far; held for a moment only.
+    pub(super) fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is about to be made.
+    pub(super) fn asked(&self) {
+        self.told().requests += 1;
+    }
+
+    /// A request came to nothing that a client could know of.
+    pub(super) fn unknown(&self) {
+        self.told().unknown += 1;
+    }
+
+    /// Events are about to be sent, perhaps not for the first time.
+    pub(super) fn sends(&self, lines: &[Line]) {
+        let mut told = self.told();
+        for line in lines {
+            told.events
+                .entry(name_of(line))
+                .or_insert_with(|| Sent { line: line.clone(), acknowledged: None });
+        }
+    }
+
+    /// An event was acknowledged to a client. Told once, in the order in which it sent them.
+    pub(super) fn acknowledged(&self, client: &str, line: &Line, log_seq: i64) {
+        let mut told = self.told();
+        let event = &line.event;
+        let order = told.orders.entry((client.to_owned(), event.tenant_id.clone())).or_default();
+        order.push(log_seq);
+        if event.event_type.as_str() == "TraceFinished" {
+            told.finished.push((event.tenant_id.clone(), event.trace_id.clone()));
+        }
+        if let Some(sent) = told.events.get_mut(&name_of(line)) {
+            sent.acknowledged = Some(log_seq);
+        }
+    }
+
+    /// Something that must not be.
+    pub(super) fn wrong(&self, what: impl Into<String>) {
+        self.told().wrong.push(what.into());
+    }
+
+    /// Events that were acknowledged.
+    pub(super) fn count(&self) -> usize {
+        self.told().events.values().filter(|sent| sent.acknowledged.is_some()).count()
+    }
+
+    /// One of the traces whose last event was acknowledged.
+    pub(super) fn finished(&self, random: &mut Random) -> Option<Name> {
+        let told = self.told();
+        (!told.finished.is_empty()).then(|| random.pick(&told.finished).clone())
+    }
+}
+
+fn name_of(line: &Line) -> Name {
+    (line.event.tenant_id.clone(), line.event.event_id.clone())
+}

@@ -1,0 +1,163 @@
+//! What came of scenarios: for people, for programs, for the page below `ops/`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use dg_admin::wire::{decimal, object};
+use dg_projections::json::Json;
+
+use super::Arena;
+use super::checker::Counted;
+
+/// What came of a scenario.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The scenario.
+    pub scenario: &'static str,
+    /// Its seed.
+    pub seed: u64,
+    faults: BTreeMap<String, u64>,
+    hits: BTreeMap<String, u64>,
+    requests: u64,
+    unknown: u64,
+    acknowledged: usize,
+    events: usize,
+    lost: usize,
+    doubled: usize,
+    runs: usize,
+    recovery: Duration,
+    /// What must not be.
+    pub wrong: Vec<String>,
+    /// What the daemons logged, if something was wrong.
+    pub log: String,
+}
+
+impl Outcome {
+    pub(super) fn of(
+        scenario: &'static str,
+        seed: u64,
+        arena: &Arena,
+        counted: &Counted,
+        recovery: Duration,
+    ) -> Outcome {
+        let acknowledged = arena.count();
+        let log = if arena.told().wrong.is_empty() { String::new() } else { arena.log() };
+        let told = arena.told();
+        Outcome {
+            scenario,
+            seed,
+            faults: arena.faults(),
+            hits: arena.hits(),
+            requests: told.requests,
+            unknown: told.unknown,
+            acknowledged,
+            events: counted.events,
+            lost: counted.lost,
+            doubled: counted.doubled,
+            runs: told.runs.len(),
+            recovery,
+            wrong: told.wrong.clone(),
+            log,
+        }
+    }
+
+    /// The command that repeats it.
+    pub fn command(&self) -> String {
+        let Outcome { scenario, seed, .. } = self;
+        format!("cargo run -p dg-tests --bin faults -- --only {scenario} --seed {seed}")
+    }
+
+    fn injected(&self) -> u64 {
+        self.faults.values().sum()
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Json {
+        let counts = |counts: &BTreeMap<String, u64>| {
+            let member = |(name, count): (&String, &u64)| (name.clone(), Json::from(*count as i64));
+            Json::Object(counts.iter().map(member).collect())
+        };
+        object([
+            ("scenario", Json::from(self.scenario)),
+            ("seed", Json::from(self.seed as i64)),
+            ("faults", counts(&self.faults)),
+            ("points", counts(&self.hits)),
+            ("requests", Json::from(self.requests as i64)),
+            ("unknown", Json::from(self.unknown as i64)),
+            ("acknowledged", Json::from(self.acknowledged as i64)),
+            ("events", Json::from(self.events as i64)),
+            ("lost", Json::from(self.lost as i64)),
+            ("doubled", Json::from(self.doubled as i64)),
+            ("runs", Json::from(self.runs as i64)),
+            ("recovery_seconds", decimal(self.recovery.as_secs_f64())),
+            (
+                "violations",
+                Json::Array(self.wrong.iter().map(|what| Json::from(what.as_str())).collect()),
+            ),
+            ("repeat", Json::from(self.command())),
+        ])
+    }
+
+    fn cells(&self) -> [String; 11] {
+        let verdict = match self.wrong.len() {
+            0 => "held".to_owned(),
+            count => format!("{count} violations"),
+        };
+        [
+            self.scenario.to_owned(),
+            self.injected().to_string(),
+            self.hits.len().to_string(),
+            self.requests.to_string(),
+            self.unknown.to_string(),
+            self.acknowledged.to_string(),
+            self.lost.to_string(),
+            self.doubled.to_string(),
+            self.runs.to_string(),
+            format!("{:.1} s", self.recovery.as_secs_f64()),
+            verdict,
+        ]
+    }
+}
+
+const HEADS: [&str; 11] = [
+    "scenario",
+    "faults",
+    "points",
+    "requests",
+    "unanswered",
+    "acknowledged",
+    "lost",
+    "doubled",
+    "runs",
+    "recovery",
+    "verdict",
+];
+
+/// For people at a terminal.
+pub fn table(outcomes: &[Outcome]) -> String {
+    let rows: Vec<[String; 11]> = outcomes.iter().map(Outcome::cells).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].len());
+        cells.chain([HEADS[column].len()]).max().unwrap_or(0)
+    };
+    let line = |cells: &[String]| {
+        let padded = cells.iter().enumerate().map(|(column, cell)| {
+            let (is_number, wide) = ((1..10).contains(&column), width(column));
+            if is_number { format!("{cell:>wide$}") } else { format!("{cell:<wide$}") }
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let heads = HEADS.map(|head| head.to_uppercase());
+    std::iter::once(line(&heads)).chain(rows.iter().map(|row| line(row))).collect()
+}
+
+/// The same as a table of a page.
+pub fn page(outcomes: &[Outcome]) -> String {
+    let mut text = format!("| {} |\n|{}\n", HEADS.join(" | "), "---|".repeat(HEADS.len()));
+    for outcome in outcomes {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| {} |", outcome.cells().join(" | "));
+    }
+    text
+}

@@ -1,0 +1,161 @@
+//! The scenarios: what goes wrong, in which order, and for how long.
+
+mod at_points;
+mod daemons;
+mod database;
+mod network;
+
+use std::time::Duration;
+
+use super::workload::Pace;
+use super::{Arena, Outcome, checker};
+
+const ORDINARY: Pace = Pace { operator: 400, append: 30 };
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence about it.
+    pub about: &'static str,
+    /// Whether it is among those that are quick enough to be run each time.
+    pub is_quick: bool,
+    /// How many daemons there are.
+    daemons: usize,
+    /// How busy clients are.
+    pace: Pace,
+    /// Lets it go wrong, so many times over.
+    act: fn(&mut Arena, rounds: usize),
+}
+
+const fn scenario(
+    name: &'static str,
+    about: &'static str,
+    act: fn(&mut Arena, rounds: usize),
+) -> Scenario {
+    Scenario { name, about, is_quick: false, daemons: 1, pace: ORDINARY, act }
+}
+
+const fn quick(scenario: Scenario) -> Scenario {
+    Scenario { is_quick: true, ..scenario }
+}
+
+const fn with_two_daemons(scenario: Scenario) -> Scenario {
+    Scenario { daemons: 2, ..scenario }
+}
+
+/// Where runs are to come to their end: the log grows slowly.
+const fn with_a_busy_operator(scenario: Scenario) -> Scenario {
+    Scenario { pace: Pace { operator: 80, append: 400 }, ..scenario }
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    quick(scenario("calm", "nothing goes wrong: what the others are held against", |arena, _| {
+        arena.pass(Duration::from_secs(2));
+    })),
+    quick(with_a_busy_operator(scenario(
+        "kill_at_points",
+        "kill -9 at every fail point, at its first, second and a later hit",
+        at_points::kill,
+    ))),
+    with_a_busy_operator(scenario(
+        "panic_at_points",
+        "whoever is at a fail point panics, at each in turn",
+        at_points::panic,
+    )),
+    with_a_busy_operator(scenario(
+        "error_at_points",
+        "calls fail at each fail point in turn, before or after they were done",
+        at_points::error,
+    )),
+    with_a_busy_operator(scenario(
+        "drop_at_points",
+        "Postgres ends the session that is at work at a fail point, at each in turn",
+        at_points::drop_session,
+    )),
+    with_a_busy_operator(scenario(
+        "delay_at_points",
+        "a fifth of a second goes by at each fail point in turn",
+        at_points::delay,
+    )),
+    quick(scenario("kill_daemon", "kill -9 of the daemon at any moment", daemons::kill)),
+    scenario("stop_daemon", "SIGTERM at any moment, and a start", daemons::stop),
+    scenario("freeze_daemon", "the daemon is stopped in its tracks and goes on", daemons::freeze),
+    with_two_daemons(scenario(
+        "two_daemons",
+        "two daemons at one database, each killed in turn",
+        daemons::kill_in_turn,
+    )),
+    quick(with_two_daemons(scenario(
+        "stale_daemon",
+        "a daemon wakes up long after another took over",
+        daemons::stale,
+    ))),
+    scenario(
+        "no_descriptors",
+        "the daemon may open no more files for a while",
+        daemons::no_descriptors,
+    ),
+    quick(scenario(
+        "sessions_ended",
+        "an administrator ends sessions of the daemon five times a second",
+        database::end_sessions,
+    )),
+    quick(scenario(
+        "database_killed",
+        "kill -9 of every process of Postgres, which recovers from its log",
+        database::kill,
+    )),
+    scenario("database_immediate", "an immediate shutdown of Postgres", database::stop_immediately),
+    scenario("database_fast", "a fast shutdown of Postgres", database::stop_fast),
+    scenario(
+        "no_connections",
+        "others take every connection of the server",
+        database::no_connections,
+    ),
+    scenario(
+        "locks_held",
+        "others hold locks of heads, cursors and pointers",
+        database::hold_locks,
+    ),
+    scenario(
+        "short_timeouts",
+        "statements, locks and idle transactions time out after milliseconds",
+        database::short_timeouts,
+    ),
+    scenario("read_only", "the database takes no writes for a while", database::read_only),
+    quick(scenario(
+        "lost_answers",
+        "what was done is not answered: the connection ends before",
+        network::lose_answers,
+    )),
+    scenario(
+        "lost_requests",
+        "what is asked never arrives: the connection ends",
+        network::lose_requests,
+    ),
+    scenario("truncated", "answers break off in the middle", network::truncate),
+    scenario("slow", "every piece of every conversation takes 20 ms more", network::slow),
+    scenario(
+        "no_answers",
+        "requests arrive, answers do not, and no connection ends",
+        network::swallow,
+    ),
+    scenario("silent", "nothing arrives either way, and no connection ends", network::silence),
+];
+
+/// Runs a scenario; what came of it.
+///
+/// # Panics
+/// When what it takes place in cannot be had, or does not recover.
+pub fn run(scenario: &Scenario, seed: u64, rounds: usize) -> Outcome {
+    let mut arena = Arena::new(seed, scenario.daemons, scenario.pace);
+    arena.begin();
+    (scenario.act)(&mut arena, rounds);
+    let recovery = arena.heal();
+    arena.end();
+    let counted = checker::check(&mut arena);
+    Outcome::of(scenario.name, seed, &arena, &counted, recovery)
+}

@@ -1,0 +1,105 @@
+//! Faults at fail points, one point after the other, while everything is at work.
+
+use std::time::{Duration, Instant};
+
+use dg_store::failpoint::Point;
+use nix::sys::signal::Signal;
+
+use crate::faults::Arena;
+use crate::faults::network::Weather;
+
+/// A point that nobody has come by for so long is not reached.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a daemon is at work with a point that does not end it.
+const LIFE: Duration = Duration::from_millis(700);
+
+/// Points of a start on a database without a schema: see the tests of migrations.
+fn is_of_first_start(point: Point) -> bool {
+    matches!(point, Point::MigrationBefore | Point::MigrationAfter)
+}
+
+fn points() -> impl Iterator<Item = Point> {
+    Point::ALL.iter().copied().filter(|point| !is_of_first_start(*point))
+}
+
+/// A daemon after the other dies at a point: at its first hit, its second, and any of the next 20.
+pub(super) fn kill(arena: &mut Arena, rounds: usize) {
+    for round in 0..rounds.min(3) {
+        for point in points() {
+            let hit = match round {
+                0 => 1,
+                1 => 2,
+                _ => 3 + arena.random.below(18),
+            };
+            live_until(arena, point, hit);
+        }
+    }
+}
+
+fn live_until(arena: &mut Arena, point: Point, hit: usize) {
+    // Some are gone by once in a life.
+    let is_once = matches!(
+        point,
+        Point::StartBefore | Point::StartAfter | Point::StopBefore | Point::StopAfter
+    );
+    let hit = if is_once { 1 } else { hit };
+    let daemon = &mut arena.daemons[0];
+    if !daemon.has_ended() {
+        daemon.kill();
+    }
+    daemon.arm(&format!("{}=kill@{hit}", point.name()));
+    daemon.spawn();
+    let (started, mut is_told) = (Instant::now(), false);
+    while !arena.daemons[0].has_ended() {
+        if started.elapsed() > PATIENCE {
+            arena.daemons[0].kill();
+            return arena.wrong(format!("nobody comes by {} {hit} times", point.name()));
+        }
+        let is_of_stop = matches!(point, Point::StopBefore | Point::StopAfter);
+        if is_of_stop && !is_told && started.elapsed() > LIFE {
+            arena.daemons[0].signal(Signal::SIGTERM);
+            is_told = true;
+        }
+        if point == Point::GateHandleBefore && started.elapsed() > LIFE {
+            // The gate is told of outages alone.
+            arena.network.turn(Weather::LosesRequests(1));
+        }
+        arena.pass(Duration::from_millis(10));
+    }
+    arena.network.turn(Weather::Fair);
+    arena.count_fault("kill -9 at a fail point");
+}
+
+pub(super) fn panic(arena: &mut Arena, rounds: usize) {
+    each(arena, rounds, "panic", |_| true);
+}
+
+pub(super) fn error(arena: &mut Arena, rounds: usize) {
+    each(arena, rounds, "error", Point::can_fail);
+}
+
+pub(super) fn drop_session(arena: &mut Arena, rounds: usize) {
+    each(arena, rounds, "drop", Point::has_session);
+}
+
+pub(super) fn delay(arena: &mut Arena, rounds: usize) {
+    each(arena, rounds, "delay", |_| true);
+}
+
+/// At each point where it can be had: once early and once later in a life of the daemon.
+fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Point) -> bool) {
+    for _ in 0..rounds {
+        for point in points().filter(|point| can_be_had(*point)) {
+            let later = 2 + arena.random.below(6);
+            let name = point.name();
+            let daemon = &mut arena.daemons[0];
+            if !daemon.has_ended() {
+                daemon.kill();
+            }
+            daemon.arm(&format!("{name}={action}*1;{name}={action}*1@{later}"));
+            daemon.spawn();
+            arena.pass_about(LIFE);
+            arena.count_fault(&format!("{action} at a fail point"));
+        }
+    }
+}
