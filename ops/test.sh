@@ -12,6 +12,7 @@ want curl curl
 want jq jq
 want /lib/systemd/systemd systemd
 want dpkg-shlibdeps dpkg-dev
+want chromium chromium
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, LiveConfig, Migrate, Reloaded};
+use crate::console::Console;
 use crate::embedded::{Cluster, Options as EmbeddedOptions};
 use crate::failure::{Failure, exit};
 use crate::history::History;
@@ -153,8 +154,14 @@ impl Daemon {
         });
         let patience = config.shutdown_timeout / LISTENERS_SHARE;
         let server = Part::start(|stopped| serve(listener, (context, messages), stopped, patience));
-        let watched = runtime.clone();
-        let monitor = monitor.map(|monitor| Part::start(|stopped| monitor.serve(watched, stopped)));
+        let seen = (runtime.clone(), history.clone());
+        let monitor = monitor.map(|monitor| {
+            Part::start(|stopped| {
+                let watched = seen.0.clone();
+                let console = Console::new(config, &owner, seen, stopped.clone());
+                monitor.serve(watched, console, stopped)
+            })
+        });
         let (shared, name) = (runtime.clone(), owner.clone());
         let neighbours = Part::start(|stopped| neighbours::watch(shared, name, stopped));
         let watched = runtime.clone();

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod client;
 mod commands;
 pub mod config;
+mod console;
 pub mod daemon;
 pub mod embedded;
 pub mod failure;

@@ -1,11 +1,14 @@
-//! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`. Read-only, bounded, and
-//! truthful: liveness is that the process answers, readiness is checked when it is asked.
+//! HTTP on loopback for those who watch: `/metrics`, `/healthz`, `/readyz`, and the console if there
+//! is one. Read-only, bounded, and truthful: liveness is that the process answers, readiness is
+//! checked when it is asked.
 
 mod process;
+mod reader;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +16,7 @@ use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 use dg_runtime::metrics::tenants;
 use dg_runtime::{Runtime, Snapshot};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -25,9 +28,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::config::LiveConfig;
+use crate::console::{self, Console, Visitor};
 use crate::failure::{Failure, exit};
-use crate::server::{self, Crowd, Peer, RuntimeSlot};
+use crate::server::{self, Body, Crowd, Peer, RuntimeSlot};
 use crate::wire::object;
+use reader::Reader;
 
 /// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
 const MAX_CONNECTIONS: usize = 128;
@@ -76,8 +81,16 @@ impl Monitor {
     }
 
     /// Answers until told to stop.
-    pub(crate) async fn serve(self, runtime: RuntimeSlot, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn serve(
+        self,
+        runtime: RuntimeSlot,
+        console: Option<Arc<Console>>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let Monitor { listener, recorder, config } = self;
+        if let (Some(_), Ok(address)) = (&console, listener.local_addr()) {
+            tracing::info!(url = %format_args!("http://{address}/console"), "console");
+        }
         let crowd = Crowd::without_bodies();
         let mut connections = JoinSet::new();
         let mut upkeep = tokio::time::interval(UPKEEP);
@@ -95,7 +108,8 @@ impl Monitor {
                     let peer = (stream, crowd.clone());
                     let most = config.get().metrics_max_tenants;
                     let (runtime, recorder) = (runtime.clone(), recorder.clone());
-                    connections.spawn(converse(peer, runtime, recorder, most));
+                    let visitor = console.clone().map(|console| Arc::new(Visitor::new(console)));
+                    connections.spawn(converse(peer, runtime, recorder, most, visitor));
                 }
                 Some(_) = connections.join_next() => {}
                 _ = upkeep.tick() => recorder.run_upkeep(),
@@ -141,10 +155,17 @@ async fn converse(
     runtime: RuntimeSlot,
     recorder: PrometheusHandle,
     most_tenants: usize,
+    visitor: Option<Arc<Visitor>>,
 ) {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (runtime, recorder) = (runtime.clone(), recorder.clone());
-        async move { Ok::<_, Infallible>(answer(&request, &runtime, &recorder, most_tenants).await) }
+        let visitor = visitor.clone().filter(|_| console::is_ours(request.uri().path()));
+        async move {
+            Ok::<_, Infallible>(match visitor {
+                Some(visitor) => visitor.answer(&request).await,
+                None => answer(&request, &runtime, &recorder, most_tenants).await.map(boxed),
+            })
+        }
     });
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -153,7 +174,7 @@ async fn converse(
         .keep_alive(false)
         .header_read_timeout(crowd.patience_for_heads())
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(Peer::new(stream, crowd)), service)
+        .serve_connection(TokioIo::new(Reader::new(Peer::new(stream, crowd))), service)
         .await;
 }
 
@@ -181,7 +202,7 @@ async fn answer(
         _ => respond(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /metrics, /healthz and /readyz\n".to_owned(),
+            "there are /metrics, /healthz and /readyz; `console = true` adds /console\n".to_owned(),
         ),
     }
 }
@@ -228,6 +249,10 @@ fn failed(snapshot: &Snapshot) -> Vec<String> {
         reasons.push(format!("and {more} more; `decisiongraph health --all-tenants` names them"));
     }
     reasons
+}
+
+fn boxed(body: Full<Bytes>) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -86,13 +86,34 @@ impl Store {
         let sql = "SELECT tenant_id, last_log_seq, event_count FROM dg_tenant_heads
                    WHERE event_count > 0 ORDER BY tenant_id";
         let rows = client.query(sql, &[]).await?;
-        let head = |row: &tokio_postgres::Row| {
-            Ok(TenantHead {
-                tenant_id: row.try_get(0)?,
-                last_log_seq: row.try_get(1)?,
-                event_count: row.try_get(2)?,
-            })
-        };
-        rows.iter().map(head).collect()
+        rows.iter().map(head_from).collect()
     }
+
+    /// A page of them: those whose names begin so and come after this one, at most so many.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn tenants_page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: i64,
+    ) -> Result<Vec<TenantHead>, StoreError> {
+        let client = self.client().await?;
+        // The key's order finds where they begin; the limit ends the look, or the end of the key does.
+        let sql = "SELECT tenant_id, last_log_seq, event_count FROM dg_tenant_heads
+                   WHERE event_count > 0 AND tenant_id > $2 AND tenant_id >= $1
+                       AND starts_with(tenant_id, $1)
+                   ORDER BY tenant_id LIMIT $3";
+        let rows = client.query(sql, &[&prefix, &after, &most]).await?;
+        rows.iter().map(head_from).collect()
+    }
+}
+
+fn head_from(row: &tokio_postgres::Row) -> Result<TenantHead, StoreError> {
+    Ok(TenantHead {
+        tenant_id: row.try_get(0)?,
+        last_log_seq: row.try_get(1)?,
+        event_count: row.try_get(2)?,
+    })
 }

@@ -208,12 +208,26 @@ impl Store {
     /// # Errors
     /// When the database cannot be asked.
     pub async fn failures(&self, tenant: &str, all: bool) -> Result<Vec<Failure>, StoreError> {
+        self.newest_failures(Some(tenant), all, i64::MAX).await
+    }
+
+    /// The newest of them, at most so many; of all tenants if none is named.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn newest_failures(
+        &self,
+        tenant: Option<&str>,
+        all: bool,
+        most: i64,
+    ) -> Result<Vec<Failure>, StoreError> {
         let client = self.client().await?;
         let sql = "SELECT failure_id::text, tenant_id, projection_name, partition, log_seq, trace_id, event_id,
                        error_code, error_message, recoverable, retry_count, status, recorded_at, resolved_at
-                   FROM dg_projection_failures WHERE tenant_id = $1 AND (status = 'open' OR $2)
-                   ORDER BY recorded_at DESC, failure_id";
-        let rows = client.query(sql, &[&tenant, &all]).await?;
+                   FROM dg_projection_failures
+                   WHERE ($1::text IS NULL OR tenant_id = $1) AND (status = 'open' OR $2)
+                   ORDER BY recorded_at DESC, failure_id LIMIT $3";
+        let rows = client.query(sql, &[&tenant, &all, &most]).await?;
         rows.iter().map(failure_from).collect()
     }
 }

@@ -59,7 +59,8 @@ pub use neighbours::session_name;
 pub use page::Page;
 pub use place::Place;
 pub use reads::{
-    Direction, EdgeCursor, EdgePage, EdgesQuery, PrecedentHit, PrecedentQuery, Subgraph,
+    Direction, EdgeCursor, EdgePage, EdgesQuery, LatestTrace, PrecedentHit, PrecedentQuery,
+    Subgraph,
 };
 pub use roles::DAEMON_ROLE;
 pub use runs::{

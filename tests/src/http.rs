@@ -34,6 +34,32 @@ pub fn request(address: &str, line: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
+/// An answer with its head.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Status line and headers, names in lower case.
+    pub head: String,
+    /// Its body.
+    pub body: String,
+}
+
+/// The answer to a request with headers of its own, such as `host: localhost`.
+///
+/// # Panics
+/// When there is no answer.
+pub fn ask(address: &str, line: &str, headers: &[&str]) -> Reply {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    write!(stream, "{line} HTTP/1.1\r\n{headers}connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
 /// The metrics of a daemon.
 #[derive(Debug)]
 pub struct Metrics(String);

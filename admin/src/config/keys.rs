@@ -186,6 +186,8 @@ pub const KEYS: &[Key] = &[
     live(plain("observer_uids", Kind::Uids, "", "users who may look through the admin socket and change nothing")),
     plain("metrics_listen", Kind::Listen, "127.0.0.1:9464", "where metrics, liveness and readiness are served"),
     live(count("metrics_max_tenants", (0, 10_000), ("200", "tenants"), "tenants with metrics of their own; the rest are summed")),
+    plain("console", Kind::Switch, "false", "a web console on metrics_listen, which every local user can read; needs a loopback address"),
+    plain("console_payloads", Kind::Switch, "false", "the console shows the payloads of events, too"),
     plain("log_format", Kind::Choice(&["auto", "text", "json", "journald"]), "auto", "how log lines are written; auto fits the place they go to"),
     live(plain("log_level", Kind::Filter, "info", "what is logged")),
     count("append_batch_max_events", (1, 10_000), ("1000", "events"), "the most events of one append transaction"),

@@ -73,6 +73,7 @@ pub(super) fn merge(inputs: &Inputs) -> Merged {
         }
     }
     problems.extend(retry_order(&settings));
+    problems.extend(console_reach(&settings));
     problems.sort_by_key(|problem| (problem.source.rank(), problem.position));
     Merged { settings, problems }
 }
@@ -169,4 +170,22 @@ fn retry_order(settings: &BTreeMap<&'static str, Setting>) -> Option<Problem> {
         let accepted = format!("{max} or less");
         Problem::new("projection_retry_base_ms", base_source.clone(), message, accepted)
     })
+}
+
+/// The console asks nobody who they are, so only this machine may reach it. Tells it of the console,
+/// which was set: metrics alone may be scraped from elsewhere.
+fn console_reach(settings: &BTreeMap<&'static str, Setting>) -> Option<Problem> {
+    let is_on = Some(Value::Switch(true));
+    let console = settings.get("console").filter(|console| console.value == is_on)?;
+    let Some(Value::Listen(address)) = settings.get("metrics_listen")?.value else { return None };
+    let message = match address {
+        Some(address) if address.ip().is_loopback() => return None,
+        Some(address) => {
+            format!("is true, but metrics_listen is {address}, which others may reach")
+        }
+        None => "is true, but metrics_listen is off".to_owned(),
+    };
+    let accepted =
+        "true with a loopback metrics_listen; from elsewhere: `ssh -L 9464:127.0.0.1:9464 HOST`";
+    Some(Problem::new("console", console.source.clone(), message, accepted.to_owned()))
 }

@@ -102,6 +102,10 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Tenants with metrics of their own, 0 to 10 000.
     pub metrics_max_tenants: usize,
+    /// Whether there is a web console beside the metrics; never on an address that is not loopback.
+    pub console: bool,
+    /// Whether it shows the payloads of events.
+    pub console_payloads: bool,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Directives of a tracing filter that parse.
@@ -199,6 +203,8 @@ impl Config {
             observer_uids: m.uids("observer_uids"),
             metrics_listen: m.listen("metrics_listen"),
             metrics_max_tenants: m.size("metrics_max_tenants"),
+            console: m.switch("console"),
+            console_payloads: m.switch("console_payloads"),
             log_format: m.log_format("log_format"),
             log_level: m.filter("log_level"),
             append_batch_max_events: m.size("append_batch_max_events"),

@@ -24,8 +24,12 @@ impl Query {
     /// The parameters of a query string. One given twice is refused, and one that is not `known`:
     /// it would be ignored without a word.
     pub(crate) fn of(parts: &Parts, known: &[&str]) -> Result<Query, Rejection> {
+        Query::of_text(parts.uri.query().unwrap_or_default(), known)
+    }
+
+    /// The same of the text after the question mark.
+    pub(crate) fn of_text(query: &str, known: &[&str]) -> Result<Query, Rejection> {
         let mut parameters = BTreeMap::new();
-        let query = parts.uri.query().unwrap_or_default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;

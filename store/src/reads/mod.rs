@@ -2,6 +2,7 @@
 //! it reads from, so an answer is never older than it claims.
 
 mod graph;
+mod latest;
 mod precedents;
 mod summary;
 
@@ -10,6 +11,7 @@ use dg_projections::Code;
 use dg_projections::projection::Projection;
 
 pub use graph::{Direction, EdgeCursor, EdgePage, EdgesQuery, Subgraph};
+pub use latest::LatestTrace;
 pub use precedents::{PrecedentHit, PrecedentQuery};
 
 use crate::StoreError;

@@ -13,6 +13,8 @@ fn documented() -> Json {
         "admin_uids": [],
         "append_batch_max_events": 1000,
         "append_batch_max_wait_ms": 0,
+        "console": false,
+        "console_payloads": false,
         "data_dir": ".decisiongraph",
         "database_password_file": null,
         "database_url": null,

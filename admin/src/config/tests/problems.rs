@@ -95,6 +95,26 @@ fn the_first_wait_is_not_longer_than_the_longest() {
 }
 
 #[test]
+fn a_console_is_for_this_machine_alone() {
+    for (address, fits) in [
+        ("127.0.0.1:9464", true),
+        ("127.8.8.8:0", true),
+        ("[::1]:9464", true),
+        ("0.0.0.0:9464", false),
+        ("10.0.0.1:9464", false),
+        ("[::]:9464", false),
+        ("off", false),
+    ] {
+        let setup = setup().flag("console", "true").flag("metrics_listen", address);
+        assert_eq!(setup.load().is_ok(), fits, "{address}");
+    }
+    let told = setup().flag("console", "true").flag("metrics_listen", "0.0.0.0:1").problems();
+    let start = "console (flag:--console): is true, but metrics_listen is 0.0.0.0:1, which others may reach; accepted: ";
+    assert!(told.len() == 1 && told[0].starts_with(start), "{told:?}");
+    assert!(setup().flag("metrics_listen", "0.0.0.0:9464").load().is_ok());
+}
+
+#[test]
 fn a_named_file_has_to_be_there_and_be_text() {
     let mut gone = setup();
     gone.inputs.config_file = Some("/nonexistent/dg.toml".into());

@@ -88,7 +88,7 @@ pub(crate) async fn health(asked: Asked<'_>) -> Handled {
 }
 
 /// The state of the worker that keeps a projection, or what its absence means.
-fn worker_state(
+pub(crate) fn worker_state(
     workers: &[(WorkerSnapshot, u64)],
     tenant: &str,
     projection: &ProjectionHealth,
