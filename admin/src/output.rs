@@ -316,19 +316,21 @@ pub fn field(value: &Json, key: &str) -> String {
     }
 }
 
-/// Text without the control characters that would move a terminal's cursor.
+/// Text without the characters that would move a terminal's cursor or turn the direction of what
+/// stands around them.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(
-            |c| {
-                if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) {
-                    '\u{fffd}'
-                } else {
-                    c
-                }
-            },
-        )
-        .collect()
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// A name as a word of a command that is shown to be copied: whoever chose the name must not choose what
+/// a shell does.
+pub(crate) fn shell_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.:/@%+=,".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", printable(name).replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -350,6 +352,31 @@ mod tests {
         ];
         for (seconds, text) in times {
             assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn what_moves_the_cursor_or_turns_text_around_is_made_visible() {
+        for c in
+            ['\u{1b}', '\u{9b}', '\n', '\u{61c}', '\u{200f}', '\u{202e}', '\u{2066}', '\u{2069}']
+        {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        assert_eq!(printable("Zoë, 東京, שלום 🚀"), "Zoë, 東京, שלום 🚀");
+    }
+
+    #[test]
+    fn a_name_is_one_word_to_a_shell_whatever_it_holds() {
+        for (name, word) in [
+            ("acme", "acme"),
+            ("acme-eu.2/x", "acme-eu.2/x"),
+            ("", "''"),
+            ("two words", "'two words'"),
+            ("$(reboot)`x`;", "'$(reboot)`x`;'"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb", "'a\u{fffd}b'"),
+        ] {
+            assert_eq!(shell_word(name), word);
         }
     }
 
