@@ -3,7 +3,6 @@
 //! checked when it is asked.
 
 mod process;
-mod reader;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -30,14 +29,15 @@ use tokio::task::JoinSet;
 use crate::config::LiveConfig;
 use crate::console::{self, Console, Visitor};
 use crate::failure::{Failure, exit};
-use crate::server::{self, Body, Crowd, Peer, RuntimeSlot};
+use crate::server::{self, Body, Crowd, Peer, RuntimeSlot, told_to};
 use crate::wire::object;
-use reader::Reader;
 
 /// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
 const MAX_CONNECTIONS: usize = 128;
 /// Answers that are made at once, so that whoever asks for many leaves the database to others.
 static TURNS: Semaphore = Semaphore::const_new(4);
+/// How long a peer may leave its answer unread: who scrapes has read it long before.
+const UNREAD: Duration = Duration::from_secs(10);
 /// Failed projections that are named, at most: who asks wants to know whether, and has a time-out.
 const MOST_REASONS: usize = 20;
 /// Summaries and histograms forget what is older; the exporter wants to be told the time.
@@ -119,11 +119,6 @@ impl Monitor {
     }
 }
 
-/// Ends when the flag is set, or nobody is left to set it.
-async fn told_to(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 /// One recorder a process: later daemons of it, which only tests have, share it.
 fn recorder() -> Result<PrometheusHandle, Failure> {
     static RECORDER: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
@@ -174,7 +169,7 @@ async fn converse(
         .keep_alive(false)
         .header_read_timeout(crowd.patience_for_heads())
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(Reader::new(Peer::new(stream, crowd))), service)
+        .serve_connection(TokioIo::new(Peer::within(stream, crowd, UNREAD)), service)
         .await;
 }
 
