@@ -152,10 +152,11 @@ pub(crate) fn tone(text: &str) -> Tone {
     match text {
         "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted" | "completed"
         | "equal" | "resolved" => Tone::Good,
-        "failed" | "failure" | "rejected" | "down" | "different" => Tone::Bad,
-        "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused" | "stopping"
-        | "interrupted" | "warning" => Tone::Attention,
-        "running" | "queued" => Tone::Busy,
+        "failed" | "failure" | "rejected" | "parked" | "down" | "away" | "different" => Tone::Bad,
+        "retrying" | "behind" | "open" | "paused" | "interrupted" | "partial" | "warning" => {
+            Tone::Attention
+        }
+        "starting" | "catching_up" | "stopping" | "running" | "queued" => Tone::Busy,
         "cancelled" => Tone::Faint,
         text if text.starts_with("equal at ") => Tone::Good,
         text if text.starts_with("DIFFERENT at ") => Tone::Bad,
