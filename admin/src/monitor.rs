@@ -15,6 +15,7 @@ use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 use dg_runtime::metrics::tenants;
 use dg_runtime::{Runtime, Snapshot};
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -34,7 +35,8 @@ use crate::wire::object;
 
 /// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
 const MAX_CONNECTIONS: usize = 128;
-/// Answers that are made at once, so that whoever asks for many leaves the database to others.
+/// Answers from the database that are made at once, so that whoever asks for many leaves it to others.
+/// Whether the process answers is told without a turn: the database has no part in that.
 static TURNS: Semaphore = Semaphore::const_new(4);
 /// How long a peer may leave its answer unread: who scrapes has read it long before.
 const UNREAD: Duration = Duration::from_secs(10);
@@ -161,6 +163,8 @@ async fn converse(
                 None => answer(&request, &runtime, &recorder, most_tenants).await.map(boxed),
             })
         }
+        // Erased: the type of everything below a connection is deeper than the compiler follows.
+        .boxed()
     });
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -182,6 +186,9 @@ async fn answer(
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
+    if request.uri().path() == "/healthz" {
+        return respond(StatusCode::OK, TEXT, "ok\n".to_owned());
+    }
     let _turn = TURNS.acquire().await;
     match request.uri().path() {
         "/metrics" => {
@@ -192,7 +199,6 @@ async fn answer(
             process::write(&mut page);
             respond(StatusCode::OK, TEXT, recorder.render() + &page.into_text())
         }
-        "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => readiness(runtime).await,
         _ => respond(
             StatusCode::NOT_FOUND,
