@@ -132,7 +132,7 @@ fn the_watchdog_is_fed_with_answers_and_starves_when_the_tree_is_frozen() {
     let database = new_database();
     let frozen = "gate_handle_before=freeze@4";
     let (mut daemon, mut manager) = heard(&database.url(), &[], frozen);
-    daemon.set("WATCHDOG_USEC", "1000000");
+    daemon.set("WATCHDOG_USEC", "2000000");
     daemon.restart();
     let mut fed = 0;
     for _ in 0..3 {
