@@ -219,6 +219,17 @@ fn it_is_a_service_that_outlives_upgrades_and_leaves_its_data() {
     machine.shell("systemctl stop decisiongraph");
     let away = machine.shell("cd / && decisiongraph status");
     assert!(away.stderr.contains("`systemctl start decisiongraph`"), "{away:?}");
+    let unproven = machine.shell("cd / && decisiongraph verify");
+    assert!(unproven.code == 69 && unproven.stderr.contains("is not running"), "{unproven:?}");
+    assert!(unproven.stderr.contains("`systemctl start decisiongraph`"), "{unproven:?}");
+    // Who may not see it is not told that it is not there.
+    let in_the_group = "cd / && setpriv --reuid 65534 --groups decisiongraph decisiongraph";
+    let closed = machine.shell(&format!("{in_the_group} verify"));
+    let why = "cannot look at /var/lib/decisiongraph/pg/data: Permission denied";
+    assert!(closed.stderr.contains(why), "{closed:?}");
+    assert!(closed.stderr.contains("ask as the daemon's user, or root"), "{closed:?}");
+    let doctor = machine.shell(&format!("{in_the_group} doctor")).ok();
+    assert_eq!(doctor.stdout.matches(why).count(), 2, "{doctor:?}");
 
     // Removed: nothing of the program is left, all of its data and configuration is.
     machine.shell("dpkg --remove decisiongraph").ok();

@@ -108,7 +108,7 @@ fn the_daemon_on_its_own_cluster_works_under_the_least_role() {
     let roles = "SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'dg~_%' ESCAPE '~'";
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let found: String = runtime.block_on(async {
-        let config = dg_admin::embedded::config_of(&daemon.data_dir()).unwrap();
+        let config = dg_admin::embedded::config_of(&daemon.data_dir()).unwrap().unwrap();
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client.query_one(roles, &[]).await.unwrap().get(0)

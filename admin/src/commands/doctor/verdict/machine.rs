@@ -28,7 +28,10 @@ pub(in crate::commands::doctor) fn space(space: &Space, path: &str) -> Verdict {
 }
 
 fn readable(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / GIB as f64)
+    match bytes < GIB {
+        true => format!("{} MiB", bytes >> 20),
+        false => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+    }
 }
 
 /// What is at the address for those who watch.
