@@ -102,6 +102,22 @@ fn the_same_commit_and_binary_give_the_same_bytes() {
 }
 
 #[test]
+fn what_is_packaged_is_what_was_built() {
+    let tools = Directory::new();
+    let cargo = "#!/bin/sh\necho \"builds in $CARGO_TARGET_DIR\" >&2; exit 1\n";
+    let cargo = tools.file("cargo", cargo);
+    std::fs::set_permissions(cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/package.sh"));
+    let answer = command.env("PATH", path).env("CARGO_TARGET_DIR", "/elsewhere").output();
+    let answer = Answer::of(&answer.unwrap());
+    if answer.stderr.contains("was not found") {
+        return skip(answer.stderr.lines().next().unwrap());
+    }
+    assert!(answer.stderr.contains("builds in target\n"), "{answer:?}");
+}
+
+#[test]
 fn lintian_finds_nothing() {
     let Some(there) = shell("command -v lintian") else { return };
     if there.code != 0 {
