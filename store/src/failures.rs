@@ -78,7 +78,9 @@ pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
         AND (log_seq IS NULL OR log_seq <= $4)";
 
 /// What all partitions applied is held against the log where all stand at its end: whichever arrives
-/// last finds them so. When one is behind, or the log has grown, there is nothing to compare yet.
+/// last finds them so. When one is behind, or the log has grown, there is nothing to compare yet. A
+/// log whose head is elsewhere has grown only if it has an event to show for it: the two are written
+/// together, so that otherwise its last events were taken away.
 static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH cursors AS (
@@ -88,8 +90,9 @@ static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
             WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6),
          miscounted AS (
             SELECT event_count, applied FROM dg_tenant_heads CROSS JOIN cursors
-            WHERE tenant_id = $1 AND last_log_seq = $4 AND least = $4 AND foremost = $4
-              AND event_count <> applied),
+            WHERE tenant_id = $1 AND least = $4 AND foremost = $4 AND event_count <> applied
+              AND (last_log_seq = $4
+                OR NOT EXISTS (SELECT FROM dg_event_log WHERE tenant_id = $1 AND log_seq > $4))),
          own AS (SELECT FROM dg_projection_cursors
             WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6 AND partition = $3
               AND last_log_seq = $4 AND NOT retired),

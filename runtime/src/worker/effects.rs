@@ -76,7 +76,7 @@ fn miscounted(event_count: i64, applied_events: i64, at: Cursor) -> Failure {
         class: FailureClass::Defect,
         code: Code::Internal,
         message: format!(
-            "the log has {event_count} events up to log_seq {}, but {applied_events} were applied: `verify` names the event",
+            "the log counts {event_count} events, but {applied_events} were applied up to log_seq {}: `verify` names the event",
             at.last_log_seq
         ),
         event: None,
