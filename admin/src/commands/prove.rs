@@ -165,3 +165,21 @@ async fn run_bundles(
     }
     Ok((scenarios, failed))
 }
+
+#[cfg(test)]
+mod tests {
+    use dg_projections::hash::Hash;
+
+    use super::*;
+
+    #[test]
+    fn what_lags_is_proven_up_to_its_cursor_and_says_so() {
+        let computed = [("context_graph", 85), ("trace_summary", 100)];
+        let computed = computed.map(|(name, at)| (name.to_owned(), Hash([0; 32]), at)).to_vec();
+        let checked = Checked { events: 100, last_log_seq: 100, rows: 9, digests: 0, computed };
+        let text = proven_text("a", &checked);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].ends_with(" at 85, the log goes to 100"), "{text}");
+        assert!(lines[2].ends_with(" at 100"), "{text}");
+    }
+}

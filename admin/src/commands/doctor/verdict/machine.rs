@@ -90,6 +90,8 @@ mod tests {
         }
         let found = space(&Space { free: 50 * GIB, total: 100 * GIB }, "/x").found;
         assert_eq!(found, "50.0 GiB of 100.0 GiB free (50 %) at /x");
+        let found = space(&Space { free: GIB / 8, total: GIB }, "/x").found;
+        assert_eq!(found, "128 MiB of 1.0 GiB free (12 %) at /x");
     }
 
     #[test]
