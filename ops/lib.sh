@@ -1,4 +1,8 @@
-# What demo.sh and test.sh share. Sourced, not run.
+# What demo.sh, package.sh and test.sh share. Sourced, not run.
+
+# They run what they build, from where they build it: cargo's own settings may name another place,
+# and an older binary would then be taken from here.
+export CARGO_TARGET_DIR=target
 
 fail() {
     printf 'error: %s\n' "$1" >&2

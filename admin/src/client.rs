@@ -1,7 +1,7 @@
 //! The client of the admin socket.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::failure::{Failure, exit};
+use crate::keeper::Keeper;
 use crate::server::{JSON, JSON_LINES, encode};
 
 /// A daemon that accepts connections but gives no sign of life for so long is not reachable.
@@ -200,27 +201,18 @@ impl Client {
     }
 
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
+        let start = Keeper::of(&self.socket).start();
         let message = format!("daemon not reachable at {}: {error}", self.socket.display());
         Failure::new(Code::Storage, message)
             .exit(exit::UNAVAILABLE)
-            .help(format!("start it with `{}`, or name its socket with --socket", self.starter()))
-    }
-
-    /// A daemon in the system's directory is a service: one that root starts by hand is another.
-    fn starter(&self) -> &'static str {
-        let is_service =
-            self.socket.starts_with("/run") && Path::new("/run/systemd/system").exists();
-        if is_service { "systemctl start decisiongraph" } else { "decisiongraph serve" }
+            .help(format!("start it with `{start}`, or name its socket with --socket"))
     }
 
     fn not_connected(&self, error: &io::Error) -> Failure {
         let failure = self.unreachable(error);
         match error.kind() {
             io::ErrorKind::PermissionDenied => failure.help(ADMISSION),
-            io::ErrorKind::ConnectionRefused => failure.help(
-                "whoever made this socket listens no more: see the log of the daemon, or start \
-                 one with `decisiongraph serve`",
-            ),
+            io::ErrorKind::ConnectionRefused => failure.help(Keeper::of(&self.socket).find_out()),
             io::ErrorKind::WouldBlock => failure.help("it has too many connections; try again"),
             _ => failure,
         }
@@ -278,9 +270,10 @@ fn refusal(error: &Json) -> Failure {
     match failure.code.as_str() {
         "storage" => failure
             .help("the daemon is up and goes on trying; `decisiongraph status` shows the database"),
-        "projection_out_of_date" => {
-            failure.help("`decisiongraph health` shows how far it is; try again in a moment")
-        }
+        "projection_out_of_date" => failure.help(
+            "with --wait the read waits for it; `decisiongraph health` shows how far it is, and \
+             whether it has failed",
+        ),
         "forbidden" => failure.help(ADMISSION),
         _ => failure,
     }

@@ -119,7 +119,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         let failure = Failure::new(error.code, error.message);
         match error.code {
-            Code::Storage => failure.help("see that Postgres runs and that database_url is right"),
+            Code::Storage => failure.help("see that Postgres runs and that database_url is right; `decisiongraph doctor` looks closer"),
             _ => failure,
         }
     }

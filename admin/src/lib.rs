@@ -19,6 +19,7 @@ pub mod embedded;
 pub mod failure;
 pub mod generate;
 mod history;
+mod keeper;
 mod logging;
 mod monitor;
 mod neighbours;

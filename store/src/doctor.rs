@@ -29,6 +29,8 @@ impl Refusal {
             Some("3D000") => Refusal::NoDatabase,
             Some("53300") => Refusal::Full,
             Some("42704") => Refusal::NoRole,
+            // Asked for a password and having none, the client gives up before the server does.
+            None if error.message.ends_with("password missing") => Refusal::Login,
             None => Refusal::Away,
             Some(_) if error.is_outage => Refusal::Away,
             Some(_) => Refusal::Asked,

@@ -24,6 +24,8 @@ use crate::{Store, StoreError};
 pub struct Checked {
     /// Events of the log.
     pub events: u64,
+    /// Where the log ends; a projection whose cursor is before it is proven up to there.
+    pub last_log_seq: i64,
     /// Rows of the projection tables.
     pub rows: u64,
     /// Stored digests that stood for the rows' cursor.
@@ -129,6 +131,7 @@ struct Proof<'a> {
 impl Proof<'_> {
     async fn run(&mut self, progress: VerifyProgress<'_>) -> Result<(), Stop> {
         let head = self.head().await?;
+        self.checked.last_log_seq = head.last_log_seq;
         let mut places = Vec::new();
         for projection in Projection::ALL {
             places.push(self.place(projection).await?);

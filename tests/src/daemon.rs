@@ -214,7 +214,7 @@ impl Daemon {
     pub fn sql(&self) -> Sql {
         match &self.place {
             Where::Embedded => {
-                Sql::connect(&dg_admin::embedded::config_of(&self.data_dir()).unwrap())
+                Sql::connect(&dg_admin::embedded::config_of(&self.data_dir()).unwrap().unwrap())
             }
             Where::Url(url) => Sql::connect(&url.parse().unwrap()),
         }

@@ -102,6 +102,22 @@ fn the_same_commit_and_binary_give_the_same_bytes() {
 }
 
 #[test]
+fn what_is_packaged_is_what_was_built() {
+    let tools = Directory::new();
+    let cargo = "#!/bin/sh\necho \"builds in $CARGO_TARGET_DIR\" >&2; exit 1\n";
+    let cargo = tools.file("cargo", cargo);
+    std::fs::set_permissions(cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/package.sh"));
+    let answer = command.env("PATH", path).env("CARGO_TARGET_DIR", "/elsewhere").output();
+    let answer = Answer::of(&answer.unwrap());
+    if answer.stderr.contains("was not found") {
+        return skip(answer.stderr.lines().next().unwrap());
+    }
+    assert!(answer.stderr.contains("builds in target\n"), "{answer:?}");
+}
+
+#[test]
 fn lintian_finds_nothing() {
     let Some(there) = shell("command -v lintian") else { return };
     if there.code != 0 {
@@ -219,6 +235,17 @@ fn it_is_a_service_that_outlives_upgrades_and_leaves_its_data() {
     machine.shell("systemctl stop decisiongraph");
     let away = machine.shell("cd / && decisiongraph status");
     assert!(away.stderr.contains("`systemctl start decisiongraph`"), "{away:?}");
+    let unproven = machine.shell("cd / && decisiongraph verify");
+    assert!(unproven.code == 69 && unproven.stderr.contains("is not running"), "{unproven:?}");
+    assert!(unproven.stderr.contains("`systemctl start decisiongraph`"), "{unproven:?}");
+    // Who may not see it is not told that it is not there.
+    let in_the_group = "cd / && setpriv --reuid 65534 --groups decisiongraph decisiongraph";
+    let closed = machine.shell(&format!("{in_the_group} verify"));
+    let why = "cannot look at /var/lib/decisiongraph/pg/data: Permission denied";
+    assert!(closed.stderr.contains(why), "{closed:?}");
+    assert!(closed.stderr.contains("ask as the daemon's user, or root"), "{closed:?}");
+    let doctor = machine.shell(&format!("{in_the_group} doctor"));
+    assert_eq!(doctor.stdout.matches(why).count(), 2, "{doctor:?}");
 
     // Removed: nothing of the program is left, all of its data and configuration is.
     machine.shell("dpkg --remove decisiongraph").ok();

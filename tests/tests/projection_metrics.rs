@@ -179,4 +179,9 @@ fn a_count_mismatch_at_the_tail_is_counted_and_cannot_be_missed() {
     until("each projection says so", || {
         (daemon.log().lines().filter(told).count() == 3).then_some(())
     });
+    // Nobody who looks for what is wrong knows the tenant yet.
+    until("its failures are told without its name", || {
+        let failures = daemon.cli(&["failures", "-o", "json"]).ok().json();
+        (failures.as_array()?.len() == 3).then_some(())
+    });
 }

@@ -77,6 +77,35 @@ async fn each_role_may_do_its_own_part_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_a_database_migrates_and_uses_it_without_more_rights() {
+    let database = Database::empty().await;
+    let admin = database.connect().await;
+    let name: String =
+        admin.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    let own = format!("CREATE ROLE {name}; ALTER DATABASE {name} OWNER TO {name}");
+    admin.batch_execute(&own).await.unwrap();
+
+    let store = database.store_as(name.clone().leak());
+    let migrated = store.migrate("test", Duration::from_secs(30)).await;
+    let appended = admin
+        .batch_execute(&format!(
+            "SET ROLE {name};
+             SELECT dg_append(tenant_id => 'b', trace_id => 't', trace_seq => 0,
+                event_type => 'TraceStarted', occurred_at => '2026-05-05T10:00:00Z',
+                producer_id => 'psql', source_system => 'ops', actor_type => 'person',
+                actor_id => 'ann', idempotency_key => 'k', payload => '{{}}')"
+        ))
+        .await;
+    // A role outlives the database.
+    let gone = format!(
+        "RESET ROLE; REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}"
+    );
+    admin.batch_execute(&gone).await.unwrap();
+    migrated.unwrap();
+    appended.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runtime_does_all_its_work_as_the_daemon_role() {
     let (database, store) = with_roles().await;
     let runtime = Runtime::start(database.store_as(DAEMON_ROLE), settings()).await.unwrap();
@@ -108,7 +137,7 @@ fn the_daemon_on_its_own_cluster_works_under_the_least_role() {
     let roles = "SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'dg~_%' ESCAPE '~'";
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let found: String = runtime.block_on(async {
-        let config = dg_admin::embedded::config_of(&daemon.data_dir()).unwrap();
+        let config = dg_admin::embedded::config_of(&daemon.data_dir()).unwrap().unwrap();
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         client.query_one(roles, &[]).await.unwrap().get(0)

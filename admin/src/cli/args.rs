@@ -38,7 +38,7 @@ fn globals() -> Vec<Arg> {
         switch("no-color", "never colour the output"),
         switch("verbose", "say more on standard error").short('v'),
     ];
-    globals.into_iter().map(|arg| arg.global(true)).collect()
+    globals.into_iter().map(|arg| arg.global(true).help_heading("Everywhere")).collect()
 }
 
 fn value(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
@@ -233,7 +233,7 @@ fn operate_commands() -> Vec<Command> {
             .arg(value("state", "S", "only those in this state").value_parser(WORKER_STATES))
             .arg(watch()),
         Command::new("failures")
-            .about("dead letters")
+            .about("events that could not be applied, and why; of all tenants unless --tenant names one")
             .arg(switch("all", "resolved ones too"))
             .arg(watch()),
         Command::new("top").about("the daemon at work, live on a terminal; ? there shows the keys"),
@@ -268,11 +268,15 @@ fn replay_commands() -> Vec<Command> {
                 switch("dry-run", "only compare; serve what is served"),
                 wait(),
             ]),
-        Command::new("runs").about("replays and rebuilds, the newest first").args([
-            value("status", "S", "only those in this state").value_parser(RUN_STATUSES),
-            number("limit", "at most so many [default: 100]"),
-            watch(),
-        ]),
+        Command::new("runs")
+            .about(
+                "replays and rebuilds, the newest first; of all tenants unless --tenant names one",
+            )
+            .args([
+                value("status", "S", "only those in this state").value_parser(RUN_STATUSES),
+                number("limit", "at most so many [default: 100]"),
+                watch(),
+            ]),
         Command::new("run").about("a replay or rebuild, and how it gets on").args([run(), wait()]),
         Command::new("cancel").about("end a replay or rebuild; it can be resumed").arg(run()),
         Command::new("resume")

@@ -44,8 +44,7 @@ fn outcome(tally: Tally) -> Result<u8, Failure> {
     }
 }
 
-const SEND_AGAIN: &str =
-    "run the same again when `decisiongraph status` says that it is back: what is in is reused";
+const SEND_AGAIN: &str = "`decisiongraph doctor` finds what is in the way; then run the same again: what is in is reused";
 
 pub(crate) async fn import(session: &Session) -> Result<u8, Failure> {
     let mut source = Source::open(&session.required("file")?).await?;

@@ -272,13 +272,31 @@ pub(crate) async fn failures(session: &Session) -> Result<u8, Failure> {
 }
 
 fn failures_table(session: &Session, failures: &[Json]) -> String {
-    let fields = ["projection_name", "status", "log_seq", "event_id", "error_code", "retry_count"];
+    let fields = [
+        "tenant_id",
+        "projection_name",
+        "status",
+        "log_seq",
+        "event_id",
+        "error_code",
+        "retry_count",
+    ];
     let row = |failure: &Json| {
         let mut row = fields.map(|name| field(failure, name)).to_vec();
         row.extend([since(failure, "recorded_at"), field(failure, "error_message")]);
         row
     };
-    let head = ["projection", "status", "log_seq", "event", "code", "retries", "since", "message"];
+    let head = [
+        "tenant",
+        "projection",
+        "status",
+        "log_seq",
+        "event",
+        "code",
+        "retries",
+        "since",
+        "message",
+    ];
     session.output.table(&head, failures.iter().map(row).collect())
 }
 

@@ -102,6 +102,7 @@ fn proven(tenant: &str, checked: &Checked) -> Json {
         ("tenant_id", tenant.into()),
         ("proven", true.into()),
         ("events", (checked.events as i64).into()),
+        ("last_log_seq", checked.last_log_seq.into()),
         ("rows", (checked.rows as i64).into()),
         ("stored_digests", (checked.digests as i64).into()),
         ("digests", Json::Object(checked.computed.iter().map(one).collect())),
@@ -109,11 +110,13 @@ fn proven(tenant: &str, checked: &Checked) -> Json {
 }
 
 fn proven_text(tenant: &str, checked: &Checked) -> String {
-    let digests: String = checked
-        .computed
-        .iter()
-        .map(|(name, digest, log_seq)| format!("\n  {name:<16} {digest} at {log_seq}"))
-        .collect();
+    let end = checked.last_log_seq;
+    let line = |(name, digest, log_seq): &(String, dg_projections::hash::Hash, i64)| {
+        let behind =
+            if *log_seq < end { format!(", the log goes to {end}") } else { String::new() };
+        format!("\n  {name:<16} {digest} at {log_seq}{behind}")
+    };
+    let digests: String = checked.computed.iter().map(line).collect();
     format!(
         "proven: tenant {tenant}, {} events give the {} rows that are there{digests}",
         grouped(checked.events as i64),
@@ -161,4 +164,22 @@ async fn run_bundles(
         heard_or_not(session.output.many(&shown, |_| String::new()))?;
     }
     Ok((scenarios, failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use dg_projections::hash::Hash;
+
+    use super::*;
+
+    #[test]
+    fn what_lags_is_proven_up_to_its_cursor_and_says_so() {
+        let computed = [("context_graph", 85), ("trace_summary", 100)];
+        let computed = computed.map(|(name, at)| (name.to_owned(), Hash([0; 32]), at)).to_vec();
+        let checked = Checked { events: 100, last_log_seq: 100, rows: 9, digests: 0, computed };
+        let text = proven_text("a", &checked);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].ends_with(" at 85, the log goes to 100"), "{text}");
+        assert!(lines[2].ends_with(" at 100"), "{text}");
+    }
 }

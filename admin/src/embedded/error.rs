@@ -131,6 +131,9 @@ pub enum EmbeddedError {
     },
 }
 
+/// To see whether something is there.
+pub(super) const LOOK: &str = "look at";
+const CLOSED: &str = "ask as the daemon's user, or root: nobody else may look there";
 const WRITABLE: &str = "check that this user may write there and that the disk is not full, or \
     choose another --data-dir";
 const STOP: &str = "stop that daemon, or choose another --data-dir";
@@ -144,6 +147,7 @@ impl EmbeddedError {
     /// What the operator can do about it, where there is something.
     pub fn help(&self) -> Option<String> {
         Some(match self {
+            Self::Io { action: LOOK, source, .. } if is_closed(source) => CLOSED.to_owned(),
             Self::Io { .. } => WRITABLE.to_owned(),
             Self::InUse { .. } => STOP.to_owned(),
             Self::NoPostgres => INSTALL.to_owned(),
@@ -165,11 +169,20 @@ impl EmbeddedError {
         })
     }
 
+    /// Whether there is something that this user may not see.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_closed(source))
+    }
+
     /// For `map_err`: an I/O error with what was tried on which path.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn other_major(cluster: &str) -> String {

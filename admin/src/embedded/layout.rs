@@ -21,7 +21,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 
-use super::error::EmbeddedError;
+use super::error::{EmbeddedError, LOOK};
 use super::version::Major;
 
 /// The name of the socket for port 5432 in its directory.
@@ -107,9 +107,9 @@ impl Layout {
         Ok(file)
     }
 
-    /// Whether a cluster was made here. Needs no right to enter it.
-    pub(super) fn has_cluster(&self) -> bool {
-        self.cluster.is_dir()
+    /// Whether a cluster was made here. Needs no right to enter it, but one to come before it.
+    pub(super) fn has_cluster(&self) -> Result<bool, EmbeddedError> {
+        Ok(self.owner()?.is_some())
     }
 
     /// Uid and gid of the cluster directory, if there is one.
@@ -117,7 +117,7 @@ impl Layout {
         match fs::metadata(&self.cluster) {
             Ok(meta) => Ok(Some((meta.uid(), meta.gid()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(EmbeddedError::io("look at", &self.cluster)(error)),
+            Err(error) => Err(EmbeddedError::io(LOOK, &self.cluster)(error)),
         }
     }
 
@@ -134,7 +134,7 @@ impl Layout {
 
     /// The major version of the cluster, if there is one.
     pub(super) fn major(&self) -> Result<Option<Major>, EmbeddedError> {
-        if !self.has_cluster() {
+        if !self.has_cluster()? {
             return Ok(None);
         }
         let path = self.cluster.clone();

@@ -86,7 +86,7 @@ impl Cluster {
         let binaries = discover::find(options.bin_dir.as_deref(), existing).await?;
         let account = Account::choose(&layout, &binaries).await?;
         orphan::clear(&layout).await?;
-        if !layout.has_cluster() {
+        if !layout.has_cluster()? {
             initdb::create(&layout, &binaries, &account).await?;
         }
         socket::prepare(&layout.socket_dir, &account)?;
@@ -166,7 +166,17 @@ pub async fn inspect(data_dir: &Path, bin_dir: Option<&Path>) -> Result<String, 
 
 /// Connection settings of the cluster of a data directory, whether or not it runs now; `None` if no
 /// cluster was ever made there.
-pub fn config_of(data_dir: &Path) -> Option<Config> {
+///
+/// # Errors
+/// When this user may not see whether there is one.
+pub fn config_of(data_dir: &Path) -> Result<Option<Config>, EmbeddedError> {
     let layout = Layout::of(data_dir);
-    layout.has_cluster().then(|| database::config(&layout, DATABASE))
+    Ok(layout.has_cluster()?.then(|| database::config(&layout, DATABASE)))
+}
+
+/// Whether that cluster has no socket now: it comes and goes with its daemon.
+pub fn is_at_rest(data_dir: &Path) -> bool {
+    let socket = socket_dir(data_dir).join(layout::SOCKET_NAME);
+    // One that may not be seen is no sign of rest.
+    socket.try_exists().is_ok_and(|exists| !exists)
 }

@@ -14,6 +14,7 @@ use super::{aside, patiently};
 use crate::client::Client;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::keeper::Keeper;
 
 /// What was found at the socket.
 pub(super) struct Daemon {
@@ -56,7 +57,10 @@ impl Daemon {
         let daemon = match &self.status {
             // Whether there is one cannot be told.
             None if matches!(self.place, Place::Unclear(_)) => return vec![socket],
-            None => Verdict::ok("none answers; `decisiongraph serve` starts one"),
+            None => {
+                let start = Keeper::of(&config.socket_path).start();
+                Verdict::ok(format!("none answers; `{start}` starts one"))
+            }
             Some(Ok(status)) => answering(status, env!("CARGO_PKG_VERSION")),
             Some(Err(failure)) => Verdict::of_failure(failure.clone(), "see its log"),
         };

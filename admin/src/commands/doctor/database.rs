@@ -8,12 +8,12 @@ use time::OffsetDateTime;
 
 use super::daemon::Daemon;
 use super::finding::{Finding, Verdict};
-use super::machine::space_of;
+use super::machine::{closed, space_of};
 use super::verdict::{database, machine};
 use super::{PATIENCE, aside, patiently};
 use crate::config::Config;
 use crate::daemon::{named_database, store_options};
-use crate::embedded;
+use crate::embedded::{self, EmbeddedError};
 use crate::failure::Failure;
 
 /// What there is to say of it, and a way to it if it lets us in and has our tables.
@@ -24,7 +24,8 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, 
             let verdict = Verdict::ok("none yet: the first `decisiongraph serve` makes it");
             return (vec![verdict.of("database")], None);
         }
-        Err(failure) => {
+        Err(Closed::Cluster(error)) => return (vec![closed(&error).of("database")], None),
+        Err(Closed::Other(failure)) => {
             let verdict = Verdict::of_failure(failure, "set database_url right");
             return (vec![verdict.of("database")], None);
         }
@@ -48,14 +49,22 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, 
     }
 }
 
+/// Why there is no way to the database.
+enum Closed {
+    /// This user may not see whether there is a cluster.
+    Cluster(EmbeddedError),
+    Other(Failure),
+}
+
 /// The database of the configuration; none where a cluster is yet to be made.
-fn way(config: &Config) -> Result<Option<Store>, Failure> {
-    let target = match named_database(config)? {
+fn way(config: &Config) -> Result<Option<Store>, Closed> {
+    let target = match named_database(config).map_err(Closed::Other)? {
         Some(database) => Some(database),
-        None => embedded::config_of(&config.data_dir).map(Target::from),
+        None => embedded::config_of(&config.data_dir).map_err(Closed::Cluster)?.map(Target::from),
     };
     let options = Options { pool_size: 2, timeout: PATIENCE, ..store_options(config) };
-    Ok(target.map(|target| Store::new(target, &options)).transpose()?)
+    let store = target.map(|target| Store::new(target, &options)).transpose();
+    store.map_err(|error| Closed::Other(error.into()))
 }
 
 /// The lines of a server that let us in, and whether it has our tables.

@@ -13,7 +13,7 @@ use super::finding::{Finding, Verdict};
 use super::verdict::machine::{Address, Space, metrics, space};
 use super::{aside, patiently};
 use crate::config::Config;
-use crate::embedded;
+use crate::embedded::{self, EmbeddedError};
 use crate::failure::Failure;
 
 pub(super) async fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
@@ -30,10 +30,17 @@ async fn programs(config: &Config) -> Option<Finding> {
     let found = embedded::inspect(&config.data_dir, config.postgres_bin_dir.as_deref());
     let verdict = match patiently(found).await {
         Some(Ok(found)) => Verdict::ok(found),
+        Some(Err(error)) if error.is_closed() => closed(&error),
         Some(Err(error)) => Verdict::of_failure(Failure::from(error), "give a database URL"),
         None => Verdict::silent("see whether `postgres --version` answers"),
     };
     Some(verdict.of("postgres_programs"))
+}
+
+/// What this user may not see may be well all the same.
+pub(super) fn closed(error: &EmbeddedError) -> Verdict {
+    let help = error.help().unwrap_or_default();
+    Verdict::warning(error.to_string(), help)
 }
 
 async fn disk(config: &Config) -> Option<Finding> {

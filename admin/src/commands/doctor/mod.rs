@@ -48,7 +48,7 @@ fn beside_socket(session: &Session, mut config: Config) -> Config {
     }
     let socket = session.text("socket");
     let beside = socket.as_deref().and_then(|socket| Path::new(socket).parent());
-    if let Some(dir) = beside.filter(|dir| embedded::config_of(dir).is_some()) {
+    if let Some(dir) = beside.filter(|dir| matches!(embedded::config_of(dir), Ok(Some(_)))) {
         (config.database_url, config.data_dir) = (None, dir.to_owned());
     }
     config

@@ -47,7 +47,10 @@ fn failed(run: &Json) -> Failure {
     let code = field(run, "error_code");
     let exit = Code::from_word(&code).map_or(exit::FAILED, crate::failure::exit_code);
     let failure = Failure::new(Code::Internal, field(run, "error_message")).exit(exit);
-    goes_on(run, Failure { code, ..failure })
+    let id = field(run, "run_id");
+    Failure { code, ..failure }.help(format!(
+        "after mending, `decisiongraph resume {id} --wait` lets it go on from its checkpoint"
+    ))
 }
 
 /// Cancelled or interrupted.

@@ -125,8 +125,10 @@ pub(crate) async fn workers(asked: Asked<'_>) -> Handled {
 }
 
 pub(crate) async fn failures(asked: Asked<'_>) -> Handled {
-    let (tenant, all) = (asked.tenant.as_str(), asked.query.flag("all")?);
-    let found = asked.database(|store| async move { store.failures(tenant, all).await }).await?;
+    let (tenant, all) = (asked.named_tenant(), asked.query.flag("all")?);
+    let found = asked
+        .database(|store| async move { store.newest_failures(tenant, all, i64::MAX).await })
+        .await?;
     Ok(Json::Array(found.iter().map(wire::failure).collect()).into())
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dg_projections::json::Json;
 
 use crate::commands::doctor::finding::Verdict;
+use crate::keeper::Keeper;
 use crate::output::{duration, field};
 
 /// What is where the socket should be.
@@ -25,6 +26,7 @@ pub(in crate::commands::doctor) enum Place {
 }
 
 pub(in crate::commands::doctor) fn place(place: &Place, path: &Path) -> Verdict {
+    let keeper = Keeper::of(path);
     let path = path.display();
     match place {
         Place::Free => Verdict::ok(format!("{path} is free")),
@@ -38,8 +40,8 @@ pub(in crate::commands::doctor) fn place(place: &Place, path: &Path) -> Verdict 
             "move it away, or choose another --socket-path",
         ),
         Place::Dead => Verdict::warning(
-            format!("{path} is the socket of a daemon that has died"),
-            "see its log for why; `decisiongraph serve` takes the place over",
+            format!("{path} is the socket of a daemon that does not listen"),
+            keeper.find_out(),
         ),
         Place::Unclear(why) => Verdict::failed(
             format!("{path} cannot be used: {why}"),

@@ -24,7 +24,7 @@ pub(in crate::commands::doctor) const AWAY: &str =
 pub(in crate::commands::doctor) fn refused(error: &StoreError) -> Verdict {
     let help = match Refusal::of(error) {
         Refusal::Login => {
-            "set user and password of database_url right, or let them in (pg_hba.conf)"
+            "set user and password of database_url (or database_password_file) right, or let them in (pg_hba.conf)"
         }
         Refusal::NoDatabase => "make it with `createdb`, or set the name in database_url right",
         Refusal::Full => "raise max_connections, or see in pg_stat_activity who holds them",

@@ -28,7 +28,10 @@ pub(in crate::commands::doctor) fn space(space: &Space, path: &str) -> Verdict {
 }
 
 fn readable(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / GIB as f64)
+    match bytes < GIB {
+        true => format!("{} MiB", bytes >> 20),
+        false => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+    }
 }
 
 /// What is at the address for those who watch.
@@ -87,6 +90,8 @@ mod tests {
         }
         let found = space(&Space { free: 50 * GIB, total: 100 * GIB }, "/x").found;
         assert_eq!(found, "50.0 GiB of 100.0 GiB free (50 %) at /x");
+        let found = space(&Space { free: GIB / 8, total: GIB }, "/x").found;
+        assert_eq!(found, "128 MiB of 1.0 GiB free (12 %) at /x");
     }
 
     #[test]
