@@ -32,12 +32,12 @@ CREATE FUNCTION dg_append(
     SET enable_sort = off
     SET enable_seqscan = off
     SET enable_bitmapscan = off
+    SET decisiongraph.keep_log_seq = off -- the number is given here, whatever the session keeps
 AS $$
 #variable_conflict use_column
 DECLARE
     hash CONSTANT bytea := sha256(convert_to(payload, 'UTF8'));
     labels CONSTANT jsonb := to_jsonb(tags);
-    keeps CONSTANT text := current_setting('decisiongraph.keep_log_seq', true);
     head bigint;
     stored record;
     last record;
@@ -96,17 +96,13 @@ BEGIN
             USING ERRCODE = 'DG001';
     END IF;
 
-    -- 4. The number is given here, whatever the session keeps. Not as a setting of the function: a
-    -- parameter that the server does not know could only be one of a superuser's.
-    PERFORM set_config('decisiongraph.keep_log_seq', 'off', true);
-    -- An event_id that exists is a unique_violation.
+    -- 4. An event_id that exists is a unique_violation.
     INSERT INTO dg_event_log (tenant_id, log_seq, trace_seq, occurred_at_utc, schema_version, event_id,
             trace_id, event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type,
             actor_id, idempotency_key, correlation_id, causation_event_id, tags, payload_json, payload_hash)
         VALUES (tenant_id, head + 1, trace_seq, occurred_at::timestamptz, schema_version, event_id,
             trace_id, event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type,
             actor_id, idempotency_key, correlation_id, causation_event_id, labels, payload, hash);
-    PERFORM set_config('decisiongraph.keep_log_seq', coalesce(keeps, ''), true);
     RETURN head + 1;
 END
 $$;
