@@ -17,13 +17,11 @@ use crate::log::parsed;
 use crate::{Daemon, Postgres, Random, Sql, Where, events, try_until, until};
 
 /// Small pages and short waits: many steps in little time.
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 16] = [
     "--projection-batch-size",
     "20",
     "--projection-job-batch-size",
     "100",
-    "--projection-poll-interval-ms",
-    "50",
     "--projection-retry-base-ms",
     "20",
     "--projection-retry-max-ms",
@@ -55,6 +53,7 @@ pub struct Arena {
     at_work: Option<(Workload, Watcher)>,
     faults: BTreeMap<String, u64>,
     hits: PathBuf,
+    began: Instant,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -64,6 +63,7 @@ impl Arena {
     /// # Panics
     /// When something of it does not start.
     pub(super) fn new(seed: u64, daemons: usize, pace: Pace) -> Arena {
+        let began = Instant::now();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let postgres = Postgres::start();
         let network = runtime.block_on(Network::start(postgres.address()));
@@ -74,6 +74,7 @@ impl Arena {
         let hits = daemons[0].directory().path().join("hits");
         for daemon in &mut daemons {
             daemon.count_hits(&hits);
+            daemon.set("DECISIONGRAPH_PROJECTION_POLL_INTERVAL_MS", "50");
             daemon.restart();
         }
         let ground = Ground {
@@ -84,7 +85,18 @@ impl Arena {
         };
         let random = Random::from_seed(seed);
         let faults = BTreeMap::new();
-        Arena { daemons, network, postgres, random, ground, at_work: None, faults, hits, runtime }
+        Arena {
+            daemons,
+            network,
+            postgres,
+            random,
+            ground,
+            at_work: None,
+            faults,
+            hits,
+            began,
+            runtime,
+        }
     }
 
     /// Lets the clients begin, and waits until they are well under way.
@@ -164,7 +176,7 @@ impl Arena {
     }
 
     /// Waits until it is so; it must be.
-    pub(super) fn expect(&self, what: &str, is_so: impl Fn(&Arena) -> bool) {
+    pub(super) fn expect(&self, what: &str, mut is_so: impl FnMut(&Arena) -> bool) {
         if try_until(PATIENCE, || is_so(self).then_some(())).is_none() {
             self.wrong(format!("not in {PATIENCE:?}: {what}"));
         }
@@ -191,6 +203,16 @@ impl Arena {
     /// What clients know.
     pub(super) fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.ground.history.told()
+    }
+
+    /// Where what clients know is written down.
+    pub(super) fn history(&self) -> &History {
+        &self.ground.history
+    }
+
+    /// When it was begun to build it.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Faults by kind.

@@ -220,13 +220,11 @@ impl Clients {
         let mut runs: Vec<(String, String)> = Vec::new();
         while !self.is_over() {
             self.rest(self.ground.pace.operator).await;
-            self.history().asked();
             match (self.random.below(10), runs.is_empty()) {
                 (0..=4, _) | (5..=7, true) => {
                     let tenant = (*self.random.pick(&TENANTS)).to_owned();
-                    if let Some(run) = self.start_run(&tenant).await {
-                        runs.push((tenant, run));
-                    }
+                    let admitted = self.start_runs(&tenant).await;
+                    runs.extend(admitted.into_iter().map(|run| (tenant.clone(), run)));
                 }
                 (5..=7, false) => {
                     let (tenant, run) = self.random.pick(&runs).clone();
@@ -241,7 +239,31 @@ impl Clients {
         }
     }
 
-    async fn start_run(&mut self, tenant: &str) -> Option<String> {
+    /// Some ask for two at the same moment: at most one is admitted where they would overlap.
+    async fn start_runs(&mut self, tenant: &str) -> Vec<String> {
+        let (first, second, is_impatient) =
+            (self.new_run(), self.new_run(), self.random.once_in(2));
+        let ask = |run: Bytes| {
+            self.history().asked();
+            let client = self.client(tenant);
+            async move { client.post("/v1/runs", &[], JSON, run).await }
+        };
+        let asked = match is_impatient {
+            false => vec![ask(first).await],
+            true => <[_; 2]>::from(tokio::join!(ask(first), ask(second))).to_vec(),
+        };
+        let mut admitted = Vec::new();
+        for answer in asked {
+            match answer {
+                Ok(run) => admitted.extend(word(&run, "run_id").map(str::to_owned)),
+                Err(failure) => self.refused(&failure).await,
+            }
+        }
+        self.history().told().runs.extend(admitted.iter().cloned());
+        admitted
+    }
+
+    fn new_run(&mut self) -> Bytes {
         let what = *self.random.pick(&[
             r#""mode":"replay","projection_name":"all""#,
             r#""mode":"replay","projection_name":"trace_summary""#,
@@ -250,22 +272,11 @@ impl Clients {
             r#""mode":"rebuild","projection_name":"context_graph""#,
             r#""mode":"rebuild","projection_name":"precedent_index","dry_run":true"#,
         ]);
-        let body = format!(r#"{{{what},"reason":"a fault may come"}}"#);
-        let asked = self.client(tenant).post("/v1/runs", &[], JSON, Bytes::from(body)).await;
-        match asked {
-            Ok(run) => {
-                let run = word(&run, "run_id")?.to_owned();
-                self.history().told().runs.insert(run.clone());
-                Some(run)
-            }
-            Err(failure) => {
-                self.refused(&failure).await;
-                None
-            }
-        }
+        format!(r#"{{{what},"reason":"a fault may come"}}"#).into()
     }
 
     async fn act(&mut self, tenant: &str, path: &str) {
+        self.history().asked();
         if let Err(failure) = self.client(tenant).post(path, &[], JSON, Bytes::new()).await {
             self.refused(&failure).await;
         }

@@ -1,0 +1,125 @@
+//! What is covered up while others are about: a wake-up that was lost, as long as the directory looks
+//! all the time; retries that the next life has forgotten, as long as trouble is short.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dg_projections::event::Line;
+
+use crate::events;
+use crate::faults::Arena;
+use crate::faults::producer::body;
+use crate::log::parsed;
+
+const POLL: &str = "DECISIONGRAPH_PROJECTION_POLL_INTERVAL_MS";
+/// How often the directory looks in other scenarios; see `arena.rs`.
+const OFTEN: &str = "50";
+/// No look comes while the scenario goes on.
+const NEVER: &str = "3600000";
+/// Tenants of a round: each gets a few events in a row, and then nothing.
+const TENANTS: usize = 30;
+/// More than a worker tries before it writes down that it has.
+const MANY: i64 = 8;
+/// The commit of one projection fails, and for ever.
+const FAILING: &str = "commit_before/trace_summary=error";
+
+/// The last event of a tenant is applied because its append wakes the workers, and for no other
+/// reason; a page takes long at times, so that wake-ups come at any moment of it.
+pub(super) fn silence(arena: &mut Arena, rounds: usize) {
+    for round in 0..rounds {
+        live(arena, NEVER, "worker_apply_before=delay*20;commit_after=delay*20@30");
+        arena.daemons[0].until_ready();
+        for tenant in 0..TENANTS {
+            let tenant = format!("silent-{round}-{tenant}");
+            let lines = parsed(&tenant, &events::whole_trace("t"));
+            for line in lines.into_iter().take(1 + arena.random.below(4)) {
+                append(arena, &tenant, &line);
+                let pause = arena.random.below(40) as u64;
+                arena.pass(Duration::from_millis(pause));
+            }
+            arena.count_fault("silence after the last event");
+        }
+        let sql = arena.sql();
+        arena.expect("tenants that have fallen silent are current", |_| {
+            sql.one(
+                "SELECT count(*) FROM dg_tenant_heads AS h
+                 CROSS JOIN unnest('{context_graph,trace_summary,precedent_index}'::text[]) AS name
+                 LEFT JOIN dg_projection_cursors AS c
+                    ON c.tenant_id = h.tenant_id AND c.projection_name = name
+                 WHERE starts_with(h.tenant_id, 'silent-')
+                    AND c.last_log_seq IS DISTINCT FROM h.last_log_seq",
+            ) == "0"
+        });
+        live(arena, OFTEN, "");
+    }
+}
+
+fn append(arena: &Arena, tenant: &str, line: &Line) {
+    arena.history().sends(std::slice::from_ref(line));
+    let body = body(std::slice::from_ref(line));
+    let append = ["append", "-t", tenant, "-o", "json"];
+    let answer = arena.daemons[0].cli_with(&append, body.as_bytes());
+    if answer.code != 0 {
+        arena.wrong(format!("an append to {tenant} was refused: {answer:?}"));
+    }
+}
+
+/// Nothing goes wrong: those who ask are in each other's way.
+pub(super) fn nothing(arena: &mut Arena, rounds: usize) {
+    for _ in 0..rounds {
+        arena.pass(Duration::from_secs(8));
+    }
+}
+
+/// Another life, whose directory looks so often and in which this goes wrong.
+fn live(arena: &mut Arena, poll: &str, fail_points: &str) {
+    let daemon = &mut arena.daemons[0];
+    if !daemon.has_ended() {
+        daemon.kill();
+    }
+    daemon.set(POLL, poll);
+    daemon.arm(fail_points);
+    daemon.spawn();
+}
+
+/// A projection cannot be written for so long that it is written down; the daemon dies meanwhile, and
+/// its next life goes on counting. When all is well again nothing of it is left open.
+pub(super) fn long_trouble(arena: &mut Arena, rounds: usize) {
+    for _ in 0..rounds {
+        live(arena, OFTEN, FAILING);
+        arena.count_fault("a projection that cannot be written for long");
+        let mut known = BTreeMap::new();
+        let mut until = |arena: &Arena, least: i64| {
+            arena.expect("retries are written down", |arena| {
+                let retries = retries(arena);
+                for (who, retries) in &retries {
+                    let before = known.insert(who.clone(), *retries).unwrap_or(0);
+                    if *retries < before {
+                        let told = format!("{retries} retries of {who}, and there were {before}");
+                        arena.wrong(told);
+                    }
+                }
+                retries.values().any(|retries| *retries >= least)
+            });
+        };
+        until(arena, MANY);
+        live(arena, OFTEN, FAILING);
+        arena.count_fault("kill -9 of the daemon");
+        until(arena, MANY + 4);
+        live(arena, OFTEN, "");
+        arena.pass_about(Duration::from_millis(500));
+    }
+}
+
+/// Of each worker that waits for the database, as far as they are written down.
+fn retries(arena: &Arena) -> BTreeMap<String, i64> {
+    let rows = arena.sql().rows(
+        "SELECT concat_ws(' ', tenant_id, projection_name, failure_id), retry_count
+         FROM dg_projection_failures WHERE status = 'open' AND recoverable",
+    );
+    let retries = rows.into_iter().filter_map(|row| match row.as_slice() {
+        [Some(who), Some(retries)] => Some((who.clone(), retries.parse().ok()?)),
+        _ => None,
+    });
+    retries.collect()
+}
