@@ -176,9 +176,19 @@ impl Arena {
     }
 
     /// Waits until it is so; it must be.
-    pub(super) fn expect(&self, what: &str, mut is_so: impl FnMut(&Arena) -> bool) {
-        if try_until(PATIENCE, || is_so(self).then_some(())).is_none() {
-            self.wrong(format!("not in {PATIENCE:?}: {what}"));
+    pub(super) fn expect(&self, what: &str, is_so: impl FnMut(&Arena) -> bool) {
+        self.expect_within(PATIENCE, what, is_so);
+    }
+
+    /// The same, sooner.
+    pub(super) fn expect_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut is_so: impl FnMut(&Arena) -> bool,
+    ) {
+        if try_until(patience, || is_so(self).then_some(())).is_none() {
+            self.wrong(format!("not in {patience:?}: {what}"));
         }
     }
 
