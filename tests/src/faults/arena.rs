@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dg_admin::client::Client;
+use dg_projections::event::Line;
 use dg_store::{Options, Store, Target};
 use tokio_postgres::NoTls;
 
 use super::history::{History, Told};
 use super::network::{Network, Weather};
+use super::producer::body;
 use super::watcher::Watcher;
 use super::workload::{CURSED, Ground, Pace, Workload};
 use crate::by_hand::dg_append;
@@ -119,7 +122,7 @@ impl Arena {
         let mut event = line.event.clone();
         let whole = dg_projections::json::parse(&started).unwrap();
         event.payload = dg_projections::json::canonical(whole.get("payload").unwrap());
-        let line = dg_projections::event::Line { event, ..line };
+        let line = Line { event, ..line };
         self.runtime.block_on(async {
             let (client, driver) = self.ground.database.connect(NoTls).await.unwrap();
             tokio::spawn(driver);
@@ -175,6 +178,17 @@ impl Arena {
         healed.elapsed()
     }
 
+    /// Appends an event by way of the first daemon.
+    pub(super) fn append(&self, line: &Line) {
+        let (event, socket) = (std::slice::from_ref(line), self.ground.sockets[0].clone());
+        self.ground.history.sends(event);
+        let client = Client::new(socket, Some(line.event.tenant_id.clone()));
+        let answer = client.post("/v1/events", &[], "application/x-ndjson", body(event).into());
+        if let Err(failure) = self.runtime.block_on(answer) {
+            self.wrong(format!("an append was refused: {failure:?}"));
+        }
+    }
+
     /// Waits until it is so; it must be.
     pub(super) fn expect(&self, what: &str, is_so: impl FnMut(&Arena) -> bool) {
         self.expect_within(PATIENCE, what, is_so);
@@ -213,11 +227,6 @@ impl Arena {
     /// What clients know.
     pub(super) fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.ground.history.told()
-    }
-
-    /// Where what clients know is written down.
-    pub(super) fn history(&self) -> &History {
-        &self.ground.history
     }
 
     /// When it was begun to build it.

@@ -14,6 +14,8 @@ use super::{Arena, Outcome, checker};
 const ORDINARY: Pace = Pace { operator: 400, append: 30 };
 /// Operators ask for something all the time.
 const EAGER: Pace = Pace { operator: 60, append: 30 };
+/// They leave most of it to the scenario.
+const CALM: Pace = Pace { operator: 5_000, append: 30 };
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,10 @@ const fn quick(scenario: Scenario) -> Scenario {
 
 const fn with_eager_operators(scenario: Scenario) -> Scenario {
     Scenario { pace: EAGER, ..scenario }
+}
+
+const fn with_calm_operators(scenario: Scenario) -> Scenario {
+    Scenario { pace: CALM, ..scenario }
 }
 
 const fn with_two_daemons(scenario: Scenario) -> Scenario {
@@ -110,10 +116,10 @@ pub const SCENARIOS: &[Scenario] = &[
         "operators ask for runs all the time, also for two at a time",
         alone::nothing,
     )),
-    with_eager_operators(with_two_daemons(scenario(
-        "slow_neighbours",
-        "two daemons and eager operators, and every conversation takes 20 ms more",
-        network::slow_throughout,
+    with_calm_operators(with_two_daemons(scenario(
+        "switches",
+        "rebuilds beside another daemon, and every conversation takes 20 ms more",
+        alone::switches,
     ))),
     scenario(
         "long_trouble",

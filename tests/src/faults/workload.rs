@@ -132,6 +132,7 @@ impl Clients {
     }
 
     async fn append(mut self, name: String, mut producer: Producer) {
+        let mut connection = None;
         while !self.is_over() {
             let batch = producer.batch();
             self.history().sends(&batch);
@@ -140,6 +141,9 @@ impl Clients {
                 Some(numbers) => {
                     for (line, log_seq) in batch.iter().zip(&numbers) {
                         self.history().acknowledged(&name, line, *log_seq);
+                    }
+                    if let Some(last) = batch.iter().zip(&numbers).next_back() {
+                        self.look_for(&mut connection, last).await;
                     }
                     if self.random.once_in(10) {
                         self.deliver_again(&batch, &numbers).await;
@@ -179,6 +183,39 @@ impl Clients {
                 self.history().wrong("an append gets no answer, long after the faults");
                 return None;
             }
+        }
+    }
+
+    /// What was acknowledged is in the log for everybody, from the moment that the client was told.
+    async fn look_for(
+        &self,
+        connection: &mut Option<tokio_postgres::Client>,
+        (line, log_seq): (&Line, &i64),
+    ) {
+        self.connect(connection).await;
+        let Some(client) = connection else { return };
+        let of = "SELECT log_seq FROM dg_event_log WHERE tenant_id = $1 AND event_id = $2";
+        let event = &line.event;
+        match client.query_opt(of, &[&event.tenant_id, &event.event_id]).await {
+            Ok(Some(row)) if row.get::<_, i64>(0) == *log_seq => {}
+            Ok(found) => {
+                let found: Option<i64> = found.map(|row| row.get(0));
+                let (tenant, id) = (&event.tenant_id, &event.event_id);
+                self.history().wrong(format!(
+                    "an event is acknowledged and not in the log: {tenant}/{id} as {log_seq}, found {found:?}"
+                ));
+            }
+            // Away, which is not what is looked for.
+            Err(_) => *connection = None,
+        }
+    }
+
+    async fn connect(&self, connection: &mut Option<tokio_postgres::Client>) {
+        if connection.is_none()
+            && let Ok((client, driver)) = self.ground.database.connect(NoTls).await
+        {
+            tokio::spawn(driver);
+            *connection = Some(client);
         }
     }
 
@@ -315,12 +352,7 @@ impl Clients {
         let started = Instant::now();
         loop {
             self.history().asked();
-            if connection.is_none()
-                && let Ok((client, driver)) = self.ground.database.connect(NoTls).await
-            {
-                tokio::spawn(driver);
-                *connection = Some(client);
-            }
+            self.connect(connection).await;
             if let Some(client) = connection {
                 match dg_append(client, line).await {
                     Ok(log_seq) => return Some(log_seq),

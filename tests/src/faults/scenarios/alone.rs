@@ -2,14 +2,13 @@
 //! all the time; retries that the next life has forgotten, as long as trouble is short.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use dg_projections::event::Line;
+use std::time::{Duration, Instant};
 
 use crate::events;
 use crate::faults::Arena;
-use crate::faults::producer::body;
-use crate::log::parsed;
+use crate::faults::network::Weather;
+use crate::faults::workload::TENANTS;
+use crate::log::{ALL, parsed};
 
 const POLL: &str = "DECISIONGRAPH_PROJECTION_POLL_INTERVAL_MS";
 /// How often the directory looks in other scenarios; see `arena.rs`.
@@ -17,9 +16,7 @@ const OFTEN: &str = "50";
 /// No look comes while the scenario goes on.
 const NEVER: &str = "3600000";
 /// Tenants of a round: each gets a few events in a row, and then nothing.
-const TENANTS: usize = 30;
-/// A page is read, and its worker is not done with it for long enough that the next event comes.
-const HELD_UP: &str = "commit_after/trace_summary=delay";
+const SILENT: usize = 60;
 /// How long a wake-up may take, with all that goes on beside.
 const SOON: Duration = Duration::from_secs(20);
 /// More than a worker tries before it writes down that it has.
@@ -31,14 +28,16 @@ const FAILING: &str = "commit_before/trace_summary=error";
 /// reason; also when it came while a worker was at the page before.
 pub(super) fn silence(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds {
-        live(arena, NEVER, HELD_UP);
+        live(arena, NEVER, "");
         arena.daemons[0].until_ready();
-        for tenant in 0..TENANTS {
+        for tenant in 0..SILENT {
             let tenant = format!("silent-{round}-{tenant}");
             let lines = parsed(&tenant, &events::whole_trace("t"));
             for line in lines.into_iter().take(1 + arena.random.below(4)) {
-                append(arena, &tenant, &line);
-                let pause = arena.random.below(40) as u64;
+                arena.append(&line);
+                // At any moment of a page, however long that takes here.
+                let most = 1 << arena.random.below(7);
+                let pause = arena.random.below(most) as u64;
                 arena.pass(Duration::from_millis(pause));
             }
             arena.count_fault("silence after the last event");
@@ -58,20 +57,30 @@ pub(super) fn silence(arena: &mut Arena, rounds: usize) {
     }
 }
 
-fn append(arena: &Arena, tenant: &str, line: &Line) {
-    arena.history().sends(std::slice::from_ref(line));
-    let body = body(std::slice::from_ref(line));
-    let append = ["append", "-t", tenant, "-o", "json"];
-    let answer = arena.daemons[0].cli_with(&append, body.as_bytes());
-    if answer.code != 0 {
-        arena.wrong(format!("an append to {tenant} was refused: {answer:?}"));
-    }
-}
-
 /// Nothing goes wrong: those who ask are in each other's way.
 pub(super) fn nothing(arena: &mut Arena, rounds: usize) {
     for _ in 0..rounds {
         arena.pass(Duration::from_secs(8));
+    }
+}
+
+/// What is rebuilt is given to readers while another daemon's workers, which no pause of this one
+/// stops, move what they are served; and all of it takes long.
+pub(super) fn switches(arena: &mut Arena, rounds: usize) {
+    for _ in 0..rounds {
+        arena.network.turn(Weather::Slow);
+        arena.count_fault("a spell of bad weather");
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(15) {
+            for tenant in TENANTS {
+                let projection = *arena.random.pick(&ALL);
+                let rebuild = ["rebuild", projection, "-t", tenant, "--reason", "a switch"];
+                // Refused while another is at work.
+                let _ = arena.daemons[0].cli(&rebuild);
+            }
+            arena.pass(Duration::from_millis(100));
+        }
+        arena.network.turn(Weather::Fair);
     }
 }
 

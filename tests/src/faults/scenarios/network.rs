@@ -34,11 +34,6 @@ pub(super) fn slow(arena: &mut Arena, rounds: usize) {
     spells(arena, rounds, Weather::Slow, 6 * MOMENT);
 }
 
-/// Whatever is looked at is old by the time that something is done about it.
-pub(super) fn slow_throughout(arena: &mut Arena, rounds: usize) {
-    spells(arena, rounds, Weather::Slow, 16 * MOMENT);
-}
-
 /// Longer than a call may take.
 pub(super) fn swallow(arena: &mut Arena, rounds: usize) {
     spells(arena, rounds, Weather::SwallowsAnswers, 10 * MOMENT);
