@@ -114,7 +114,7 @@ summary() {
         | ($found | map(.first_violation_seconds) | sort) as $times
         | {bug: $bug, scenario: $scenario, seeds: length, found: ($found | length),
            median_seconds: $times[($times | length) / 2 | floor],
-           violations: ($found | map(.violations[0]) | group_by(gsub("[0-9]+"; "#"))
+           violations: ($found | map(.violations[0]) | group_by(split(" ")[:5] | map(gsub("[0-9]+"; "#")))
                | sort_by(-length) | map({violation: .[0], seeds: length}))}'
 }
 

@@ -16,7 +16,10 @@ const OFTEN: &str = "50";
 /// No look comes while the scenario goes on.
 const NEVER: &str = "3600000";
 /// Tenants of a round: each gets a few events in a row, and then nothing.
-const SILENT: usize = 60;
+const SILENT: usize = 40;
+/// A page of one projection is read and committed, and its worker is not done with it for so long that
+/// the next event comes meanwhile.
+const HELD_UP: &str = "commit_after/precedent_index=delay";
 /// How long a wake-up may take, with all that goes on beside.
 const SOON: Duration = Duration::from_secs(20);
 /// More than a worker tries before it writes down that it has.
@@ -28,7 +31,7 @@ const FAILING: &str = "commit_before/trace_summary=error";
 /// reason; also when it came while a worker was at the page before.
 pub(super) fn silence(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds {
-        live(arena, NEVER, "");
+        live(arena, NEVER, HELD_UP);
         arena.daemons[0].until_ready();
         for tenant in 0..SILENT {
             let tenant = format!("silent-{round}-{tenant}");
@@ -36,7 +39,7 @@ pub(super) fn silence(arena: &mut Arena, rounds: usize) {
             for line in lines.into_iter().take(1 + arena.random.below(4)) {
                 arena.append(&line);
                 // At any moment of a page, however long that takes here.
-                let most = 1 << arena.random.below(7);
+                let most = 1 << arena.random.below(8);
                 let pause = arena.random.below(most) as u64;
                 arena.pass(Duration::from_millis(pause));
             }
