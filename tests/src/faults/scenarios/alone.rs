@@ -74,7 +74,7 @@ pub(super) fn switches(arena: &mut Arena, rounds: usize) {
         arena.network.turn(Weather::Slow);
         arena.count_fault("a spell of bad weather");
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(15) {
+        while began.elapsed() < Duration::from_secs(30) {
             for tenant in TENANTS {
                 let projection = *arena.random.pick(&ALL);
                 let rebuild = ["rebuild", projection, "-t", tenant, "--reason", "a switch"];
