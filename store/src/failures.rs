@@ -78,7 +78,9 @@ pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
         AND (log_seq IS NULL OR log_seq <= $4)";
 
 /// What all partitions applied is held against the log where all stand at its end: whichever arrives
-/// last finds them so. When one is behind, or the log has grown, there is nothing to compare yet.
+/// last finds them so. When one is behind, or the log has grown, there is nothing to compare yet. A log
+/// that has nothing more and yet should, by its head, has lost its end: head and events are written
+/// together, so no snapshot sees one without the other.
 static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH cursors AS (
@@ -87,16 +89,19 @@ static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
             FROM dg_projection_cursors
             WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6),
          miscounted AS (
-            SELECT event_count, applied FROM dg_tenant_heads CROSS JOIN cursors
-            WHERE tenant_id = $1 AND last_log_seq = $4 AND least = $4 AND foremost = $4
-              AND event_count <> applied),
+            SELECT event_count, applied, last_log_seq FROM dg_tenant_heads CROSS JOIN cursors
+            WHERE tenant_id = $1 AND (
+              last_log_seq = $4 AND least = $4 AND foremost = $4 AND event_count <> applied
+              OR last_log_seq > $4 AND NOT EXISTS (
+                SELECT FROM dg_event_log WHERE tenant_id = $1 AND log_seq > $4))),
          own AS (SELECT FROM dg_projection_cursors
             WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6 AND partition = $3
               AND last_log_seq = $4 AND NOT retired),
          resolved AS ({RESOLVE_FAILURES} AND EXISTS (SELECT FROM own)
             AND NOT EXISTS (SELECT FROM miscounted) RETURNING 1)
          SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted),
-            (SELECT applied FROM miscounted), EXISTS (SELECT FROM own)"
+            (SELECT applied FROM miscounted), EXISTS (SELECT FROM own),
+            (SELECT last_log_seq FROM miscounted)"
     )
 });
 
@@ -114,6 +119,8 @@ pub enum Tail {
         event_count: i64,
         /// How many the projection says it applied.
         applied_events: i64,
+        /// Up to which number.
+        log_seq: i64,
     },
     /// The cursor does not stand there: somebody else has moved it, another generation is served, or
     /// it is gone.
@@ -195,10 +202,12 @@ impl Store {
             [&tenant, &name, &share.partition, &last_log_seq, &share.partitions, &generation];
         let row = client.query_one(&statement, &arguments).await?;
         let resolved: i64 = row.try_get(0)?;
-        let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?);
+        let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?).zip(row.try_get(4)?);
         Ok(match counts {
             _ if !row.try_get::<_, bool>(3)? => Tail::Moved,
-            Some((event_count, applied_events)) => Tail::Miscounted { event_count, applied_events },
+            Some(((event_count, applied_events), log_seq)) => {
+                Tail::Miscounted { event_count, applied_events, log_seq }
+            }
             None => Tail::Sound { resolved: resolved.unsigned_abs() },
         })
     }

@@ -1,5 +1,5 @@
 //! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json]
-//! [--page] [--list]`. Exits 1 when something did not hold, having told how to repeat it.
+//! [--page] [--list] [--soak MINUTES]`. Exits 1 when something did not hold, having told how to repeat it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,11 +10,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dg_projections::json::canonical;
 use dg_store::failpoint::Point;
-use dg_tests::faults::{Outcome, SCENARIOS, Scenario, page, run, table};
+use dg_tests::faults::{Outcome, SCENARIOS, Scenario, page, run, soak, table};
 
 const USAGE: &str =
     "usage: faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json|--page] [--list]
@@ -26,7 +26,8 @@ const USAGE: &str =
   --rounds N  how many times over each fault comes
   --json      an object a scenario
   --page      a table for a page
-  --list      the scenarios and the fail points";
+  --list      the scenarios and the fail points
+  --soak M    faults of all kinds at one database for M minutes; the first that does not hold ends it";
 
 /// What was asked for.
 struct Wanted {
@@ -34,6 +35,7 @@ struct Wanted {
     seed: u64,
     only: Option<String>,
     rounds: Option<usize>,
+    soak: Option<u64>,
     shows: Shows,
 }
 
@@ -48,7 +50,8 @@ enum Shows {
 fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = clock.as_secs() % 1_000_000;
-    let mut wanted = Wanted { is_full: false, seed, only: None, rounds: None, shows: Shows::Table };
+    let mut wanted =
+        Wanted { is_full: false, seed, only: None, rounds: None, soak: None, shows: Shows::Table };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
@@ -60,6 +63,7 @@ fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
             "--seed" => wanted.seed = number(value()?)?,
             "--only" => wanted.only = Some(value()?),
             "--rounds" => wanted.rounds = Some(number(value()?)? as usize),
+            "--soak" => wanted.soak = Some(number(value()?)?),
             "--json" => wanted.shows = Shows::Json,
             "--page" => wanted.shows = Shows::Page,
             "--list" => wanted.shows = Shows::List,
@@ -81,6 +85,16 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
+    if let Some(minutes) = wanted.soak {
+        let time = Duration::from_secs(60 * minutes);
+        eprintln!("seed {}", wanted.seed);
+        let soaked = soak(wanted.seed, time, |line| eprintln!("{line}"));
+        match wanted.shows {
+            Shows::Json => println!("{}", canonical(&soaked.to_json())),
+            _ => print!("{}\n{}", page(std::slice::from_ref(&soaked.outcome)), soaked.table()),
+        }
+        return verdict(std::slice::from_ref(&soaked.outcome));
+    }
     let chosen: Vec<&Scenario> =
         SCENARIOS.iter().filter(|scenario| is_chosen(scenario, &wanted)).collect();
     if chosen.is_empty() {
@@ -93,6 +107,11 @@ fn main() -> ExitCode {
         Shows::Page => print!("{}", page(&outcomes)),
         Shows::Table | Shows::List => print!("{}", table(&outcomes)),
     }
+    verdict(&outcomes)
+}
+
+/// Tells what did not hold, and how to have it again.
+fn verdict(outcomes: &[Outcome]) -> ExitCode {
     let broken: Vec<&Outcome> = outcomes.iter().filter(|one| !one.wrong.is_empty()).collect();
     for outcome in &broken {
         eprintln!("\n{} (seed {}) did not hold:", outcome.scenario, outcome.seed);

@@ -55,6 +55,8 @@ pub struct Arena {
     ground: Ground,
     at_work: Option<(Workload, Watcher)>,
     faults: BTreeMap<String, u64>,
+    /// How often clients have begun.
+    eras: usize,
     hits: PathBuf,
     began: Instant,
     runtime: tokio::runtime::Runtime,
@@ -96,23 +98,29 @@ impl Arena {
             ground,
             at_work: None,
             faults,
+            eras: 0,
             hits,
             began,
             runtime,
         }
     }
 
-    /// Lets the clients begin, and waits until they are well under way.
+    /// Lets the clients begin, and waits until they are well under way. After [`Arena::end`], others
+    /// begin.
     ///
     /// # Panics
     /// When they do not get so far.
     pub(super) fn begin(&mut self) {
-        self.curse();
+        if self.eras == 0 {
+            self.curse();
+        }
+        self.eras += 1;
         let _inside = self.runtime.enter();
         let watcher = Watcher::start(&self.ground.database, &self.ground.history);
-        let workload = Workload::start(&self.ground, &mut self.random);
+        let workload = Workload::start(&self.ground, self.eras, &mut self.random);
         self.at_work = Some((workload, watcher));
-        until("the clients are under way", || (self.count() >= WARM_UP).then_some(()));
+        let wanted = self.count() + WARM_UP;
+        until("the clients are under way", || (self.count() >= wanted).then_some(()));
     }
 
     /// A tenant whose only event is poison: its projections fail from the start, and nothing else may.

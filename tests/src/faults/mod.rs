@@ -20,9 +20,11 @@ mod network;
 mod producer;
 mod report;
 mod scenarios;
+mod soak;
 mod watcher;
 mod workload;
 
 pub use arena::Arena;
 pub use report::{Outcome, page, table};
 pub use scenarios::{SCENARIOS, Scenario, run};
+pub use soak::{Soak, soak};

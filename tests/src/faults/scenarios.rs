@@ -179,6 +179,22 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("silent", "nothing arrives either way, and no connection ends", network::silence),
 ];
 
+/// Those of a soak: they leave the second daemon alone, and do not take long.
+pub(super) fn for_soak() -> impl Iterator<Item = &'static Scenario> {
+    let is_for_soak = |scenario: &&Scenario| {
+        !["calm", "two_daemons"].contains(&scenario.name) && !scenario.name.ends_with("_at_points")
+    };
+    SCENARIOS.iter().filter(is_for_soak).chain([&ANY_POINT])
+}
+
+/// Sweeps over all points take long; a soak comes by them one by one.
+const ANY_POINT: Scenario = scenario("any_point", "anything at any fail point", at_points::any);
+
+/// Lets it go wrong once.
+pub(super) fn once(scenario: &Scenario, arena: &mut Arena) {
+    (scenario.act)(arena, 1);
+}
+
 /// Runs a scenario; what came of it.
 ///
 /// # Panics

@@ -63,21 +63,24 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// Must be called within a tokio runtime.
-    pub(super) fn start(ground: &Ground, seed: &mut Random) -> Workload {
+    /// Those of an `era` have names of their own. Must be called within a tokio runtime.
+    pub(super) fn start(ground: &Ground, era: usize, seed: &mut Random) -> Workload {
         let (stop, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         for number in 0..APPENDERS {
             let client = Clients::new(ground, &stopped, seed.fork());
-            let producer = Producer::new(&format!("p{number}"), &TENANTS, seed.fork());
-            clients.spawn(client.append(format!("p{number}"), producer));
+            let name = format!("p{number}.{era}");
+            let producer = Producer::new(&name, &TENANTS, seed.fork());
+            clients.spawn(client.append(name, producer));
         }
         for _ in 0..READERS {
             clients.spawn(Clients::new(ground, &stopped, seed.fork()).read());
         }
         clients.spawn(Clients::new(ground, &stopped, seed.fork()).operate());
-        let outside = Producer::new("sql", &TENANTS, seed.fork());
-        clients.spawn(Clients::new(ground, &stopped, seed.fork()).append_with_sql(outside));
+        let name = format!("sql.{era}");
+        let outside = Producer::new(&name, &TENANTS, seed.fork());
+        let client = Clients::new(ground, &stopped, seed.fork());
+        clients.spawn(client.append_with_sql(name, outside));
         Workload { stop, clients }
     }
 
@@ -328,14 +331,14 @@ impl Clients {
     }
 
     /// Another program, with a connection of its own.
-    async fn append_with_sql(mut self, mut producer: Producer) {
+    async fn append_with_sql(mut self, name: String, mut producer: Producer) {
         let mut connection = None;
         while !self.is_over() {
             let batch = producer.batch();
             self.history().sends(&batch);
             for line in &batch {
                 match self.append_one(&mut connection, line).await {
-                    Some(log_seq) => self.history().acknowledged("sql", line, log_seq),
+                    Some(log_seq) => self.history().acknowledged(&name, line, log_seq),
                     None => return,
                 }
             }

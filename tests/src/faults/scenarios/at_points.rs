@@ -10,6 +10,8 @@ use crate::faults::network::Weather;
 
 /// A point that nobody has come by for so long is not reached.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a daemon has to come up before it counts as one that its point keeps down.
+const START: Duration = Duration::from_secs(5);
 /// How long a daemon is at work with a point that does not end it.
 const LIFE: Duration = Duration::from_millis(700);
 
@@ -86,6 +88,30 @@ pub(super) fn delay(arena: &mut Arena, rounds: usize) {
     each(arena, rounds, "delay", |_| true);
 }
 
+/// Something at some point, in three lives of the daemon.
+pub(super) fn any(arena: &mut Arena, _rounds: usize) {
+    let all: Vec<Point> = points().collect();
+    for _ in 0..3 {
+        let point = all[arena.random.below(all.len())];
+        let action = match arena.random.below(5) {
+            0 if point.can_fail() => "error",
+            1 if point.has_session() => "drop",
+            2 => "panic",
+            3 => "delay",
+            _ => "kill",
+        };
+        let hit = 1 + arena.random.below(6);
+        let daemon = &mut arena.daemons[0];
+        if !daemon.has_ended() {
+            daemon.kill();
+        }
+        daemon.arm(&format!("{}={action}*1@{hit}", point.name()));
+        daemon.spawn();
+        arena.pass_about(2 * LIFE);
+        arena.count_fault(&format!("{action} at a fail point"));
+    }
+}
+
 /// At each point where it can be had: once early and once later in a life of the daemon.
 fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Point) -> bool) {
     for _ in 0..rounds {
@@ -98,8 +124,18 @@ fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Poin
             }
             daemon.arm(&format!("{name}={action}*1;{name}={action}*1@{later}"));
             daemon.spawn();
+            until_under_way(arena);
             arena.pass_about(LIFE);
             arena.count_fault(&format!("{action} at a fail point"));
         }
+    }
+}
+
+/// A life that is over before anybody came by has met no fault. Some points keep it from beginning.
+fn until_under_way(arena: &mut Arena) {
+    let began = Instant::now();
+    let is_up = |arena: &Arena| arena.daemons[0].cli(&["status", "-o", "json"]).says_up();
+    while began.elapsed() < START && !arena.daemons[0].has_ended() && !is_up(arena) {
+        arena.pass(Duration::from_millis(20));
     }
 }
