@@ -134,6 +134,7 @@ fn keep_log(outcome: &Outcome) -> Option<PathBuf> {
 
 fn is_chosen(scenario: &Scenario, wanted: &Wanted) -> bool {
     match &wanted.only {
+        Some(name) if SCENARIOS.iter().any(|one| one.name == name) => scenario.name == name,
         Some(name) => scenario.name.starts_with(name.as_str()),
         None => wanted.is_full || scenario.is_quick,
     }

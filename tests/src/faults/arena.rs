@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dg_admin::client::Client;
+use dg_projections::event::Line;
 use dg_store::{Options, Store, Target};
 use tokio_postgres::NoTls;
 
 use super::history::{History, Told};
 use super::network::{Network, Weather};
+use super::producer::body;
 use super::watcher::Watcher;
 use super::workload::{CURSED, Ground, Pace, Workload};
 use crate::by_hand::dg_append;
@@ -17,13 +20,11 @@ use crate::log::parsed;
 use crate::{Daemon, Postgres, Random, Sql, Where, events, try_until, until};
 
 /// Small pages and short waits: many steps in little time.
-const FLAGS: [&str; 18] = [
+const FLAGS: [&str; 16] = [
     "--projection-batch-size",
     "20",
     "--projection-job-batch-size",
     "100",
-    "--projection-poll-interval-ms",
-    "50",
     "--projection-retry-base-ms",
     "20",
     "--projection-retry-max-ms",
@@ -57,6 +58,7 @@ pub struct Arena {
     /// How often clients have begun.
     eras: usize,
     hits: PathBuf,
+    began: Instant,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -66,6 +68,7 @@ impl Arena {
     /// # Panics
     /// When something of it does not start.
     pub(super) fn new(seed: u64, daemons: usize, pace: Pace) -> Arena {
+        let began = Instant::now();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let postgres = Postgres::start();
         let network = runtime.block_on(Network::start(postgres.address()));
@@ -76,6 +79,7 @@ impl Arena {
         let hits = daemons[0].directory().path().join("hits");
         for daemon in &mut daemons {
             daemon.count_hits(&hits);
+            daemon.set("DECISIONGRAPH_PROJECTION_POLL_INTERVAL_MS", "50");
             daemon.restart();
         }
         let ground = Ground {
@@ -96,6 +100,7 @@ impl Arena {
             faults,
             eras: 0,
             hits,
+            began,
             runtime,
         }
     }
@@ -125,7 +130,7 @@ impl Arena {
         let mut event = line.event.clone();
         let whole = dg_projections::json::parse(&started).unwrap();
         event.payload = dg_projections::json::canonical(whole.get("payload").unwrap());
-        let line = dg_projections::event::Line { event, ..line };
+        let line = Line { event, ..line };
         self.runtime.block_on(async {
             let (client, driver) = self.ground.database.connect(NoTls).await.unwrap();
             tokio::spawn(driver);
@@ -181,10 +186,31 @@ impl Arena {
         healed.elapsed()
     }
 
+    /// Appends an event by way of the first daemon.
+    pub(super) fn append(&self, line: &Line) {
+        let (event, socket) = (std::slice::from_ref(line), self.ground.sockets[0].clone());
+        self.ground.history.sends(event);
+        let client = Client::new(socket, Some(line.event.tenant_id.clone()));
+        let answer = client.post("/v1/events", &[], "application/x-ndjson", body(event).into());
+        if let Err(failure) = self.runtime.block_on(answer) {
+            self.wrong(format!("an append was refused: {failure:?}"));
+        }
+    }
+
     /// Waits until it is so; it must be.
-    pub(super) fn expect(&self, what: &str, is_so: impl Fn(&Arena) -> bool) {
-        if try_until(PATIENCE, || is_so(self).then_some(())).is_none() {
-            self.wrong(format!("not in {PATIENCE:?}: {what}"));
+    pub(super) fn expect(&self, what: &str, is_so: impl FnMut(&Arena) -> bool) {
+        self.expect_within(PATIENCE, what, is_so);
+    }
+
+    /// The same, sooner.
+    pub(super) fn expect_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut is_so: impl FnMut(&Arena) -> bool,
+    ) {
+        if try_until(patience, || is_so(self).then_some(())).is_none() {
+            self.wrong(format!("not in {patience:?}: {what}"));
         }
     }
 
@@ -209,6 +235,11 @@ impl Arena {
     /// What clients know.
     pub(super) fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.ground.history.told()
+    }
+
+    /// When it was begun to build it.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Faults by kind.

@@ -6,9 +6,9 @@ use std::fmt;
 use dg_projections::json::Json;
 use dg_store::{RunFilter, RunStatus, Store, Verdict};
 
-use super::Arena;
 use super::history::Told;
 use super::workload::{CURSED, TENANTS};
+use super::{Arena, digests};
 use crate::log::ALL;
 use crate::{Daemon, Sql};
 
@@ -37,7 +37,9 @@ pub(super) fn check(arena: &mut Arena) -> Counted {
     let sql = arena.sql();
     let counted = check_log(arena, &sql);
     check_proofs(arena);
+    digests::check(arena);
     check_counts(arena, &sql);
+    check_retry(arena, &sql);
     check_failures(arena, &sql);
     check_runs(arena);
     check_sessions(arena, &sql);
@@ -191,6 +193,24 @@ fn check_counts(arena: &Arena, sql: &Sql) {
             OR min(c.last_log_seq) <> h.last_log_seq"
     ));
     wrong.into_iter().flatten().flatten().for_each(|what| arena.wrong(what));
+}
+
+/// Whoever has the poison tried again is heard: it fails once more, and that is counted.
+fn check_retry(arena: &Arena, sql: &Sql) {
+    let retries = || {
+        let count = format!(
+            "SELECT retry_count FROM dg_projection_failures WHERE status = 'open'
+                AND tenant_id = '{CURSED}' AND projection_name = 'trace_summary'"
+        );
+        let row = sql.rows(&count).into_iter().flatten().flatten().next();
+        row.and_then(|count| count.parse::<i64>().ok())
+    };
+    let before = retries();
+    let asked = arena.daemons[0].cli(&["retry", "trace_summary", "-t", CURSED]);
+    if asked.code != 0 {
+        arena.wrong(format!("the poison cannot be tried again: {asked:?}"));
+    }
+    arena.expect("a retry of the poison is counted", |_| retries() > before);
 }
 
 /// Open dead letters are those of the one event that is poison, once for each projection that it is

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use dg_projections::event::Line;
 
@@ -19,6 +20,9 @@ pub(super) struct Sent {
 /// A tenant and the identifier of one of its events or traces.
 pub(super) type Name = (String, String);
 
+/// A digest that was stored: of which tenant, where it stands, its name and value.
+pub(super) type StoredDigest = (String, i64, String, String);
+
 /// Everything that clients know.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -30,12 +34,16 @@ pub(super) struct Told {
     pub(super) finished: Vec<Name>,
     /// Runs that were admitted.
     pub(super) runs: BTreeSet<String>,
+    /// Digests that somebody could read at some time.
+    pub(super) digests: BTreeSet<StoredDigest>,
     /// Requests of any kind.
     pub(super) requests: u64,
     /// Those whose outcome the client was not told.
     pub(super) unknown: u64,
     /// What clients saw that must not be.
     pub(super) wrong: Vec<String>,
+    /// When the first of it was seen.
+    pub(super) wrong_since: Option<Instant>,
 }
 
 /// The history of a scenario, shared by its clients.
@@ -84,7 +92,9 @@ impl History {
 
     /// Something that must not be.
     pub(super) fn wrong(&self, what: impl Into<String>) {
-        self.told().wrong.push(what.into());
+        let mut told = self.told();
+        told.wrong_since.get_or_insert_with(Instant::now);
+        told.wrong.push(what.into());
     }
 
     /// Events that were acknowledged.
@@ -92,10 +102,12 @@ impl History {
         self.told().events.values().filter(|sent| sent.acknowledged.is_some()).count()
     }
 
-    /// One of the traces whose last event was acknowledged.
+    /// One of the traces whose last event was acknowledged: as often as not the newest, which
+    /// projections may not have yet.
     pub(super) fn finished(&self, random: &mut Random) -> Option<Name> {
         let told = self.told();
-        (!told.finished.is_empty()).then(|| random.pick(&told.finished).clone())
+        let newest = told.finished.last().filter(|_| random.once_in(2)).cloned();
+        newest.or_else(|| (!told.finished.is_empty()).then(|| random.pick(&told.finished).clone()))
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod arena;
 mod checker;
+mod digests;
 mod history;
 mod network;
 mod producer;

@@ -30,6 +30,8 @@ pub struct Outcome {
     doubled: usize,
     runs: usize,
     recovery: Duration,
+    /// From the start to the first that must not be.
+    found_after: Option<Duration>,
     /// What must not be.
     pub wrong: Vec<String>,
     /// What the daemons logged, if something was wrong.
@@ -60,6 +62,7 @@ impl Outcome {
             doubled: counted.doubled,
             runs: told.runs.len(),
             recovery,
+            found_after: told.wrong_since.map(|since| since - arena.began()),
             wrong: told.wrong.clone(),
             log,
         }
@@ -101,6 +104,10 @@ impl Outcome {
             (
                 "violations",
                 Json::Array(self.wrong.iter().map(|what| Json::from(what.as_str())).collect()),
+            ),
+            (
+                "first_violation_seconds",
+                self.found_after.map_or(Json::Null, |after| decimal(after.as_secs_f64())),
             ),
             ("repeat", Json::from(self.command())),
         ])

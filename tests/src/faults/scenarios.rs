@@ -1,5 +1,6 @@
 //! The scenarios: what goes wrong, in which order, and for how long.
 
+mod alone;
 mod at_points;
 mod daemons;
 mod database;
@@ -11,6 +12,10 @@ use super::workload::Pace;
 use super::{Arena, Outcome, checker};
 
 const ORDINARY: Pace = Pace { operator: 400, append: 30 };
+/// Operators ask for something all the time.
+const EAGER: Pace = Pace { operator: 60, append: 30 };
+/// They leave most of it to the scenario.
+const CALM: Pace = Pace { operator: 5_000, append: 30 };
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +44,14 @@ const fn scenario(
 
 const fn quick(scenario: Scenario) -> Scenario {
     Scenario { is_quick: true, ..scenario }
+}
+
+const fn with_eager_operators(scenario: Scenario) -> Scenario {
+    Scenario { pace: EAGER, ..scenario }
+}
+
+const fn with_calm_operators(scenario: Scenario) -> Scenario {
+    Scenario { pace: CALM, ..scenario }
 }
 
 const fn with_two_daemons(scenario: Scenario) -> Scenario {
@@ -93,6 +106,26 @@ pub const SCENARIOS: &[Scenario] = &[
         "a daemon wakes up long after another took over",
         daemons::stale,
     ))),
+    quick(scenario(
+        "silence",
+        "no look of the directory comes, and tenants fall silent after a few events",
+        alone::silence,
+    )),
+    with_eager_operators(scenario(
+        "many_runs",
+        "operators ask for runs all the time, also for two at a time",
+        alone::nothing,
+    )),
+    with_calm_operators(with_two_daemons(scenario(
+        "switches",
+        "rebuilds beside another daemon, and every conversation takes 20 ms more",
+        alone::switches,
+    ))),
+    scenario(
+        "long_trouble",
+        "a projection cannot be written for long, and the daemon dies meanwhile",
+        alone::long_trouble,
+    ),
     scenario(
         "no_descriptors",
         "the daemon may open no more files for a while",

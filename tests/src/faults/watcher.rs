@@ -1,5 +1,6 @@
-//! Looks at cursors, logs and runs the whole time: nothing moves back, no cursor is beyond its log, no
-//! two runs are at one projection.
+//! Looks at cursors, logs and runs the whole time: nothing moves back, for readers least of all; no
+//! cursor is beyond its log or an event that failed; no two runs are at one projection. Digests are
+//! written down, for the checker to hold against the log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,16 @@ use super::history::History;
 
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// One snapshot: what there is, how far it is, and how far its log is.
-const PLACES: &str = "SELECT 'log ' || h.tenant_id, h.last_log_seq, h.event_count, h.last_log_seq
+/// One snapshot: what there is, how far it is, and how far it may be. What is served is where readers
+/// are, whatever generation that is. An event that failed is passed by nobody before it is resolved,
+/// and its retries are counted.
+const PLACES: &str = "WITH served AS (
+        SELECT p.tenant_id, p.projection_name, min(c.last_log_seq) AS least,
+            sum(c.applied_events)::bigint AS applied
+        FROM dg_projections AS p JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
+            AND c.projection_name = p.projection_name AND c.generation = p.active_generation
+        GROUP BY p.tenant_id, p.projection_name)
+    SELECT 'log ' || h.tenant_id, h.last_log_seq, h.event_count, h.last_log_seq
     FROM dg_tenant_heads AS h
     UNION ALL
     SELECT concat_ws(' ', 'cursor', c.tenant_id, c.projection_name, c.generation, c.partition),
@@ -23,7 +32,21 @@ const PLACES: &str = "SELECT 'log ' || h.tenant_id, h.last_log_seq, h.event_coun
     UNION ALL
     SELECT concat_ws(' ', 'pointer', p.tenant_id, p.projection_name), p.active_generation, 0,
         p.active_generation
-    FROM dg_projections AS p";
+    FROM dg_projections AS p
+    UNION ALL
+    SELECT concat_ws(' ', 'what is served of', s.tenant_id, s.projection_name), s.least, s.applied,
+        coalesce((SELECT min(f.log_seq) - 1 FROM dg_projection_failures AS f
+            WHERE f.tenant_id = s.tenant_id AND f.projection_name = s.projection_name
+                AND f.status = 'open'), s.least)
+    FROM served AS s
+    UNION ALL
+    SELECT concat_ws(' ', 'retries of', f.tenant_id, f.projection_name, f.failure_id, f.error_code,
+        f.log_seq), f.retry_count, 0, f.retry_count
+    FROM dg_projection_failures AS f WHERE f.status = 'open' AND NOT f.recoverable";
+
+/// The digests that there are. Of the poison's tenant none is known to the clients.
+const DIGESTS: &str = "SELECT tenant_id, log_seq, digest_name, 'sha256:' || encode(digest, 'hex')
+    FROM dg_projection_digests";
 
 /// Active runs that another active run is in the way of.
 const OVERLAPS: &str = "SELECT concat_ws(' ', r.tenant_id, r.run_id, o.run_id)
@@ -72,7 +95,10 @@ async fn look_on(
         match client.query(PLACES, &[]).await {
             Ok(rows) => {
                 looks += 1;
-                rows.iter().for_each(|row| compare(&mut known, row, &history));
+                for wrong in rows.iter().flat_map(|row| compare(&mut known, Seen::from(row))) {
+                    history.wrong(wrong);
+                }
+                note_digests(client, &history).await;
             }
             // Away, or without a schema yet.
             Err(error) if error.is_closed() => connection = None,
@@ -91,14 +117,66 @@ async fn overlaps(client: Option<&Client>) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-fn compare(known: &mut BTreeMap<String, (i64, i64)>, row: &Row, history: &History) {
-    let what: String = row.get(0);
-    let (at, count, end): (i64, i64, i64) = (row.get(1), row.get(2), row.get(3));
+async fn note_digests(client: &Client, history: &History) {
+    let rows = client.query(DIGESTS, &[]).await.unwrap_or_default();
+    let digest = |row: &Row| (row.get(0), row.get(1), row.get(2), row.get(3));
+    history.told().digests.extend(rows.iter().map(digest));
+}
+
+/// A thing that has a place.
+#[derive(Debug, Clone)]
+struct Seen {
+    what: String,
+    at: i64,
+    count: i64,
+    /// It may be no further.
+    end: i64,
+}
+
+impl From<&Row> for Seen {
+    fn from(row: &Row) -> Seen {
+        Seen { what: row.get(0), at: row.get(1), count: row.get(2), end: row.get(3) }
+    }
+}
+
+/// What is wrong with where it is, and with where it was when it was seen last.
+fn compare(known: &mut BTreeMap<String, (i64, i64)>, seen: Seen) -> Vec<String> {
+    let Seen { what, at, count, end } = seen;
+    let mut wrong = Vec::new();
     if at > end {
-        history.wrong(format!("{what} is at {at}, beyond its log, which ends at {end}"));
+        wrong.push(format!("{what} is at {at}, beyond its end, which is {end}"));
     }
     let before = known.insert(what.clone(), (at, count));
     if let Some((was_at, was)) = before.filter(|(was_at, was)| at < *was_at || count < *was) {
-        history.wrong(format!("{what} moved back from {was_at} ({was}) to {at} ({count})"));
+        wrong.push(format!("{what} moved back from {was_at} ({was}) to {at} ({count})"));
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_back_or_goes_beyond_its_end_is_seen() {
+        for (places, wrong) in [
+            (&[(1, 1, 1), (1, 1, 2), (2, 2, 2)][..], &[][..]),
+            (&[(3, 3, 2)], &["beyond its end, which is 2"]),
+            (&[(3, 3, 3), (2, 3, 3)], &["moved back from 3 (3) to 2 (3)"]),
+            (&[(3, 3, 3), (4, 2, 4)], &["moved back from 3 (3) to 4 (2)"]),
+            (&[(3, 3, 3), (2, 2, 1)], &["beyond its end", "moved back"]),
+            // Told once: from then on it is where it is.
+            (&[(3, 3, 3), (2, 2, 3), (2, 2, 3)], &["moved back"]),
+        ] {
+            let mut known = BTreeMap::new();
+            let seen = |&(at, count, end): &(i64, i64, i64)| {
+                compare(&mut known, Seen { what: "it".to_owned(), at, count, end })
+            };
+            let found: Vec<String> = places.iter().flat_map(seen).collect();
+            assert_eq!(found.len(), wrong.len(), "{places:?}: {found:?}");
+            for (found, wrong) in found.iter().zip(wrong) {
+                assert!(found.contains(wrong), "{places:?}: {found}");
+            }
+        }
     }
 }

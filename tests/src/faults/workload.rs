@@ -135,6 +135,7 @@ impl Clients {
     }
 
     async fn append(mut self, name: String, mut producer: Producer) {
+        let mut connection = None;
         while !self.is_over() {
             let batch = producer.batch();
             self.history().sends(&batch);
@@ -143,6 +144,9 @@ impl Clients {
                 Some(numbers) => {
                     for (line, log_seq) in batch.iter().zip(&numbers) {
                         self.history().acknowledged(&name, line, *log_seq);
+                    }
+                    if let Some(last) = batch.iter().zip(&numbers).next_back() {
+                        self.look_for(&mut connection, last).await;
                     }
                     if self.random.once_in(10) {
                         self.deliver_again(&batch, &numbers).await;
@@ -185,6 +189,39 @@ impl Clients {
         }
     }
 
+    /// What was acknowledged is in the log for everybody, from the moment that the client was told.
+    async fn look_for(
+        &self,
+        connection: &mut Option<tokio_postgres::Client>,
+        (line, log_seq): (&Line, &i64),
+    ) {
+        self.connect(connection).await;
+        let Some(client) = connection else { return };
+        let of = "SELECT log_seq FROM dg_event_log WHERE tenant_id = $1 AND event_id = $2";
+        let event = &line.event;
+        match client.query_opt(of, &[&event.tenant_id, &event.event_id]).await {
+            Ok(Some(row)) if row.get::<_, i64>(0) == *log_seq => {}
+            Ok(found) => {
+                let found: Option<i64> = found.map(|row| row.get(0));
+                let (tenant, id) = (&event.tenant_id, &event.event_id);
+                self.history().wrong(format!(
+                    "an event is acknowledged and not in the log: {tenant}/{id} as {log_seq}, found {found:?}"
+                ));
+            }
+            // Away, which is not what is looked for.
+            Err(_) => *connection = None,
+        }
+    }
+
+    async fn connect(&self, connection: &mut Option<tokio_postgres::Client>) {
+        if connection.is_none()
+            && let Ok((client, driver)) = self.ground.database.connect(NoTls).await
+        {
+            tokio::spawn(driver);
+            *connection = Some(client);
+        }
+    }
+
     /// A client that has forgotten that it was told.
     async fn deliver_again(&mut self, batch: &[Line], before: &[i64]) {
         if let Some(numbers) = self.deliver(batch).await
@@ -223,13 +260,11 @@ impl Clients {
         let mut runs: Vec<(String, String)> = Vec::new();
         while !self.is_over() {
             self.rest(self.ground.pace.operator).await;
-            self.history().asked();
             match (self.random.below(10), runs.is_empty()) {
                 (0..=4, _) | (5..=7, true) => {
                     let tenant = (*self.random.pick(&TENANTS)).to_owned();
-                    if let Some(run) = self.start_run(&tenant).await {
-                        runs.push((tenant, run));
-                    }
+                    let admitted = self.start_runs(&tenant).await;
+                    runs.extend(admitted.into_iter().map(|run| (tenant.clone(), run)));
                 }
                 (5..=7, false) => {
                     let (tenant, run) = self.random.pick(&runs).clone();
@@ -244,7 +279,30 @@ impl Clients {
         }
     }
 
-    async fn start_run(&mut self, tenant: &str) -> Option<String> {
+    /// Most ask twice at the same moment, as who clicks twice does: one of the two is admitted at most.
+    async fn start_runs(&mut self, tenant: &str) -> Vec<String> {
+        let (run, is_patient) = (self.new_run(), self.random.once_in(3));
+        let ask = |run: Bytes| {
+            self.history().asked();
+            let client = self.client(tenant);
+            async move { client.post("/v1/runs", &[], JSON, run).await }
+        };
+        let asked = match is_patient {
+            true => vec![ask(run).await],
+            false => <[_; 2]>::from(tokio::join!(ask(run.clone()), ask(run))).to_vec(),
+        };
+        let mut admitted = Vec::new();
+        for answer in asked {
+            match answer {
+                Ok(run) => admitted.extend(word(&run, "run_id").map(str::to_owned)),
+                Err(failure) => self.refused(&failure).await,
+            }
+        }
+        self.history().told().runs.extend(admitted.iter().cloned());
+        admitted
+    }
+
+    fn new_run(&mut self) -> Bytes {
         let what = *self.random.pick(&[
             r#""mode":"replay","projection_name":"all""#,
             r#""mode":"replay","projection_name":"trace_summary""#,
@@ -253,22 +311,11 @@ impl Clients {
             r#""mode":"rebuild","projection_name":"context_graph""#,
             r#""mode":"rebuild","projection_name":"precedent_index","dry_run":true"#,
         ]);
-        let body = format!(r#"{{{what},"reason":"a fault may come"}}"#);
-        let asked = self.client(tenant).post("/v1/runs", &[], JSON, Bytes::from(body)).await;
-        match asked {
-            Ok(run) => {
-                let run = word(&run, "run_id")?.to_owned();
-                self.history().told().runs.insert(run.clone());
-                Some(run)
-            }
-            Err(failure) => {
-                self.refused(&failure).await;
-                None
-            }
-        }
+        format!(r#"{{{what},"reason":"a fault may come"}}"#).into()
     }
 
     async fn act(&mut self, tenant: &str, path: &str) {
+        self.history().asked();
         if let Err(failure) = self.client(tenant).post(path, &[], JSON, Bytes::new()).await {
             self.refused(&failure).await;
         }
@@ -307,12 +354,7 @@ impl Clients {
         let started = Instant::now();
         loop {
             self.history().asked();
-            if connection.is_none()
-                && let Ok((client, driver)) = self.ground.database.connect(NoTls).await
-            {
-                tokio::spawn(driver);
-                *connection = Some(client);
-            }
+            self.connect(connection).await;
             if let Some(client) = connection {
                 match dg_append(client, line).await {
                     Ok(log_seq) => return Some(log_seq),

@@ -10,6 +10,8 @@ use crate::faults::network::Weather;
 
 /// A point that nobody has come by for so long is not reached.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a daemon has to come up before it counts as one that its point keeps down.
+const START: Duration = Duration::from_secs(5);
 /// How long a daemon is at work with a point that does not end it.
 const LIFE: Duration = Duration::from_millis(700);
 
@@ -122,8 +124,18 @@ fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Poin
             }
             daemon.arm(&format!("{name}={action}*1;{name}={action}*1@{later}"));
             daemon.spawn();
+            until_under_way(arena);
             arena.pass_about(LIFE);
             arena.count_fault(&format!("{action} at a fail point"));
         }
+    }
+}
+
+/// A life that is over before anybody came by has met no fault. Some points keep it from beginning.
+fn until_under_way(arena: &mut Arena) {
+    let began = Instant::now();
+    let is_up = |arena: &Arena| arena.daemons[0].cli(&["status", "-o", "json"]).says_up();
+    while began.elapsed() < START && !arena.daemons[0].has_ended() && !is_up(arena) {
+        arena.pass(Duration::from_millis(20));
     }
 }

@@ -1,0 +1,141 @@
+//! What is covered up while others are about: a wake-up that was lost, as long as the directory looks
+//! all the time; retries that the next life has forgotten, as long as trouble is short.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::events;
+use crate::faults::Arena;
+use crate::faults::network::Weather;
+use crate::faults::workload::TENANTS;
+use crate::log::{ALL, parsed};
+
+const POLL: &str = "DECISIONGRAPH_PROJECTION_POLL_INTERVAL_MS";
+/// How often the directory looks in other scenarios; see `arena.rs`.
+const OFTEN: &str = "50";
+/// No look comes while the scenario goes on.
+const NEVER: &str = "3600000";
+/// Tenants of a round: each gets a few events in a row, and then nothing.
+const SILENT: usize = 40;
+/// A page of one projection is read and committed, and its worker is not done with it for so long that
+/// the next event comes meanwhile.
+const HELD_UP: &str = "commit_after/precedent_index=delay";
+/// How long a wake-up may take, with all that goes on beside.
+const SOON: Duration = Duration::from_secs(20);
+/// More than a worker tries before it writes down that it has.
+const MANY: i64 = 8;
+/// The commit of one projection fails, and for ever.
+const FAILING: &str = "commit_before/trace_summary=error";
+
+/// The last event of a tenant is applied because its append wakes the workers, and for no other
+/// reason; also when it came while a worker was at the page before.
+pub(super) fn silence(arena: &mut Arena, rounds: usize) {
+    for round in 0..rounds {
+        live(arena, NEVER, HELD_UP);
+        arena.daemons[0].until_ready();
+        for tenant in 0..SILENT {
+            let tenant = format!("silent-{round}-{tenant}");
+            let lines = parsed(&tenant, &events::whole_trace("t"));
+            for line in lines.into_iter().take(1 + arena.random.below(4)) {
+                arena.append(&line);
+                // At any moment of a page, however long that takes here.
+                let most = 1 << arena.random.below(8);
+                let pause = arena.random.below(most) as u64;
+                arena.pass(Duration::from_millis(pause));
+            }
+            arena.count_fault("silence after the last event");
+        }
+        let sql = arena.sql();
+        arena.expect_within(SOON, "tenants that have fallen silent are current", |_| {
+            sql.one(
+                "SELECT count(*) FROM dg_tenant_heads AS h
+                 CROSS JOIN unnest('{context_graph,trace_summary,precedent_index}'::text[]) AS name
+                 LEFT JOIN dg_projection_cursors AS c
+                    ON c.tenant_id = h.tenant_id AND c.projection_name = name
+                 WHERE starts_with(h.tenant_id, 'silent-')
+                    AND c.last_log_seq IS DISTINCT FROM h.last_log_seq",
+            ) == "0"
+        });
+        live(arena, OFTEN, "");
+    }
+}
+
+/// Nothing goes wrong: those who ask are in each other's way.
+pub(super) fn nothing(arena: &mut Arena, rounds: usize) {
+    for _ in 0..rounds {
+        arena.pass(Duration::from_secs(8));
+    }
+}
+
+/// What is rebuilt is given to readers while another daemon's workers, which no pause of this one
+/// stops, move what they are served; and all of it takes long.
+pub(super) fn switches(arena: &mut Arena, rounds: usize) {
+    for _ in 0..rounds {
+        arena.network.turn(Weather::Slow);
+        arena.count_fault("a spell of bad weather");
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(30) {
+            for tenant in TENANTS {
+                let projection = *arena.random.pick(&ALL);
+                let rebuild = ["rebuild", projection, "-t", tenant, "--reason", "a switch"];
+                // Refused while another is at work.
+                let _ = arena.daemons[0].cli(&rebuild);
+            }
+            arena.pass(Duration::from_millis(100));
+        }
+        arena.network.turn(Weather::Fair);
+    }
+}
+
+/// Another life, whose directory looks so often and in which this goes wrong.
+fn live(arena: &mut Arena, poll: &str, fail_points: &str) {
+    let daemon = &mut arena.daemons[0];
+    if !daemon.has_ended() {
+        daemon.kill();
+    }
+    daemon.set(POLL, poll);
+    daemon.arm(fail_points);
+    daemon.spawn();
+}
+
+/// A projection cannot be written for so long that it is written down; the daemon dies meanwhile, and
+/// its next life goes on counting. When all is well again nothing of it is left open.
+pub(super) fn long_trouble(arena: &mut Arena, rounds: usize) {
+    for _ in 0..rounds {
+        live(arena, OFTEN, FAILING);
+        arena.count_fault("a projection that cannot be written for long");
+        let mut known = BTreeMap::new();
+        let mut until = |arena: &Arena, least: i64| {
+            arena.expect("retries are written down", |arena| {
+                let retries = retries(arena);
+                for (who, retries) in &retries {
+                    let before = known.insert(who.clone(), *retries).unwrap_or(0);
+                    if *retries < before {
+                        let told = format!("{retries} retries of {who}, and there were {before}");
+                        arena.wrong(told);
+                    }
+                }
+                retries.values().any(|retries| *retries >= least)
+            });
+        };
+        until(arena, MANY);
+        live(arena, OFTEN, FAILING);
+        arena.count_fault("kill -9 of the daemon");
+        until(arena, MANY + 4);
+        live(arena, OFTEN, "");
+        arena.pass_about(Duration::from_millis(500));
+    }
+}
+
+/// Of each worker that waits for the database, as far as they are written down.
+fn retries(arena: &Arena) -> BTreeMap<String, i64> {
+    let rows = arena.sql().rows(
+        "SELECT concat_ws(' ', tenant_id, projection_name, failure_id), retry_count
+         FROM dg_projection_failures WHERE status = 'open' AND recoverable",
+    );
+    let retries = rows.into_iter().filter_map(|row| match row.as_slice() {
+        [Some(who), Some(retries)] => Some((who.clone(), retries.parse().ok()?)),
+        _ => None,
+    });
+    retries.collect()
+}
