@@ -78,10 +78,12 @@ pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
         AND (log_seq IS NULL OR log_seq <= $4)";
 
 /// No cursor may be beyond the log. What all partitions applied is held against the log where all stand
-/// at its end: whichever arrives last finds them so.
+/// at its end: whichever arrives last finds them so. When one is behind, or the log has grown, there is
+/// nothing to compare yet. A log that has nothing more and yet should, by its head, has lost its end:
+/// head and events are written together, so no snapshot sees one without the other.
 ///
 /// A cursor that is beyond the log no longer counts what the log has lost: so its count stays wrong when
-/// the log has grown over its place, and what was passed over is never taken for applied. When one is behind, or the log has grown, there is nothing to compare yet.
+/// the log has grown over its place, and what was passed over is never taken for applied.
 static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH cursors AS (
@@ -90,9 +92,11 @@ static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
             FROM dg_projection_cursors
             WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6),
          miscounted AS (
-            SELECT event_count, applied FROM dg_tenant_heads CROSS JOIN cursors
-            WHERE tenant_id = $1 AND last_log_seq = $4 AND least = $4 AND foremost = $4
-              AND event_count <> applied),
+            SELECT event_count, applied, last_log_seq FROM dg_tenant_heads CROSS JOIN cursors
+            WHERE tenant_id = $1 AND (
+              last_log_seq = $4 AND least = $4 AND foremost = $4 AND event_count <> applied
+              OR last_log_seq > $4 AND NOT EXISTS (
+                SELECT FROM dg_event_log WHERE tenant_id = $1 AND log_seq > $4))),
          beyond AS (
             SELECT last_log_seq FROM dg_tenant_heads WHERE tenant_id = $1 AND last_log_seq < $4),
          uncounted AS (
@@ -109,7 +113,7 @@ static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
             AND NOT EXISTS (SELECT FROM miscounted) AND NOT EXISTS (SELECT FROM beyond) RETURNING 1)
          SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted),
             (SELECT applied FROM miscounted), EXISTS (SELECT FROM own),
-            (SELECT last_log_seq FROM beyond)"
+            (SELECT last_log_seq FROM miscounted), (SELECT last_log_seq FROM beyond)"
     )
 });
 
@@ -127,6 +131,8 @@ pub enum Tail {
         event_count: i64,
         /// How many the projection says it applied.
         applied_events: i64,
+        /// Up to which number.
+        log_seq: i64,
     },
     /// The log ends before the cursor: events were lost after they were applied.
     Beyond {
@@ -213,12 +219,14 @@ impl Store {
             [&tenant, &name, &share.partition, &last_log_seq, &share.partitions, &generation];
         let row = client.query_one(&statement, &arguments).await?;
         let resolved: i64 = row.try_get(0)?;
-        let beyond: Option<i64> = row.try_get(4)?;
-        let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?);
+        let beyond: Option<i64> = row.try_get(5)?;
+        let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?).zip(row.try_get(4)?);
         Ok(match counts {
             _ if !row.try_get::<_, bool>(3)? => Tail::Moved,
             _ if let Some(log_end) = beyond => Tail::Beyond { log_end },
-            Some((event_count, applied_events)) => Tail::Miscounted { event_count, applied_events },
+            Some(((event_count, applied_events), log_seq)) => {
+                Tail::Miscounted { event_count, applied_events, log_seq }
+            }
             None => Tail::Sound { resolved: resolved.unsigned_abs() },
         })
     }

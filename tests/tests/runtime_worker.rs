@@ -272,6 +272,28 @@ async fn an_event_deleted_from_the_log_fails_the_workers_at_the_tail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_its_head_fails_the_workers() {
+    for deleted in ["log_seq = 12", "log_seq > 0"] {
+        let (database, store) = Database::with_schema().await;
+        for trace in ["first", "second"] {
+            append_all(&store, "a", &parsed("a", &events::whole_trace(trace)), 10).await;
+        }
+        let sql = format!(
+            "SET session_replication_role = replica; DELETE FROM dg_event_log WHERE {deleted}"
+        );
+        database.connect().await.batch_execute(&sql).await.unwrap();
+        let runtime = running(database.store()).await;
+        for projection in Projection::ALL {
+            until_status(&runtime, "a", projection, "failed").await;
+            let error = worker(&runtime, "a", projection).await.unwrap().last_error.unwrap();
+            assert_eq!(error.code, Code::Internal, "{error:?}");
+            assert!(error.message.contains("has 12 events up to log_seq 12"), "{error:?}");
+        }
+        runtime.stop(STOP).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_at_rest_notices_that_its_rows_and_its_cursor_are_gone() {
     let (database, store) = Database::with_schema().await;
     let log = generated_lines("a", 12, 8, 33);

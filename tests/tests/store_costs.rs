@@ -124,7 +124,7 @@ async fn single_events_cost_the_same_in_a_long_log() {
         |events| generated_lines("a", events as u64 / 8, 8, 3),
         [80, 640],
         1,
-        [16.0, 40.0],
+        [18.0, 40.0],
     )
     .await;
 }

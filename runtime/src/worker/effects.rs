@@ -63,9 +63,9 @@ async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
         // One that is lent is its owner's to move.
         Ok(Tail::Moved) if at.lent => Input::Applied { to: at, at_tail: true },
         Ok(Tail::Moved) => Input::Superseded,
-        Ok(Tail::Miscounted { event_count, applied_events }) => {
+        Ok(Tail::Miscounted { event_count, applied_events, log_seq }) => {
             telemetry::miscounted(key, event_count, applied_events, at);
-            Input::Failed(miscounted(event_count, applied_events, at))
+            Input::Failed(miscounted(event_count, applied_events, log_seq))
         }
         Ok(Tail::Beyond { log_end }) => {
             telemetry::beyond_the_log(key, log_end, at);
@@ -89,13 +89,12 @@ fn beyond_the_log(key: &WorkerKey, log_end: i64, at: Cursor) -> Failure {
     }
 }
 
-fn miscounted(event_count: i64, applied_events: i64, at: Cursor) -> Failure {
+fn miscounted(event_count: i64, applied_events: i64, log_seq: i64) -> Failure {
     Failure {
         class: FailureClass::Defect,
         code: Code::Internal,
         message: format!(
-            "the log has {event_count} events up to log_seq {}, but {applied_events} were applied: `verify` names the event",
-            at.last_log_seq
+            "the log has {event_count} events up to log_seq {log_seq}, but {applied_events} were applied: `verify` names the event"
         ),
         event: None,
         suspects: 0,
