@@ -1,5 +1,5 @@
-//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json]
-//! [--page] [--list]`. Exits 1 when something did not hold, having told how to repeat it.
+//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N]
+//! [--soak MINUTES] [--json] [--page] [--list]`. Exits 1 when something did not hold, having told how to repeat it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,16 +14,17 @@ use std::time::Instant;
 
 use dg_projections::json::canonical;
 use dg_store::failpoint::Point;
-use dg_tests::faults::{Outcome, SCENARIOS, Scenario, page, run, table};
+use dg_tests::faults::{Outcome, SCENARIOS, Scenario, page, run, soak, table};
 
-const USAGE: &str =
-    "usage: faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json|--page] [--list]
+const USAGE: &str = "usage: faults [--quick|--full] [--seed N] [--only NAME] [--rounds N]
+              [--soak MINUTES] [--json|--page] [--list]
 
   --quick     the scenarios that are run each time, a round each (the default)
   --full      all scenarios, three rounds each
   --seed N    of all draws; one that is new each time if not given
   --only NAME one scenario, or those whose names begin so
   --rounds N  how many times over each fault comes
+  --soak N    faults at random for so many minutes in one place, all checked after each
   --json      an object a scenario
   --page      a table for a page
   --list      the scenarios and the fail points";
@@ -34,6 +35,7 @@ struct Wanted {
     seed: u64,
     only: Option<String>,
     rounds: Option<usize>,
+    soak: Option<u64>,
     shows: Shows,
 }
 
@@ -48,7 +50,8 @@ enum Shows {
 fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = clock.as_secs() % 1_000_000;
-    let mut wanted = Wanted { is_full: false, seed, only: None, rounds: None, shows: Shows::Table };
+    let mut wanted =
+        Wanted { is_full: false, seed, only: None, rounds: None, soak: None, shows: Shows::Table };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
@@ -60,6 +63,7 @@ fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
             "--seed" => wanted.seed = number(value()?)?,
             "--only" => wanted.only = Some(value()?),
             "--rounds" => wanted.rounds = Some(number(value()?)? as usize),
+            "--soak" => wanted.soak = Some(number(value()?)?),
             "--json" => wanted.shows = Shows::Json,
             "--page" => wanted.shows = Shows::Page,
             "--list" => wanted.shows = Shows::List,
@@ -81,6 +85,10 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
+    keep_mounts_here();
+    if let Some(minutes) = wanted.soak {
+        return soak_for(minutes, &wanted);
+    }
     let chosen: Vec<&Scenario> =
         SCENARIOS.iter().filter(|scenario| is_chosen(scenario, &wanted)).collect();
     if chosen.is_empty() {
@@ -92,6 +100,41 @@ fn main() -> ExitCode {
         Shows::Json => outcomes.iter().for_each(|one| println!("{}", canonical(&one.to_json()))),
         Shows::Page => print!("{}", page(&outcomes)),
         Shows::Table | Shows::List => print!("{}", table(&outcomes)),
+    }
+    verdict(&outcomes)
+}
+
+/// What the harness mounts nobody else sees, and it is gone with it, however that ends.
+fn keep_mounts_here() {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    // Without the right to, nothing can be mounted either, and those scenarios are skipped.
+    if unshare(CloneFlags::CLONE_NEWNS).is_ok() {
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        let _ = mount(none, "/", none, private, none);
+    }
+}
+
+fn soak_for(minutes: u64, wanted: &Wanted) -> ExitCode {
+    eprintln!("seed {}", wanted.seed);
+    let soak = soak(wanted.seed, std::time::Duration::from_secs(60 * minutes));
+    match wanted.shows {
+        Shows::Json => println!("{}", canonical(&soak.to_json())),
+        Shows::Table | Shows::Page | Shows::List => {
+            let outcomes = std::slice::from_ref(&soak.outcome);
+            let shown = if wanted.shows == Shows::Page { page(outcomes) } else { table(outcomes) };
+            print!("{shown}\n{}", soak.page());
+        }
+    }
+    verdict(std::slice::from_ref(&soak.outcome))
+}
+
+/// Tells what was skipped and what did not hold.
+fn verdict(outcomes: &[Outcome]) -> ExitCode {
+    for outcome in outcomes {
+        if let Some(missing) = &outcome.skipped {
+            dg_tests::skip(&format!("faults {}: {missing}", outcome.scenario));
+        }
     }
     let broken: Vec<&Outcome> = outcomes.iter().filter(|one| !one.wrong.is_empty()).collect();
     for outcome in &broken {
@@ -127,7 +170,11 @@ fn run_all(chosen: &[&Scenario], wanted: &Wanted) -> Vec<Outcome> {
         let started = Instant::now();
         eprint!("{} ... ", scenario.name);
         let outcome = run(scenario, wanted.seed, rounds);
-        let verdict = if outcome.wrong.is_empty() { "held" } else { "DID NOT HOLD" };
+        let verdict = match (outcome.wrong.is_empty(), &outcome.skipped) {
+            (false, _) => "DID NOT HOLD",
+            (true, Some(_)) => "skipped",
+            (true, None) => "held",
+        };
         eprintln!("{verdict} ({:.0} s)", started.elapsed().as_secs_f64());
         outcomes.push(outcome);
     }

@@ -7,6 +7,7 @@ use dg_store::{RunFilter, RunStatus, Store, Verdict};
 
 use super::Arena;
 use super::history::Told;
+use super::soak::Taken;
 use super::workload::{CURSED, TENANTS};
 use crate::log::ALL;
 use crate::{Daemon, Sql};
@@ -246,32 +247,61 @@ async fn list(store: &Store, filter: RunFilter<'_>) -> Result<Vec<RunSeen>, dg_s
     let seen = |run: &dg_store::Run| {
         (run.key.run_id.clone(), run.status, run.error_message.clone(), run.is_equal())
     };
-    Ok(runs.iter().map(seen).collect())
+    // What was done to other tenants is for those who did it.
+    let ours = runs.iter().filter(|run| TENANTS.contains(&run.key.tenant_id.as_str()));
+    Ok(ours.map(seen).collect())
+}
+
+const SESSIONS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, 'decisiongraph')";
+
+/// What the first daemon takes now.
+pub(super) fn taken(arena: &Arena) -> Taken {
+    let process = Process::of(&arena.daemons[0]);
+    let connections = arena.sql().one(SESSIONS).parse().unwrap_or(u64::MAX);
+    Taken { memory_kb: process.memory_kb, descriptors: process.descriptors, connections }
 }
 
 fn check_sessions(arena: &Arena, sql: &Sql) {
     let most = MOST_SESSIONS * arena.daemons.len();
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, 'decisiongraph')";
-    let sessions: usize = sql.one(count).parse().unwrap_or(usize::MAX);
+    let sessions: usize = sql.one(SESSIONS).parse().unwrap_or(usize::MAX);
     if sessions > most {
         arena.wrong(format!("{sessions} sessions are open, of {most} at most"));
     }
 }
 
+/// What the kernel says of a process.
+struct Process {
+    memory_kb: u64,
+    threads: u64,
+    descriptors: u64,
+}
+
+impl Process {
+    fn of(daemon: &Daemon) -> Process {
+        let process = format!("/proc/{}", daemon.pid());
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+        let of_status = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.unwrap_or(u64::MAX)
+        };
+        let descriptors = std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count);
+        Process {
+            memory_kb: of_status("VmRSS:"),
+            threads: of_status("Threads:"),
+            descriptors: descriptors as u64,
+        }
+    }
+}
+
 /// Memory, descriptors and threads are back to what they should be.
 fn check_process(arena: &Arena, daemon: &Daemon) {
-    let process = format!("/proc/{}", daemon.pid());
-    let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
-    let of_status = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.unwrap_or(u64::MAX)
-    };
-    let descriptors = || std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count);
+    let Process { memory_kb, threads, descriptors } = Process::of(daemon);
     for (what, found, most) in [
-        ("kB of memory", of_status("VmRSS:"), MOST_MEMORY_KB),
-        ("threads", of_status("Threads:"), MOST_THREADS as u64),
-        ("descriptors", descriptors() as u64, MOST_DESCRIPTORS as u64),
+        ("kB of memory", memory_kb, MOST_MEMORY_KB),
+        ("threads", threads, MOST_THREADS as u64),
+        ("descriptors", descriptors, MOST_DESCRIPTORS as u64),
     ] {
         if found > most {
             arena.wrong(format!("a daemon has {found} {what}, of {most} at most"));

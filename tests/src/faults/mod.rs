@@ -15,13 +15,17 @@
 mod arena;
 mod checker;
 mod history;
+mod means;
 mod network;
+mod place;
 mod producer;
 mod report;
 mod scenarios;
+mod soak;
 mod watcher;
 mod workload;
 
 pub use arena::Arena;
 pub use report::{Outcome, page, table};
 pub use scenarios::{SCENARIOS, Scenario, run};
+pub use soak::soak;

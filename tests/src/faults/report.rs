@@ -11,7 +11,7 @@ use super::Arena;
 use super::checker::Counted;
 
 /// What came of a scenario.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// The scenario.
     pub scenario: &'static str,
@@ -27,6 +27,8 @@ pub struct Outcome {
     doubled: usize,
     runs: usize,
     recovery: Duration,
+    /// What was missing for it.
+    pub skipped: Option<String>,
     /// What must not be.
     pub wrong: Vec<String>,
     /// What the daemons logged, if something was wrong.
@@ -34,6 +36,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a scenario that cannot be had here.
+    pub(super) fn skipped(scenario: &'static str, seed: u64, missing: String) -> Outcome {
+        Outcome { scenario, seed, skipped: Some(missing), ..Outcome::default() }
+    }
+
     pub(super) fn of(
         scenario: &'static str,
         seed: u64,
@@ -57,6 +64,7 @@ impl Outcome {
             doubled: counted.doubled,
             runs: told.runs.len(),
             recovery,
+            skipped: arena.skipped(),
             wrong: told.wrong.clone(),
             log,
         }
@@ -91,6 +99,7 @@ impl Outcome {
             ("doubled", Json::from(self.doubled as i64)),
             ("runs", Json::from(self.runs as i64)),
             ("recovery_seconds", decimal(self.recovery.as_secs_f64())),
+            ("skipped", Json::from(self.skipped.clone())),
             (
                 "violations",
                 Json::Array(self.wrong.iter().map(|what| Json::from(what.as_str())).collect()),
@@ -100,9 +109,10 @@ impl Outcome {
     }
 
     fn cells(&self) -> [String; 11] {
-        let verdict = match self.wrong.len() {
-            0 => "held".to_owned(),
-            count => format!("{count} violations"),
+        let verdict = match (self.wrong.len(), &self.skipped) {
+            (0, None) => "held".to_owned(),
+            (0, Some(missing)) => format!("SKIPPED: {missing}"),
+            (count, _) => format!("{count} violations"),
         };
         [
             self.scenario.to_owned(),

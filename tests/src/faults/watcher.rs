@@ -59,7 +59,7 @@ async fn look_on(
     history: Arc<History>,
     mut stopped: watch::Receiver<bool>,
 ) -> u64 {
-    let (mut known, mut looks) = (BTreeMap::new(), 0);
+    let (mut known, mut looks, mut losses) = (BTreeMap::new(), 0, 0);
     let mut connection: Option<Client> = None;
     while tokio::time::timeout(PERIOD, stopped.wait_for(|stop| *stop)).await.is_err() {
         if connection.is_none()
@@ -67,6 +67,11 @@ async fn look_on(
         {
             tokio::spawn(driver);
             connection = Some(client);
+        }
+        // What a failover has lost was seen before it.
+        let before = history.told().losses;
+        if std::mem::replace(&mut losses, before) != before {
+            (known, connection) = (BTreeMap::new(), None);
         }
         let Some(client) = &connection else { continue };
         match client.query(PLACES, &[]).await {

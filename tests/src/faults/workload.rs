@@ -44,6 +44,8 @@ pub(super) struct Ground {
     pub(super) database: tokio_postgres::Config,
     /// How busy they are.
     pub(super) pace: Pace,
+    /// How often there were clients: each time they send events of their own.
+    pub(super) life: usize,
 }
 
 /// The longest pauses, in milliseconds.
@@ -69,14 +71,15 @@ impl Workload {
         let mut clients = JoinSet::new();
         for number in 0..APPENDERS {
             let client = Clients::new(ground, &stopped, seed.fork());
-            let producer = Producer::new(&format!("p{number}"), &TENANTS, seed.fork());
-            clients.spawn(client.append(format!("p{number}"), producer));
+            let name = format!("p{}-{number}", ground.life);
+            let producer = Producer::new(&name, &TENANTS, seed.fork());
+            clients.spawn(client.append(name, producer));
         }
         for _ in 0..READERS {
             clients.spawn(Clients::new(ground, &stopped, seed.fork()).read());
         }
         clients.spawn(Clients::new(ground, &stopped, seed.fork()).operate());
-        let outside = Producer::new("sql", &TENANTS, seed.fork());
+        let outside = Producer::new(&format!("sql{}", ground.life), &TENANTS, seed.fork());
         clients.spawn(Clients::new(ground, &stopped, seed.fork()).append_with_sql(outside));
         Workload { stop, clients }
     }
@@ -162,6 +165,9 @@ impl Clients {
             match sent.map(|data| numbers(&data)) {
                 Ok(Ok(numbers)) => return Some(numbers),
                 Ok(Err(code)) if !may_be_unknown(&code) => {
+                    if self.is_broken(batch) {
+                        return None;
+                    }
                     self.history().wrong(format!("a valid append was refused: {code}"));
                     return None;
                 }
@@ -182,10 +188,18 @@ impl Clients {
         }
     }
 
+    /// Whether what the batch continues is gone with a server.
+    fn is_broken(&self, batch: &[Line]) -> bool {
+        let told = self.history().told();
+        batch.iter().any(|line| told.is_broken(&line.event.tenant_id, &line.event.trace_id))
+    }
+
     /// A client that has forgotten that it was told.
     async fn deliver_again(&mut self, batch: &[Line], before: &[i64]) {
+        let losses = self.history().told().losses;
         if let Some(numbers) = self.deliver(batch).await
             && numbers != before
+            && self.history().told().losses == losses
         {
             let first = &batch[0].event.event_id;
             self.history().wrong(format!("sent again, {first}...: {numbers:?}, was {before:?}"));
@@ -202,6 +216,7 @@ impl Clients {
                 let wait = [("wait_ms", Some("5000".to_owned()))];
                 match self.client(&tenant).get(&path, &wait).await {
                     Ok(summary) if word(&summary, "outcome") == Some("success") => {}
+                    _ if self.history().told().is_broken(&tenant, &trace) => {}
                     Ok(summary) => {
                         self.history().wrong(format!("{tenant}/{trace} has ended: {summary:?}"));
                     }
@@ -289,7 +304,10 @@ impl Clients {
             for line in &batch {
                 match self.append_one(&mut connection, line).await {
                     Some(log_seq) => self.history().acknowledged("sql", line, log_seq),
-                    None => return,
+                    None => {
+                        producer.give_up(&batch);
+                        break;
+                    }
                 }
             }
             self.rest(60).await;
@@ -314,6 +332,7 @@ impl Clients {
                 match dg_append(client, line).await {
                     Ok(log_seq) => return Some(log_seq),
                     Err(error) if may_be_unknown(error.code.as_str()) => *connection = None,
+                    Err(_) if self.is_broken(std::slice::from_ref(line)) => return None,
                     Err(error) => {
                         self.history().wrong(format!("dg_append refused: {error}"));
                         return None;
