@@ -39,9 +39,6 @@ const FLAGS: [&str; 18] = [
     "--shutdown-timeout-ms",
     "5000",
 ];
-/// A login that owns what the daemon makes, and may what it is given.
-const OWN_ROLE: &str = "CREATE ROLE app LOGIN CREATEROLE;
-    GRANT CREATE ON DATABASE postgres TO app; GRANT CREATE ON SCHEMA public TO app";
 /// Events that are acknowledged before the first fault.
 const WARM_UP: usize = 60;
 /// What recovers by itself does so within this, on a machine with other work.
@@ -79,11 +76,6 @@ impl Arena {
     ) -> Result<Arena, Missing> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let Built { network, server, means, at, database } = place.build(&runtime)?;
-        if place == Place::OwnRole
-            && let Some(server) = &server
-        {
-            server.sql().rows(OWN_ROLE);
-        }
         let mut daemons: Vec<Daemon> =
             (0..daemons).map(|_| Daemon::new(at.clone(), &FLAGS, "")).collect();
         let hits = daemons[0].directory().path().join("hits");
@@ -321,6 +313,9 @@ impl Arena {
             application_name: "checker".to_owned(),
             role: None,
         };
-        (&self.runtime, Store::new(self.ground.database.clone(), &options).unwrap())
+        // Of two hosts, the one that serves.
+        let server = self.server.as_ref().map(Postgres::config);
+        let database = server.unwrap_or_else(|| self.ground.database.clone());
+        (&self.runtime, Store::new(database, &options).unwrap())
     }
 }

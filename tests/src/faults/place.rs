@@ -12,8 +12,6 @@ use crate::{Daemon, Fitting, Postgres, Where};
 pub(super) enum Place {
     /// A Postgres, and a proxy before it.
     Ordinary,
-    /// The same for a daemon that is no superuser: the role `app`.
-    OwnRole,
     /// A primary and a standby; the daemon has both in its URL.
     TwoHosts,
     /// The data of Postgres is on a small volume.
@@ -85,7 +83,7 @@ impl Place {
                 fitting.environment = server.environment();
                 means = Means::Clocks { daemon, server };
             }
-            Place::Ordinary | Place::OwnRole | Place::TwoHosts => {}
+            Place::Ordinary | Place::TwoHosts => {}
         }
         let server = Postgres::start_fitted(fitting);
         let mut database = server.config();
@@ -94,16 +92,15 @@ impl Place {
             Place::TwoHosts => {
                 let standby = server.standby();
                 let hosts = format!("{direct},{}", standby.address());
-                let url = url_at("decisiongraph", &hosts) + "&target_session_attrs=read-write";
+                let url = url_at(&hosts) + "&target_session_attrs=read-write";
                 database = url.parse().map_err(|error| format!("{error}"))?;
                 means = Means::Standby(standby);
                 (None, url)
             }
-            Place::Namespace => (None, url_at("decisiongraph", &direct)),
+            Place::Namespace => (None, url_at(&direct)),
             _ => {
                 let network = runtime.block_on(Network::start(direct));
-                let user = if self == Place::OwnRole { "app" } else { "decisiongraph" };
-                let url = url_at(user, &network.address());
+                let url = url_at(&network.address());
                 (Some(network), url)
             }
         };
@@ -139,6 +136,6 @@ impl Means {
     }
 }
 
-fn url_at(user: &str, address: &str) -> String {
-    format!("postgres://{user}@{address}/postgres?sslmode=disable")
+fn url_at(address: &str) -> String {
+    format!("postgres://decisiongraph@{address}/postgres?sslmode=disable")
 }

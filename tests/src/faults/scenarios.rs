@@ -66,6 +66,11 @@ const fn with_a_busy_operator(scenario: Scenario) -> Scenario {
     Scenario { pace: Pace { operator: 80, append: 400 }, is_short: false, ..scenario }
 }
 
+/// Where another operator waits for runs of their own.
+const fn with_a_calm_operator(scenario: Scenario) -> Scenario {
+    Scenario { pace: Pace { operator: 4000, append: 400 }, is_short: false, ..scenario }
+}
+
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
     quick(scenario("calm", "nothing goes wrong: what the others are held against", |arena, _| {
@@ -167,10 +172,7 @@ pub const SCENARIOS: &[Scenario] = &[
         database::deadlock,
     ),
     scenario("serializable", "transactions are serializable by default", database::serializable),
-    at(
-        Place::OwnRole,
-        scenario("revoked", "the daemon's role loses privileges for a while", database::revoke),
-    ),
+    scenario("revoked", "the daemon's role loses privileges for a while", database::revoke),
     scenario("refused", "pg_hba lets nobody in for a while", database::refuse),
     at(
         Place::SmallData,
@@ -192,8 +194,16 @@ pub const SCENARIOS: &[Scenario] = &[
             failover::lose_tail,
         ),
     ),
-    scenario("rows_tampered", "rows of projections are changed by hand", tamper::rows),
-    scenario("log_tampered", "events are changed and lost by hand", tamper::log),
+    with_a_calm_operator(scenario(
+        "rows_tampered",
+        "rows of projections are changed by hand",
+        tamper::rows,
+    )),
+    with_a_calm_operator(scenario(
+        "log_tampered",
+        "events are changed and lost by hand",
+        tamper::log,
+    )),
     scenario(
         "first_start_killed",
         "kill -9 at each step of the schema of an empty database",

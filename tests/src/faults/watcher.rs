@@ -13,17 +13,21 @@ use super::history::History;
 
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// One snapshot: what there is, how far it is, and how far its log is.
-const PLACES: &str = "SELECT 'log ' || h.tenant_id, h.last_log_seq, h.event_count, h.last_log_seq
-    FROM dg_tenant_heads AS h
+/// One snapshot, of the tenants that the clients write to: what there is, how far it is, and how far its
+/// log is.
+const PLACES: &str =
+    "WITH ours AS (SELECT tenant_id FROM unnest(ARRAY['a', 'b', 'c']) AS ours (tenant_id))
+    SELECT 'log ' || h.tenant_id, h.last_log_seq, h.event_count, h.last_log_seq
+    FROM dg_tenant_heads AS h JOIN ours USING (tenant_id)
     UNION ALL
     SELECT concat_ws(' ', 'cursor', c.tenant_id, c.projection_name, c.generation, c.partition),
         c.last_log_seq, c.applied_events, coalesce(h.last_log_seq, 0)
-    FROM dg_projection_cursors AS c LEFT JOIN dg_tenant_heads AS h USING (tenant_id)
+    FROM dg_projection_cursors AS c JOIN ours USING (tenant_id)
+    LEFT JOIN dg_tenant_heads AS h USING (tenant_id)
     UNION ALL
     SELECT concat_ws(' ', 'pointer', p.tenant_id, p.projection_name), p.active_generation, 0,
         p.active_generation
-    FROM dg_projections AS p";
+    FROM dg_projections AS p JOIN ours USING (tenant_id)";
 
 /// Active runs that another active run is in the way of.
 const OVERLAPS: &str = "SELECT concat_ws(' ', r.tenant_id, r.run_id, o.run_id)

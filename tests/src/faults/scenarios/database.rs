@@ -154,9 +154,11 @@ pub(super) fn serializable(arena: &mut Arena, rounds: usize) {
     }
 }
 
-/// The daemon's role loses what it needs, and gets it back.
+/// The daemon's role, which is no superuser meanwhile, loses what it needs, and gets it back.
 pub(super) fn revoke(arena: &mut Arena, rounds: usize) {
-    let sql = arena.sql();
+    arena.sql().try_run("CREATE ROLE keeper SUPERUSER LOGIN");
+    let sql = Sql::connect(arena.postgres().config().user("keeper"));
+    sql.rows("ALTER ROLE decisiongraph NOSUPERUSER");
     for _ in 0..rounds {
         for (right, table) in [
             ("INSERT", "dg_event_log"),
@@ -164,13 +166,14 @@ pub(super) fn revoke(arena: &mut Arena, rounds: usize) {
             ("UPDATE", "dg_projection_cursors"),
             ("SELECT", "dg_tenant_heads"),
         ] {
-            sql.rows(&format!("REVOKE {right} ON {table} FROM app"));
+            sql.rows(&format!("REVOKE {right} ON {table} FROM decisiongraph"));
             arena.count_fault("a privilege revoked");
             arena.pass_about(2 * MOMENT);
-            sql.rows(&format!("GRANT {right} ON {table} TO app"));
+            sql.rows(&format!("GRANT {right} ON {table} TO decisiongraph"));
             arena.pass_about(MOMENT);
         }
     }
+    sql.rows("ALTER ROLE decisiongraph SUPERUSER");
 }
 
 /// Nobody is let in for a while but the operator who is in already.

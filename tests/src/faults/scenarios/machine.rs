@@ -24,7 +24,7 @@ pub(super) fn out_of_memory(arena: &mut Arena, rounds: usize) {
             Ok(limit) => limit,
             Err(missing) => return arena.skip(missing),
         };
-        let large: Vec<String> = (0..24).map(|at| large(&format!("large-{round}-{at}"))).collect();
+        let large: Vec<String> = (0..10).map(|at| large(&format!("large-{round}-{at}"))).collect();
         let mut sent = 0;
         let killed = try_until(PATIENCE, || {
             let one = large[sent % large.len()].as_bytes();

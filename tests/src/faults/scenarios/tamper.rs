@@ -22,8 +22,8 @@ fn verify(arena: &Arena) -> Answer {
     arena.daemons[0].direct(&["verify", "-t", VICTIM])
 }
 
-fn rebuild(arena: &Arena, how: &[&str]) -> Answer {
-    let ask = ["rebuild", "all", "-t", VICTIM, "--reason", "rows were changed", "--wait"];
+fn rebuild(arena: &Arena, what: &str, how: &[&str]) -> Answer {
+    let ask = ["rebuild", what, "-t", VICTIM, "--reason", "rows were changed", "--wait"];
     arena.daemons[0].cli(&[&ask, how].concat())
 }
 
@@ -33,22 +33,23 @@ fn holds(arena: &Arena, is_so: bool, what: &str, answer: &Answer) {
     }
 }
 
-/// What is done to rows of projections.
-const ROWS: [(&str, &str); 4] = [
-    ("changed", "UPDATE dg_trace_summary SET title = 'another'"),
-    ("deleted", "DELETE FROM dg_cg_edges"),
+/// What is done to rows, of which projection.
+const ROWS: [(&str, &str, &str); 4] = [
+    ("changed", "trace_summary", "UPDATE dg_trace_summary SET title = 'another'"),
+    ("deleted", "context_graph", "DELETE FROM dg_cg_edges"),
     (
         "added",
-        "INSERT INTO dg_cg_nodes SELECT (jsonb_populate_record(n, '{\"node_id\": \"nobody\"}')).*
-        FROM dg_cg_nodes AS n",
+        "context_graph",
+        "INSERT INTO dg_cg_nodes
+         SELECT (jsonb_populate_record(n, '{\"node_id\": \"nobody\"}')).* FROM dg_cg_nodes AS n",
     ),
-    ("deleted", "DELETE FROM dg_precedent_index"),
+    ("deleted", "precedent_index", "DELETE FROM dg_precedent_index"),
 ];
 
 /// Rows of projections: `verify` and a dry run find them, and a rebuild mends them.
 pub(super) fn rows(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds {
-        for (at, (what, change)) in ROWS.iter().enumerate() {
+        for (at, (what, of, change)) in ROWS.iter().enumerate() {
             append(arena, &format!("rows-{round}-{at}"), 2);
             until_current(arena);
             let table = change.split_whitespace().find(|word| word.starts_with("dg_"));
@@ -61,9 +62,9 @@ pub(super) fn rows(arena: &mut Arena, rounds: usize) {
             arena.count_fault(&format!("a row {what}"));
             let found = verify(arena);
             holds(arena, found.code == 7, "verify finds no difference", &found);
-            let dry = rebuild(arena, &["--dry-run"]);
+            let dry = rebuild(arena, of, &["--dry-run"]);
             holds(arena, dry.code == 7, "a dry run finds no difference", &dry);
-            let mended = rebuild(arena, &[]);
+            let mended = rebuild(arena, of, &[]);
             holds(arena, mended.code == 0, "a rebuild does not mend", &mended);
             let proven = verify(arena);
             holds(arena, proven.code == 0, "a rebuild has mended nothing", &proven);
@@ -132,7 +133,7 @@ fn lose_the_last(arena: &mut Arena, round: usize) {
     append(arena, &format!("others-{round}"), 2);
     let found = verify(arena);
     holds(arena, found.code == 7, "verify does not find lost events", &found);
-    let mended = rebuild(arena, &[]);
+    let mended = rebuild(arena, "all", &[]);
     holds(arena, matches!(mended.code, 0 | 7), "a rebuild does not mend a lost end", &mended);
     until_current(arena);
     let proven = verify(arena);
