@@ -41,7 +41,7 @@ pub(super) struct Told {
     /// Events that were acknowledged and are gone with the server that had them.
     pub(super) gone: usize,
     /// Traces that have lost events so, by tenant and identifier.
-    broken: BTreeSet<Name>,
+    pub(super) broken: BTreeSet<Name>,
 }
 
 impl Told {

@@ -66,6 +66,11 @@ const fn with_a_busy_operator(scenario: Scenario) -> Scenario {
     Scenario { pace: Pace { operator: 80, append: 400 }, is_short: false, ..scenario }
 }
 
+/// What makes databases of its own.
+const fn once(scenario: Scenario) -> Scenario {
+    Scenario { is_short: false, ..scenario }
+}
+
 /// Where another operator waits for runs of their own.
 const fn with_a_calm_operator(scenario: Scenario) -> Scenario {
     Scenario { pace: Pace { operator: 4000, append: 400 }, is_short: false, ..scenario }
@@ -204,16 +209,16 @@ pub const SCENARIOS: &[Scenario] = &[
         "events are changed and lost by hand",
         tamper::log,
     )),
-    scenario(
+    once(scenario(
         "first_start_killed",
         "kill -9 at each step of the schema of an empty database",
         first_start::kill_at_steps,
-    ),
-    scenario(
+    )),
+    once(scenario(
         "first_start_twice",
         "two daemons start at once on an empty database",
         first_start::two_at_once,
-    ),
+    )),
     at(
         Place::Embedded,
         scenario(
