@@ -3,7 +3,6 @@
 //! checked when it is asked.
 
 mod process;
-mod reader;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -16,6 +15,7 @@ use dg_projections::Code;
 use dg_projections::json::{Json, canonical};
 use dg_runtime::metrics::tenants;
 use dg_runtime::{Runtime, Snapshot};
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -30,14 +30,16 @@ use tokio::task::JoinSet;
 use crate::config::LiveConfig;
 use crate::console::{self, Console, Visitor};
 use crate::failure::{Failure, exit};
-use crate::server::{self, Body, Crowd, Peer, RuntimeSlot};
+use crate::server::{self, Body, Crowd, Peer, RuntimeSlot, told_to};
 use crate::wire::object;
-use reader::Reader;
 
 /// Those beyond wait to be accepted, and who is slow goes: any local user may knock here.
 const MAX_CONNECTIONS: usize = 128;
-/// Answers that are made at once, so that whoever asks for many leaves the database to others.
+/// Answers from the database that are made at once, so that whoever asks for many leaves it to others.
+/// Whether the process answers is told without a turn: the database has no part in that.
 static TURNS: Semaphore = Semaphore::const_new(4);
+/// How long a peer may leave its answer unread: who scrapes has read it long before.
+const UNREAD: Duration = Duration::from_secs(10);
 /// Failed projections that are named, at most: who asks wants to know whether, and has a time-out.
 const MOST_REASONS: usize = 20;
 /// Summaries and histograms forget what is older; the exporter wants to be told the time.
@@ -119,11 +121,6 @@ impl Monitor {
     }
 }
 
-/// Ends when the flag is set, or nobody is left to set it.
-async fn told_to(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 /// One recorder a process: later daemons of it, which only tests have, share it.
 fn recorder() -> Result<PrometheusHandle, Failure> {
     static RECORDER: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
@@ -166,6 +163,8 @@ async fn converse(
                 None => answer(&request, &runtime, &recorder, most_tenants).await.map(boxed),
             })
         }
+        // Erased: the type of everything below a connection is deeper than the compiler follows.
+        .boxed()
     });
     // An error is the peer's.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -174,7 +173,7 @@ async fn converse(
         .keep_alive(false)
         .header_read_timeout(crowd.patience_for_heads())
         .max_header_size(16 * 1024)
-        .serve_connection(TokioIo::new(Reader::new(Peer::new(stream, crowd))), service)
+        .serve_connection(TokioIo::new(Peer::within(stream, crowd, UNREAD)), service)
         .await;
 }
 
@@ -187,6 +186,9 @@ async fn answer(
     if request.method() != Method::GET {
         return respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
+    if request.uri().path() == "/healthz" {
+        return respond(StatusCode::OK, TEXT, "ok\n".to_owned());
+    }
     let _turn = TURNS.acquire().await;
     match request.uri().path() {
         "/metrics" => {
@@ -197,7 +199,6 @@ async fn answer(
             process::write(&mut page);
             respond(StatusCode::OK, TEXT, recorder.render() + &page.into_text())
         }
-        "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => readiness(runtime).await,
         _ => respond(
             StatusCode::NOT_FOUND,

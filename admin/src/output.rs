@@ -1,13 +1,14 @@
 //! What commands print: tables for people, stable JSON for scripts; quiet when the reader is gone.
 
+mod words;
+
 use std::io::{self, IsTerminal as _, Write};
 
+use crate::failure::Failure;
 use comfy_table::{Attribute, Cell, Table, presets};
 use dg_projections::json::{Json, canonical, canonical_string};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-use crate::failure::Failure;
+pub use words::{ago, duration, field, grouped, instant, printable};
+pub(crate) use words::{clock, roughly, shell_word, since, to_the_second};
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,10 +153,11 @@ pub(crate) fn tone(text: &str) -> Tone {
     match text {
         "ok" | "idle" | "success" | "approved" | "up" | "current" | "inserted" | "completed"
         | "equal" | "resolved" => Tone::Good,
-        "failed" | "failure" | "rejected" | "down" | "different" => Tone::Bad,
-        "retrying" | "starting" | "catching_up" | "behind" | "open" | "paused" | "stopping"
-        | "interrupted" | "warning" => Tone::Attention,
-        "running" | "queued" => Tone::Busy,
+        "failed" | "failure" | "rejected" | "parked" | "down" | "away" | "different" => Tone::Bad,
+        "retrying" | "behind" | "open" | "paused" | "interrupted" | "partial" | "warning" => {
+            Tone::Attention
+        }
+        "starting" | "catching_up" | "stopping" | "running" | "queued" => Tone::Busy,
         "cancelled" => Tone::Faint,
         text if text.starts_with("equal at ") => Tone::Good,
         text if text.starts_with("DIFFERENT at ") => Tone::Bad,
@@ -241,136 +243,9 @@ fn write_pretty(value: &Json, depth: usize, out: &mut String) {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut out = String::from(if number < 0 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A number of seconds as people say it.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 0.9995 => format!("{:.0} ms", s * 1000.0),
-        s if s < 60.0 => format!("{s:.1} s"),
-        s if s < 3600.0 => format!("{} min {} s", (s / 60.0) as u64, s as u64 % 60),
-        s if s < 86_400.0 => format!("{} h {} min", (s / 3600.0) as u64, (s / 60.0) as u64 % 60),
-        s => format!("{} d {} h", (s / 86_400.0) as u64, (s / 3600.0) as u64 % 24),
-    }
-}
-
-/// How long ago it was, in one unit: `3 s ago`; what is to come is `in 3 s`.
-pub fn ago(at: OffsetDateTime, now: OffsetDateTime) -> String {
-    let seconds = (now - at).whole_seconds();
-    let text = roughly(seconds.unsigned_abs());
-    if seconds < 0 { format!("in {text}") } else { format!("{text} ago") }
-}
-
-/// How long ago a member that is an instant was.
-pub(crate) fn since(value: &Json, key: &str) -> String {
-    let at = instant(value, key);
-    at.map_or_else(|| "-".to_owned(), |at| ago(at, OffsetDateTime::now_utc()))
-}
-
-/// A number of whole seconds in one unit.
-pub(crate) fn roughly(seconds: u64) -> String {
-    match seconds {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..3600 => format!("{} min", s / 60),
-        s @ 3600..172_800 => format!("{} h", s / 3600),
-        s => format!("{} d", s / 86_400),
-    }
-}
-
-/// A time of the day, to the second.
-pub(crate) fn clock(at: OffsetDateTime) -> String {
-    format!("{:02}:{:02}:{:02}", at.hour(), at.minute(), at.second())
-}
-
-/// A day and a time of it, without the fraction.
-pub(crate) fn to_the_second(at: OffsetDateTime) -> String {
-    format!("{} {}", at.date(), clock(at))
-}
-
-/// A member that is an instant.
-pub fn instant(value: &Json, key: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(value.get(key)?.as_str()?, &Rfc3339).ok()
-}
-
-/// A member as text for a table cell: strings as they are, numbers grouped, nothing as `-`.
-pub fn field(value: &Json, key: &str) -> String {
-    match value.get(key) {
-        None | Some(Json::Null) => "-".to_owned(),
-        Some(Json::String(text)) => printable(text),
-        Some(number @ Json::Number(_)) => {
-            number.as_i64().map_or_else(|| canonical(number), grouped)
-        }
-        Some(Json::Bool(value)) => (if *value { "yes" } else { "no" }).to_owned(),
-        Some(other) => canonical(other),
-    }
-}
-
-/// Text without the control characters that would move a terminal's cursor.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(
-            |c| {
-                if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) {
-                    '\u{fffd}'
-                } else {
-                    c
-                }
-            },
-        )
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_and_times_are_readable() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")]
-        {
-            assert_eq!(grouped(number), text);
-        }
-        let times = [
-            (0.0123, "12 ms"),
-            (3.04, "3.0 s"),
-            (75.0, "1 min 15 s"),
-            (7260.0, "2 h 1 min"),
-            (90_000.0, "1 d 1 h"),
-        ];
-        for (seconds, text) in times {
-            assert_eq!(duration(seconds), text);
-        }
-    }
-
-    #[test]
-    fn an_instant_is_so_long_ago() {
-        let ago = |seconds| {
-            let at = OffsetDateTime::UNIX_EPOCH;
-            super::ago(at, at + time::Duration::seconds(seconds))
-        };
-        for (seconds, text) in [
-            (0, "0 s ago"),
-            (59, "59 s ago"),
-            (60, "1 min ago"),
-            (3600, "1 h ago"),
-            (172_799, "47 h ago"),
-            (172_800, "2 d ago"),
-            (-90, "in 1 min"),
-        ] {
-            assert_eq!(ago(seconds), text);
-        }
-    }
 
     #[test]
     fn pretty_json_keeps_keys_sorted_and_empty_things_short() {

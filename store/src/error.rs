@@ -138,6 +138,7 @@ pub(crate) fn code_of_sqlstate(state: &SqlState) -> Code {
         "23505" => return Code::Conflict,            // unique_violation
         "23514" => return Code::SchemaViolation,     // check_violation
         "25006" => return Code::Storage, // read_only_sql_transaction: a standby; the primary is elsewhere
+        "25P03" | "25P04" => return Code::Storage, // the server's patience with a transaction is over
         "3D000" => return Code::Storage, // invalid_catalog_name: the database is not there (yet)
         "42501" => return Code::Storage, // insufficient_privilege: the operator's to mend, then it works
         "55P03" => return Code::Storage, // lock_not_available
@@ -172,6 +173,8 @@ mod tests {
             ("22021", Code::InvalidArgument),
             ("08006", Code::Storage),
             ("25006", Code::Storage),
+            ("25P03", Code::Storage),
+            ("25P04", Code::Storage),
             ("28P01", Code::Storage),
             ("3D000", Code::Storage),
             ("40001", Code::Storage),

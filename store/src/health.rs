@@ -61,11 +61,13 @@ pub struct PartitionHealth {
     pub applied_events: i64,
 }
 
+// A server's clock may have been set back since: no age is less than nothing. `greatest` passes over NULL.
 const HEALTH: &str = "SELECT head.tenant_id, head.last_log_seq, head.event_count,
         full_digest.digest, name.projection_name, p.active_generation,
         c.partition, coalesce(c.last_log_seq, 0), coalesce(c.applied_events, 0),
-        extract(epoch FROM clock_timestamp() - c.updated_at)::float8,
-        coalesce((SELECT extract(epoch FROM clock_timestamp() - l.recorded_at)::float8
+        CASE WHEN c.updated_at IS NOT NULL
+            THEN greatest(extract(epoch FROM clock_timestamp() - c.updated_at), 0)::float8 END,
+        greatest((SELECT extract(epoch FROM clock_timestamp() - l.recorded_at)::float8
             FROM dg_event_log AS l
             WHERE l.tenant_id = head.tenant_id AND l.log_seq > coalesce(c.last_log_seq, 0)
             ORDER BY l.log_seq LIMIT 1), 0),

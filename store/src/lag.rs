@@ -27,7 +27,8 @@ pub struct Lag {
 // A tenant's rank is that of its most lagging projection. Of what is behind, the log is asked for
 // the first event after the cursor, by its key, once for all projections that stand there; of what
 // is not, nothing. Each part is one pass over the tenants and small tables beside it: a window over
-// all of them, or a look-up for each projection, takes as long again.
+// all of them, or a look-up for each projection, takes as long again. A server's clock may have been set
+// back since an event was recorded: no age is less than nothing.
 const LAGS: &str = "WITH place AS MATERIALIZED (
         SELECT head.tenant_id, name.projection_name,
             coalesce(at.last_log_seq, 0) AS last_log_seq,
@@ -57,7 +58,7 @@ const LAGS: &str = "WITH place AS MATERIALIZED (
         SELECT tenant_id, projection_name, count(*) AS failures
         FROM dg_projection_failures WHERE status = 'open' GROUP BY tenant_id, projection_name)
     SELECT named.tenant_id AS tenant, projection_name, sum(pending)::bigint,
-        coalesce(extract(epoch FROM clock_timestamp() - min(oldest.recorded_at)), 0)::float8,
+        greatest(extract(epoch FROM clock_timestamp() - min(oldest.recorded_at)), 0)::float8,
         min(place.last_log_seq), coalesce(sum(failures), 0)::bigint
     FROM place
     LEFT JOIN named USING (tenant_id)

@@ -191,13 +191,31 @@ impl Postgres {
     /// When it does not run.
     pub fn kill(&mut self) {
         let postmaster = self.postmaster();
-        let children = format!("/proc/{postmaster}/task/{postmaster}/children");
-        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let children = children(postmaster);
         kill(postmaster, Signal::SIGKILL).unwrap();
-        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        for child in children {
+            let _ = kill(child, Signal::SIGKILL);
         }
         self.stop();
+    }
+
+    /// Lets all its processes hang until [`Postgres::thaw`]: connections stay, and nothing is answered.
+    pub fn freeze(&self) {
+        // The postmaster first, so that it starts no others meanwhile.
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let Some(postmaster) = self.running() else { return };
+        let _ = kill(postmaster, signal);
+        for child in children(postmaster) {
+            let _ = kill(child, signal);
+        }
     }
 
     /// Stops it as an operator does who cannot wait: sessions are ended, nothing is to be recovered.
@@ -212,13 +230,19 @@ impl Postgres {
     }
 
     fn postmaster(&self) -> Pid {
-        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
-        Pid::from_raw(text.lines().next().unwrap().trim().parse().unwrap())
+        self.running().unwrap()
+    }
+
+    fn running(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        text.lines().next()?.trim().parse().ok().map(Pid::from_raw)
     }
 
     /// Stops it at once, as a crash would; does nothing when it does not run.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
+            // What is frozen does not end.
+            self.signal_all(Signal::SIGCONT);
             drop(process.stdin.take());
             let _ = process.wait();
         }
@@ -333,6 +357,12 @@ impl Postgres {
         }
         command
     }
+}
+
+fn children(process: Pid) -> Vec<Pid> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
 /// Postgres refuses to run as root.

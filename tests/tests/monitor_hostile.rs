@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dg_tests::http::{WATCHED, address, request};
-use dg_tests::{Random, Stage, events, until, users};
+use dg_tests::{Daemon, Postgres, Random, Stage, Where, events, until, users};
 
 /// How long the crowd is at it; and how long an answer may take meanwhile.
 const STORM: Duration = Duration::from_secs(5);
@@ -109,4 +109,25 @@ fn a_hostile_crowd_locks_nobody_out() {
     assert_eq!(request(&address, "GET /readyz").0, 200);
     let log = stage.daemon.log();
     assert!(!log.contains("panicked") && !log.contains(" ERROR "), "{log}");
+}
+
+#[test]
+fn who_asks_whether_the_process_lives_waits_behind_nobody_who_waits_for_the_database() {
+    let postgres = Postgres::start();
+    let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", postgres.address());
+    let daemon = Daemon::start(Where::Url(url), &WATCHED);
+    let address = address(&daemon);
+    postgres.freeze();
+    // Two seconds each, a few at once.
+    let crowd: Vec<TcpStream> = (0..80)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    let asked = Instant::now();
+    assert_eq!(request(&address, "GET /healthz").0, 200);
+    assert!(asked.elapsed() < BOUND, "{:?}", asked.elapsed());
+    drop(crowd);
 }

@@ -75,6 +75,25 @@ async fn the_age_of_what_is_pending_is_told_and_that_of_the_rest_is_the_greatest
     assert!((3600.0..4200.0).contains(&rest.lag_seconds), "{rest:?}");
 }
 
+#[tokio::test]
+async fn a_clock_that_was_set_back_makes_no_age_negative() {
+    let (database, store) = Database::with_schema().await;
+    tenant(&store, "a", 2).await;
+    let sql = "SET session_replication_role = replica;
+        UPDATE dg_event_log SET recorded_at = now() + interval '1 hour';
+        UPDATE dg_projection_cursors SET updated_at = now() + interval '1 hour'";
+    database.connect().await.batch_execute(sql).await.unwrap();
+    let ages = store.lags(&ALL, 1, "_other").await.unwrap().into_iter().map(|lag| lag.lag_seconds);
+    assert_eq!(ages.collect::<Vec<_>>(), [0.0; 3]);
+    for projection in health(&store, "a").await.projections {
+        let ages = (projection.lag_seconds, projection.cursor_age_seconds);
+        assert_eq!(ages, (0.0, Some(0.0)), "{}", projection.projection_name);
+    }
+    let sql = "SET session_replication_role = replica; DELETE FROM dg_projection_cursors";
+    database.connect().await.batch_execute(sql).await.unwrap();
+    assert_eq!(health(&store, "a").await.projections[0].cursor_age_seconds, None);
+}
+
 /// Health and lag of a tenant say that this projection is fully behind, and the others are not.
 async fn assert_behind(store: &Store, behind: &str) {
     let health = health(store, "a").await;

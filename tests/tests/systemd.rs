@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use dg_tests::{
-    Daemon, Directory, Manager, Postgres, Where, binary, new_database, run, skip, units, until,
+    Daemon, Directory, Manager, Postgres, Sql, Where, binary, new_database, run, skip, units, until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -103,6 +103,27 @@ fn a_reload_changes_what_can_change_and_names_what_cannot() {
     assert!(log.contains("configuration refused; the old one stays"), "{log}");
     assert!(log.contains("did you mean `pool_size`?"), "{log}");
     assert_eq!(log.matches("configuration reloaded").count(), 1, "{log}");
+    assert_eq!(daemon.stop(), 0);
+}
+
+/// The lock of whoever migrates.
+const MIGRATING: &str = "('x' || '64676d6967726174')::bit(64)::bigint";
+
+#[test]
+fn the_end_of_a_reload_is_not_taken_for_that_of_the_start() {
+    let database = new_database();
+    let sql = Sql::connect(&database.url().parse().unwrap());
+    sql.rows(&format!("SELECT pg_advisory_lock({MIGRATING})"));
+    let (mut daemon, mut manager) = heard(&database.url(), &[], "");
+    daemon.spawn();
+    let (starting, _) = manager.until(0, "STATUS=starting: the schema");
+    kill(Pid::from_raw(daemon.pid()), Signal::SIGHUP).unwrap();
+    until("it reloads", || daemon.log().contains("configuration reloaded").then_some(()));
+    let early = ["READY=1", "RELOADING=1"];
+    let is_early = |said: &String| early.iter().any(|word| said.starts_with(word));
+    assert!(!manager.heard().iter().any(is_early), "{:?}", manager.heard());
+    sql.rows(&format!("SELECT pg_advisory_unlock({MIGRATING})"));
+    manager.until(starting, "READY=1");
     assert_eq!(daemon.stop(), 0);
 }
 

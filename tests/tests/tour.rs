@@ -11,7 +11,7 @@ use dg_tests::http::{WATCHED, address};
 use dg_tests::{Stage, skip};
 
 /// What each command asks of the daemon; nothing, for those that work without one.
-const COMMANDS: [(&str, &[&str]); 33] = [
+const COMMANDS: [(&str, &[&str]); 34] = [
     ("append", &["POST /v1/events"]),
     ("bench", &[]),
     ("cancel", &["POST /v1/runs/{run_id}/cancel"]),
@@ -42,14 +42,24 @@ const COMMANDS: [(&str, &[&str]); 33] = [
     ("serve", &[]),
     ("status", &["GET /v1/status", "GET /v1/tree"]),
     ("summary", &["GET /v1/traces/{trace_id}/summary"]),
+    (
+        "top",
+        &[
+            "GET /v1/status",
+            "GET /v1/history",
+            "GET /v1/lag",
+            "GET /v1/runs",
+            "GET /v1/workers",
+            "GET /v1/failures",
+        ],
+    ),
     ("trace", &["GET /v1/traces/{trace_id}"]),
     ("verify", &[]), // trusts no daemon
     ("workers", &["GET /v1/workers"]),
 ];
 
 /// Routes that no command asks.
-const NO_COMMANDS: [&str; 4] =
-    ["GET /v1/history", "GET /v1/lag", "GET /v1/openapi.json", "GET /v1/watch"];
+const NO_COMMANDS: [&str; 2] = ["GET /v1/openapi.json", "GET /v1/watch"];
 
 /// The routes that the daemon describes, and what each takes besides.
 fn described(stage: &Stage) -> Vec<(String, Vec<String>)> {

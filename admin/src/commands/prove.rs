@@ -13,7 +13,7 @@ use super::run::Signals;
 use super::{watch, which_tenant};
 use crate::cli::Session;
 use crate::failure::{Failure, exit};
-use crate::output::{field, grouped, heard_or_not, line, note, printable, since};
+use crate::output::{field, grouped, heard_or_not, line, note, shell_word, since};
 use crate::parity;
 use crate::wire::object;
 
@@ -73,7 +73,7 @@ fn remedy(tenant: &str, difference: &Difference) -> String {
     if matches!(&*difference.table, "dg_event_log" | "dg_tenant_heads") {
         return "help: put back what was changed, or restore from a backup".to_owned();
     }
-    let tenant = printable(tenant);
+    let tenant = shell_word(tenant);
     format!("help: `decisiongraph rebuild all -t {tenant} --reason TEXT --wait` mends it")
 }
 

@@ -84,7 +84,11 @@ pub(crate) async fn serve(session: &Session) -> Result<u8, Failure> {
 
 /// Reads the configuration again, from the same sources. One that is wrong is refused as a whole.
 fn reload(daemon: &Daemon, session: &Session) {
-    systemd::reloading();
+    // The end of a reload is told as READY, which a daemon that still starts is not.
+    let is_told = daemon.is_settled();
+    if is_told {
+        systemd::reloading();
+    }
     match session.config() {
         Ok(config) => {
             warn(&config);
@@ -96,7 +100,9 @@ fn reload(daemon: &Daemon, session: &Session) {
             }
         }
     }
-    systemd::ready();
+    if is_told {
+        systemd::ready();
+    }
 }
 
 fn warn(config: &Config) {

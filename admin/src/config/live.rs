@@ -75,6 +75,15 @@ impl LiveConfig {
     pub(crate) fn set(&self, config: Config) {
         self.0.send_replace(Arc::new(config));
     }
+
+    /// Waits until something is true of the configuration.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Config) -> bool) {
+        let mut changes = self.0.subscribe();
+        if changes.wait_for(|config| is_so(config)).await.is_err() {
+            // Nobody is left to change it.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ use crate::server::{Body, RuntimeSlot};
 use parts::Clock;
 use route::{Page, Wanted};
 
-/// Answers at once, and pages that are live: together half of the monitor's connections.
+/// Answers at once, and pages that are live: together a small part of the monitor's connections.
 const MOST_ANSWERS: usize = 8;
 const MOST_STREAMS: usize = 8;
 

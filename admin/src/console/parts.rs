@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::html::{Element, Html, el};
 use super::route::{Link, Page};
 use super::view::Seen;
-use crate::output::{duration, grouped};
+use crate::output::{Tone, ago, duration, grouped, tone};
 
 /// What time it is, and whether the page tells how long ago something was. What is sent live does
 /// not, or it would change every second for no reason; the browser fills it in.
@@ -21,7 +21,8 @@ impl Clock {
     pub(super) fn ago(self, at: OffsetDateTime) -> Html {
         let text = match self.is_live {
             true => absolute(at),
-            false => apart(at, self.now),
+            // The script says it in the same words.
+            false => ago(at, self.now),
         };
         el("time").attr("datetime", rfc3339(at)).attr("title", absolute(at)).text(text).into()
     }
@@ -30,18 +31,6 @@ impl Clock {
     pub(super) fn ago_if(self, at: Option<OffsetDateTime>) -> Html {
         at.map_or_else(nothing, |at| self.ago(at))
     }
-}
-
-/// How long ago, or how soon. The script says it in the same words.
-fn apart(at: OffsetDateTime, now: OffsetDateTime) -> String {
-    let seconds = (now - at).whole_seconds();
-    let distance = match seconds.unsigned_abs() {
-        s @ 0..60 => format!("{s} s"),
-        s @ 60..3_600 => format!("{} min", s / 60),
-        s @ 3_600..86_400 => format!("{} h", s / 3_600),
-        s => format!("{} d", s / 86_400),
-    };
-    if seconds < 0 { format!("in {distance}") } else { format!("{distance} ago") }
 }
 
 /// A moment as people read it, in UTC.
@@ -73,12 +62,12 @@ pub(super) fn seconds(value: f64) -> Html {
 
 /// A state: its word, and a colour that says the same.
 pub(super) fn state(word: &str) -> Html {
-    let class = match word {
-        "idle" | "up" | "current" | "completed" | "success" | "equal" | "resolved" => "state ok",
-        "starting" | "catching_up" | "running" | "queued" | "stopping" => "state busy",
-        "retrying" | "paused" | "behind" | "interrupted" | "partial" => "state warn",
-        "failed" | "failure" | "parked" | "away" | "different" | "open" => "state bad",
-        _ => "state",
+    let class = match tone(word) {
+        Tone::Good => "state ok",
+        Tone::Busy => "state busy",
+        Tone::Attention => "state warn",
+        Tone::Bad => "state bad",
+        Tone::Plain | Tone::Faint => "state",
     };
     el("span").class(class).text(word.replace('_', " ")).into()
 }
@@ -221,17 +210,6 @@ mod tests {
     #[test]
     fn times_are_told_by_their_distance() {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
-        for (seconds, text) in [
-            (0, "0 s ago"),
-            (59, "59 s ago"),
-            (60, "1 min ago"),
-            (3_599, "59 min ago"),
-            (7_200, "2 h ago"),
-            (200_000, "2 d ago"),
-            (-30, "in 30 s"),
-        ] {
-            assert_eq!(apart(now - Duration::seconds(seconds), now), text);
-        }
         let shown = Clock { now, is_live: false }.ago(now - Duration::seconds(3));
         assert_eq!(
             shown.as_str(),

@@ -25,6 +25,7 @@ use super::places::Place;
 use super::respond::{self, Body, Refusal};
 use super::routes::Request as Wanted;
 use super::{Context, body, routes, told_to};
+use crate::config::LiveConfig;
 
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
@@ -43,6 +44,7 @@ pub(super) async fn converse(
     let crowd = place.crowd.clone();
     let peer = TokioIo::new(Peer::new(stream, crowd.clone()));
     let builder = http(caller.is_admitted(), crowd.patience_for_heads());
+    let config = context.config.clone();
     let service = service_fn(move |request| {
         let (context, crowd) = (context.clone(), crowd.clone());
         async move { Ok::<_, Infallible>(answer(request, &context, &crowd, caller).await) }
@@ -54,6 +56,7 @@ pub(super) async fn converse(
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = told_to(&mut stop) => None,
+        () = shut_out(caller, &config) => return,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -65,6 +68,17 @@ pub(super) async fn converse(
     if ended.is_err_and(|error| error.is_parse()) {
         measured::count_malformed();
     }
+}
+
+/// Ends when a reload has taken from a caller what it was let in for. Its next request would be
+/// refused, but a stream has none: it may last for ever.
+async fn shut_out(caller: Caller, config: &LiveConfig) {
+    if !caller.is_admitted() {
+        // There is an answer that says so.
+        return std::future::pending().await;
+    }
+    config.until(|config| !caller.under(config).is_admitted()).await;
+    tracing::info!(uid = ?caller.uid, pid = ?caller.pid, "a peer was shut out by the new configuration");
 }
 
 /// HTTP within limits. Who may not ask gets one answer.

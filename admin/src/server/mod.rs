@@ -144,6 +144,6 @@ fn report(ended: Result<(), JoinError>) {
 }
 
 /// Ends when the flag is set, or nobody is left to set it.
-async fn told_to(stop: &mut flag::Receiver<bool>) {
+pub(crate) async fn told_to(stop: &mut flag::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -105,13 +105,20 @@ type Waiting = (Instant, Pin<Box<dyn Future<Output = ()> + Send>>);
 pub(crate) struct Peer<S> {
     stream: S,
     crowd: Crowd,
+    /// How long it may leave what it was sent unread when nobody waits.
+    most: Duration,
     pace: Pace,
     unread: Option<Waiting>,
 }
 
 impl<S> Peer<S> {
     pub(crate) fn new(stream: S, crowd: Crowd) -> Peer<S> {
-        Peer { stream, crowd, pace: Pace::default(), unread: None }
+        Peer::within(stream, crowd, UNREAD)
+    }
+
+    /// One that may leave what it was sent unread for so long.
+    pub(crate) fn within(stream: S, crowd: Crowd, most: Duration) -> Peer<S> {
+        Peer { stream, crowd, most, pace: Pace::default(), unread: None }
     }
 
     /// Turns waiting for too long into an error, which ends the connection.
@@ -125,8 +132,8 @@ impl<S> Peer<S> {
             self.pace.moved(*outcome.as_ref().unwrap_or(&0), waited);
             return Poll::Ready(outcome);
         }
-        let (crowd, pace) = (&self.crowd, self.pace);
-        let wait = || (Instant::now(), Box::pin(crowd.clone().patience(UNREAD, pace)) as _);
+        let (crowd, most, pace) = (&self.crowd, self.most, self.pace);
+        let wait = || (Instant::now(), Box::pin(crowd.clone().patience(most, pace)) as _);
         let (_, patience) = self.unread.get_or_insert_with(wait);
         ready!(patience.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
@@ -202,8 +209,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_ends_in_any_case() {
-        crowd().patience(Duration::from_millis(10), Pace::default()).await;
+    async fn a_peer_that_does_not_read_goes_in_any_case() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut peer = Peer::within(ours, crowd(), Duration::from_millis(10));
+        let error = peer.write_all(&vec![0; 8 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -65,9 +65,13 @@ impl Room {
             }
         }
         let room = if bytes <= SMALL { &self.small } else { &self.large };
+        let units = bytes.div_ceil(UNIT) as u32;
+        // Who finds room at once has not waited: a slow peer stays while nobody does.
+        if let Ok(taken) = room.try_acquire_many(units) {
+            return Some(taken);
+        }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        let units = bytes.div_ceil(UNIT) as u32;
         let taken: Result<Result<_, AcquireError>, _> =
             tokio::time::timeout(PATIENCE, room.acquire_many(units)).await;
         taken.ok()?.ok()

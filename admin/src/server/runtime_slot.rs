@@ -22,6 +22,11 @@ impl RuntimeSlot {
         self.0.clone().changed().await.is_ok()
     }
 
+    /// Whether there is a runtime, or another reason why there is none.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
     /// The runtime, or why there is none yet.
     pub(crate) fn look(&self) -> Result<Runtime, String> {
         self.0.borrow().clone()

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::status::{Seen, text};
-use super::{Starting, ready, status};
+use super::{Starting, is_asked, ready, status};
 use crate::server::RuntimeSlot;
 
 /// From one look to the next.
@@ -24,6 +24,9 @@ pub(crate) async fn herald(
     starting: Starting,
     mut stop: watch::Receiver<bool>,
 ) {
+    if !is_asked() {
+        return;
+    }
     status("starting: the schema");
     let stopped = stop.wait_for(|stop| *stop);
     let telling = async {

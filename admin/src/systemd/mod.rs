@@ -25,6 +25,11 @@ const MORE_TIME_EVERY: Duration = Duration::from_secs(10);
 /// Longer texts are cut: a status is one line on a screen.
 const MOST_STATUS: usize = 300;
 
+/// Whether systemd wants to be told: a look that nobody sees is not taken.
+fn is_asked() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// Tells systemd. That it cannot be told is its own trouble, and no reason to stop.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

@@ -1,5 +1,5 @@
-//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N]
-//! [--soak MINUTES] [--json] [--page] [--list]`. Exits 1 when something did not hold, having told how to repeat it.
+//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json]
+//! [--page] [--list] [--soak MINUTES]`. Exits 1 when something did not hold, having told how to repeat it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dg_projections::json::canonical;
 use dg_store::failpoint::Point;
@@ -24,10 +24,10 @@ const USAGE: &str = "usage: faults [--quick|--full] [--seed N] [--only NAME] [--
   --seed N    of all draws; one that is new each time if not given
   --only NAME one scenario, or those whose names begin so
   --rounds N  how many times over each fault comes
-  --soak N    faults at random for so many minutes in one place, all checked after each
   --json      an object a scenario
   --page      a table for a page
-  --list      the scenarios and the fail points";
+  --list      the scenarios and the fail points
+  --soak M    faults of all kinds at one database for M minutes; the first that does not hold ends it";
 
 /// What was asked for.
 struct Wanted {
@@ -87,7 +87,14 @@ fn main() -> ExitCode {
     }
     keep_mounts_here();
     if let Some(minutes) = wanted.soak {
-        return soak_for(minutes, &wanted);
+        let time = Duration::from_secs(60 * minutes);
+        eprintln!("seed {}", wanted.seed);
+        let soaked = soak(wanted.seed, time, |line| eprintln!("{line}"));
+        match wanted.shows {
+            Shows::Json => println!("{}", canonical(&soaked.to_json())),
+            _ => print!("{}\n{}", page(std::slice::from_ref(&soaked.outcome)), soaked.table()),
+        }
+        return verdict(std::slice::from_ref(&soaked.outcome));
     }
     let chosen: Vec<&Scenario> =
         SCENARIOS.iter().filter(|scenario| is_chosen(scenario, &wanted)).collect();
@@ -113,20 +120,6 @@ fn keep_mounts_here() {
         let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
         let _ = mount(none, "/", none, private, none);
     }
-}
-
-fn soak_for(minutes: u64, wanted: &Wanted) -> ExitCode {
-    eprintln!("seed {}", wanted.seed);
-    let soak = soak(wanted.seed, std::time::Duration::from_secs(60 * minutes));
-    match wanted.shows {
-        Shows::Json => println!("{}", canonical(&soak.to_json())),
-        Shows::Table | Shows::Page | Shows::List => {
-            let outcomes = std::slice::from_ref(&soak.outcome);
-            let shown = if wanted.shows == Shows::Page { page(outcomes) } else { table(outcomes) };
-            print!("{shown}\n{}", soak.page());
-        }
-    }
-    verdict(std::slice::from_ref(&soak.outcome))
 }
 
 /// Tells what was skipped and what did not hold.

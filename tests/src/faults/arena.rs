@@ -59,6 +59,8 @@ pub struct Arena {
     faults: BTreeMap<String, u64>,
     /// Why its scenario could not be had after all.
     skipped: Option<Missing>,
+    /// How often clients have begun.
+    eras: usize,
     hits: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
@@ -92,7 +94,6 @@ impl Arena {
             sockets: daemons.iter().map(Daemon::socket).collect(),
             database,
             pace,
-            life: 0,
         };
         let random = Random::from_seed(seed);
         let faults = BTreeMap::new();
@@ -107,6 +108,7 @@ impl Arena {
             at_work,
             faults,
             skipped: None,
+            eras: 0,
             hits,
             runtime,
         };
@@ -144,18 +146,19 @@ impl Arena {
         address.rsplit(':').next().unwrap_or_default().to_owned()
     }
 
-    /// Lets the clients begin, and waits until they are well under way.
+    /// Lets the clients begin, and waits until they are well under way. After [`Arena::end`], others
+    /// begin.
     ///
     /// # Panics
     /// When they do not get so far.
     pub(super) fn begin(&mut self) {
-        let under_way = self.count() + WARM_UP;
-        self.ground.life += 1;
+        self.eras += 1;
         let _inside = self.runtime.enter();
         let watcher = Watcher::start(&self.ground.database, &self.ground.history);
-        let workload = Workload::start(&self.ground, &mut self.random);
+        let workload = Workload::start(&self.ground, self.eras, &mut self.random);
         self.at_work = Some((workload, watcher));
-        until("the clients are under way", || (self.count() >= under_way).then_some(()));
+        let wanted = self.count() + WARM_UP;
+        until("the clients are under way", || (self.count() >= wanted).then_some(()));
     }
 
     /// A tenant whose only event is poison: its projections fail from the start, and nothing else may.

@@ -1,20 +1,20 @@
 //! What must be after every scenario, whatever went wrong in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use dg_projections::json::Json;
 use dg_store::{RunFilter, RunStatus, Store, Verdict};
 
 use super::Arena;
 use super::history::Told;
-use super::soak::Taken;
 use super::workload::{CURSED, TENANTS};
 use crate::log::ALL;
 use crate::{Daemon, Sql};
 
 /// A daemon that was through a lot has no more than this when it is at rest again.
-const MOST_DESCRIPTORS: usize = 120;
-const MOST_THREADS: usize = 64;
+const MOST_DESCRIPTORS: u64 = 120;
+const MOST_THREADS: u64 = 64;
 const MOST_MEMORY_KB: u64 = 400 * 1024;
 /// Sessions of a daemon: its pool, and that of the owner of the schema.
 const MOST_SESSIONS: usize = 12;
@@ -256,13 +256,6 @@ async fn list(store: &Store, filter: RunFilter<'_>) -> Result<Vec<RunSeen>, dg_s
 const SESSIONS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE starts_with(application_name, 'decisiongraph')";
 
-/// What the first daemon takes now.
-pub(super) fn taken(arena: &Arena) -> Taken {
-    let process = Process::of(&arena.daemons[0]);
-    let connections = arena.sql().one(SESSIONS).parse().unwrap_or(u64::MAX);
-    Taken { memory_kb: process.memory_kb, descriptors: process.descriptors, connections }
-}
-
 fn check_sessions(arena: &Arena, sql: &Sql) {
     let most = MOST_SESSIONS * arena.daemons.len();
     let sessions: usize = sql.one(SESSIONS).parse().unwrap_or(usize::MAX);
@@ -271,38 +264,41 @@ fn check_sessions(arena: &Arena, sql: &Sql) {
     }
 }
 
-/// What the kernel says of a process.
-struct Process {
-    memory_kb: u64,
-    threads: u64,
-    descriptors: u64,
+/// What a process uses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    pub(super) memory_kb: u64,
+    pub(super) threads: u64,
+    pub(super) descriptors: u64,
 }
 
-impl Process {
-    fn of(daemon: &Daemon) -> Process {
-        let process = format!("/proc/{}", daemon.pid());
-        let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
-        let of_status = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            number.unwrap_or(u64::MAX)
-        };
-        let descriptors = std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count);
-        Process {
-            memory_kb: of_status("VmRSS:"),
-            threads: of_status("Threads:"),
-            descriptors: descriptors as u64,
-        }
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Usage { memory_kb, threads, descriptors } = self;
+        write!(f, "{memory_kb} kB, {threads} threads, {descriptors} descriptors")
     }
+}
+
+/// What a daemon uses now.
+pub(super) fn usage(daemon: &Daemon) -> Usage {
+    let process = format!("/proc/{}", daemon.pid());
+    let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+    let of_status = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or(u64::MAX)
+    };
+    let descriptors = std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count) as u64;
+    Usage { memory_kb: of_status("VmRSS:"), threads: of_status("Threads:"), descriptors }
 }
 
 /// Memory, descriptors and threads are back to what they should be.
 fn check_process(arena: &Arena, daemon: &Daemon) {
-    let Process { memory_kb, threads, descriptors } = Process::of(daemon);
+    let Usage { memory_kb, threads, descriptors } = usage(daemon);
     for (what, found, most) in [
         ("kB of memory", memory_kb, MOST_MEMORY_KB),
-        ("threads", threads, MOST_THREADS as u64),
-        ("descriptors", descriptors, MOST_DESCRIPTORS as u64),
+        ("threads", threads, MOST_THREADS),
+        ("descriptors", descriptors, MOST_DESCRIPTORS),
     ] {
         if found > most {
             arena.wrong(format!("a daemon has {found} {what}, of {most} at most"));

@@ -28,4 +28,4 @@ mod workload;
 pub use arena::Arena;
 pub use report::{Outcome, page, table};
 pub use scenarios::{SCENARIOS, Scenario, run};
-pub use soak::soak;
+pub use soak::{Soak, soak};

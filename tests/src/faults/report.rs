@@ -10,6 +10,9 @@ use dg_projections::json::Json;
 use super::Arena;
 use super::checker::Counted;
 
+/// The name of what is all scenarios in one.
+pub(super) const SOAK: &str = "soak";
+
 /// What came of a scenario.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -73,7 +76,11 @@ impl Outcome {
     /// The command that repeats it.
     pub fn command(&self) -> String {
         let Outcome { scenario, seed, .. } = self;
-        format!("cargo run -p dg-tests --bin faults -- --only {scenario} --seed {seed}")
+        let what = match *scenario {
+            SOAK => "--soak 60".to_owned(),
+            scenario => format!("--only {scenario}"),
+        };
+        format!("cargo run -p dg-tests --bin faults -- {what} --seed {seed}")
     }
 
     fn injected(&self) -> u64 {

@@ -29,15 +29,15 @@ pub struct Scenario {
     /// Whether it is among those that are quick enough to be run each time.
     pub is_quick: bool,
     /// What it takes place in.
-    pub(super) place: Place,
-    /// Whether one round is short, and nothing but the clients and a daemon takes part in it.
-    pub(super) is_short: bool,
+    place: Place,
+    /// Whether a round is short and can follow any other: one for a soak.
+    is_short: bool,
     /// How many daemons there are.
     daemons: usize,
     /// How busy clients are.
     pace: Pace,
     /// Lets it go wrong, so many times over.
-    pub(super) act: fn(&mut Arena, rounds: usize),
+    act: fn(&mut Arena, rounds: usize),
 }
 
 const fn scenario(
@@ -54,7 +54,7 @@ const fn quick(scenario: Scenario) -> Scenario {
 }
 
 const fn with_two_daemons(scenario: Scenario) -> Scenario {
-    Scenario { daemons: 2, is_short: false, ..scenario }
+    Scenario { daemons: 2, ..scenario }
 }
 
 const fn at(place: Place, scenario: Scenario) -> Scenario {
@@ -66,8 +66,8 @@ const fn with_a_busy_operator(scenario: Scenario) -> Scenario {
     Scenario { pace: Pace { operator: 80, append: 400 }, is_short: false, ..scenario }
 }
 
-/// What makes databases of its own.
-const fn once(scenario: Scenario) -> Scenario {
+/// What is not for a soak: it takes long, or makes databases of its own.
+const fn apart(scenario: Scenario) -> Scenario {
     Scenario { is_short: false, ..scenario }
 }
 
@@ -119,11 +119,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "a daemon wakes up long after another took over",
         daemons::stale,
     ))),
-    with_two_daemons(scenario(
+    apart(with_two_daemons(scenario(
         "stale_generations",
         "a daemon wakes up after another has given readers new generations",
         daemons::stale_generations,
-    )),
+    ))),
     scenario("no_log", "the daemon logs to a full disk, and to nobody", daemons::no_log),
     scenario(
         "out_of_memory",
@@ -209,12 +209,12 @@ pub const SCENARIOS: &[Scenario] = &[
         "events are changed and lost by hand",
         tamper::log,
     )),
-    once(scenario(
+    apart(scenario(
         "first_start_killed",
         "kill -9 at each step of the schema of an empty database",
         first_start::kill_at_steps,
     )),
-    once(scenario(
+    apart(scenario(
         "first_start_twice",
         "two daemons start at once on an empty database",
         first_start::two_at_once,
@@ -263,6 +263,24 @@ pub const SCENARIOS: &[Scenario] = &[
         ),
     ),
 ];
+
+/// Those of a soak: they leave the second daemon alone, and do not take long.
+pub(super) fn for_soak() -> impl Iterator<Item = &'static Scenario> {
+    let is_for_soak = |scenario: &&Scenario| {
+        scenario.place == Place::Ordinary
+            && scenario.is_short
+            && !["calm", "two_daemons"].contains(&scenario.name)
+    };
+    SCENARIOS.iter().filter(is_for_soak).chain([&ANY_POINT])
+}
+
+/// Sweeps over all points take long; a soak comes by them one by one.
+const ANY_POINT: Scenario = scenario("any_point", "anything at any fail point", at_points::any);
+
+/// Lets it go wrong once.
+pub(super) fn once(scenario: &Scenario, arena: &mut Arena) {
+    (scenario.act)(arena, 1);
+}
 
 /// Runs a scenario; what came of it.
 ///

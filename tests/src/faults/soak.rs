@@ -1,156 +1,151 @@
-//! The soak: faults of scenarios at random, one after the other, against one arena for a long time. After
-//! each everything is checked, and what the daemon takes is written down.
+//! The soak: faults of every kind, one after the other in random order, for as long as one likes, at one
+//! database. Two daemons are at it: what goes wrong with a process goes wrong with the first; the
+//! second lives through all of it, and its memory, descriptors and threads are written down.
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use dg_admin::wire::{decimal, object};
 use dg_projections::json::Json;
 
-use super::checker::{Counted, check, taken};
+use super::checker::{self, Usage};
 use super::place::Place;
+use super::report::{Outcome, SOAK};
+use super::scenarios::{Scenario, for_soak};
 use super::workload::Pace;
-use super::{Arena, Outcome, SCENARIOS, Scenario};
-use crate::Random;
+use super::{Arena, scenarios};
 
-/// A log that grows slowly enough to be proven again and again.
-const PACE: Pace = Pace { operator: 400, append: 250 };
-/// From a start of the clients to its fault.
-const CALM: Duration = Duration::from_secs(2);
-
-/// What a daemon takes at rest.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Taken {
-    pub(super) memory_kb: u64,
-    pub(super) descriptors: u64,
-    pub(super) connections: u64,
-}
+/// Rounds between two looks at everything, for which clients pause.
+const ROUNDS: usize = 10;
+/// The log grows for hours: slowly.
+const PACE: Pace = Pace { operator: 1500, append: 250 };
 
 /// What came of a soak.
 #[derive(Debug)]
 pub struct Soak {
-    /// What a scenario is told of; its faults are those of all.
+    /// The whole of it, as one scenario.
     pub outcome: Outcome,
-    /// How many faults of which scenario there were.
-    rounds: Vec<&'static str>,
-    samples: Vec<(Duration, Taken)>,
+    rounds: usize,
+    checks: usize,
+    took: Duration,
+    usage: Vec<Usage>,
 }
 
-/// Those whose faults can come in any order in one place.
-fn candidates() -> Vec<&'static Scenario> {
-    let can = |scenario: &&Scenario| scenario.place == Place::Ordinary && scenario.is_short;
-    SCENARIOS.iter().filter(can).collect()
-}
-
-/// Soaks for so long.
+/// Goes on for `time`, or until something is wrong; `told` is called after each look at everything.
 ///
 /// # Panics
-/// When the arena cannot be had, or a client does not come back.
-pub fn soak(seed: u64, long: Duration) -> Soak {
+/// As [`super::run`].
+pub fn soak(seed: u64, time: Duration, mut told: impl FnMut(&str)) -> Soak {
     let started = Instant::now();
-    let mut arena = Arena::new(seed, Place::Ordinary, 1, PACE).expect("an ordinary place");
-    let mut random = Random::from_seed(seed);
-    let (mut rounds, mut samples) = (Vec::new(), Vec::new());
-    let (mut counted, mut recovery) = (Counted::default(), Duration::ZERO);
-    while started.elapsed() < long && arena.told().wrong.is_empty() {
-        let scenario = *random.pick(&candidates());
+    let mut arena = Arena::new(seed, Place::Ordinary, 2, PACE).expect("an ordinary place");
+    let chosen: Vec<&Scenario> = for_soak().collect();
+    let (mut usage, mut rounds, mut checks) = (Vec::new(), 0, 0);
+    let mut slowest = Duration::ZERO;
+    let counted = loop {
         arena.begin();
-        arena.pass_about(CALM);
-        (scenario.act)(&mut arena, 1);
-        recovery = recovery.max(arena.heal());
+        for _ in 0..ROUNDS {
+            let scenario = chosen[arena.random.below(chosen.len())];
+            scenarios::once(scenario, &mut arena);
+            slowest = slowest.max(arena.heal());
+            usage.push(checker::usage(&arena.daemons[1]));
+            rounds += 1;
+        }
         arena.end();
-        counted = check(&mut arena);
-        rounds.push(scenario.name);
-        samples.push((started.elapsed(), taken(&arena)));
-        progress(&rounds, &samples, &arena);
-    }
-    let outcome = Outcome::of("soak", seed, &arena, &counted, recovery);
-    Soak { outcome, rounds, samples }
-}
-
-#[allow(clippy::print_stderr, reason = "a tool of the tests")]
-fn progress(rounds: &[&str], samples: &[(Duration, Taken)], arena: &Arena) {
-    if let (Some(name), Some((at, taken))) = (rounds.last(), samples.last()) {
-        let (seconds, events) = (at.as_secs(), arena.count());
-        eprintln!("{seconds:>6} s  {name:<20} {events:>8} acknowledged  {taken:?}");
-    }
-}
-
-/// A series in four figures: first, median, last, and how much it grows in an hour.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Figures {
-    first: f64,
-    median: f64,
-    last: f64,
-    slope: f64,
-}
-
-/// None of nothing. The slope is that of the straight line that is nearest.
-fn figures(series: &[(f64, f64)]) -> Option<Figures> {
-    let (first, last) = (series.first()?.1, series.last()?.1);
-    let mut sorted: Vec<f64> = series.iter().map(|(_, value)| *value).collect();
-    sorted.sort_by(f64::total_cmp);
-    let count = series.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| series.iter().map(of).sum::<f64>() / count;
-    let (at, of) = (mean(|(hours, _)| *hours), mean(|(_, value)| *value));
-    let spread: f64 = series.iter().map(|(hours, _)| (hours - at).powi(2)).sum();
-    let together: f64 = series.iter().map(|(hours, value)| (hours - at) * (value - of)).sum();
-    let slope = if spread > 0.0 { together / spread } else { 0.0 };
-    Some(Figures { first, median: sorted[sorted.len() / 2], last, slope })
+        let counted = checker::check(&mut arena);
+        checks += 1;
+        told(&format!(
+            "{:>6.0} s: {rounds} rounds, {} acknowledged, {} wrong, {}",
+            started.elapsed().as_secs_f64(),
+            arena.count(),
+            arena.told().wrong.len(),
+            usage.last().map(Usage::to_string).unwrap_or_default(),
+        ));
+        if started.elapsed() >= time || !arena.told().wrong.is_empty() {
+            break counted;
+        }
+    };
+    let outcome = Outcome::of(SOAK, seed, &arena, &counted, slowest);
+    Soak { outcome, rounds, checks, took: started.elapsed(), usage }
 }
 
 impl Soak {
-    fn all_figures(&self) -> Vec<(&'static str, Figures)> {
-        let series = |of: fn(&Taken) -> u64| {
-            let sample =
-                |(at, taken): &(Duration, Taken)| (at.as_secs_f64() / 3600.0, of(taken) as f64);
-            figures(&self.samples.iter().map(sample).collect::<Vec<_>>())
-        };
-        [
-            ("memory (kB)", series(|taken| taken.memory_kb)),
-            ("descriptors", series(|taken| taken.descriptors)),
-            ("connections", series(|taken| taken.connections)),
-        ]
-        .into_iter()
-        .filter_map(|(name, figures)| Some((name, figures?)))
-        .collect()
-    }
-
-    /// For people, as a table of a page.
-    pub fn page(&self) -> String {
-        let mut text = String::from(
-            "| at rest after each fault | first | median | last | an hour |\n|---|---|---|---|---|\n",
-        );
-        for (name, Figures { first, median, last, slope }) in self.all_figures() {
-            // Writing to a string does not fail.
-            let _ =
-                writeln!(text, "| {name} | {first:.0} | {median:.0} | {last:.0} | {slope:+.1} |");
-        }
-        let mut names = self.rounds.clone();
-        names.sort_unstable();
-        let told = names.chunk_by(|one, next| one == next);
-        let told: Vec<String> = told.map(|same| format!("{} {}", same.len(), same[0])).collect();
-        let _ = writeln!(text, "\n{} faults: {}", self.rounds.len(), told.join(", "));
-        text
-    }
-
     /// For programs.
     pub fn to_json(&self) -> Json {
-        let of = |Figures { first, median, last, slope }: Figures| {
+        let of = |value: fn(&Usage) -> u64| {
+            let Drift { first, median, last, an_hour } = self.drift(value);
             object([
-                ("first", decimal(first)),
-                ("median", decimal(median)),
-                ("last", decimal(last)),
-                ("slope_per_hour", decimal(slope)),
+                ("first", Json::from(first as i64)),
+                ("median", Json::from(median as i64)),
+                ("last", Json::from(last as i64)),
+                ("an_hour", decimal(an_hour)),
             ])
         };
-        let taken = self.all_figures().into_iter().map(|(name, one)| (name.to_owned(), of(one)));
         object([
             ("outcome", self.outcome.to_json()),
-            ("rounds", Json::Array(self.rounds.iter().map(|name| Json::from(*name)).collect())),
-            ("taken", Json::Object(taken.collect())),
+            ("seconds", decimal(self.took.as_secs_f64())),
+            ("rounds", Json::from(self.rounds as i64)),
+            ("checks", Json::from(self.checks as i64)),
+            ("memory_kb", of(|usage| usage.memory_kb)),
+            ("descriptors", of(|usage| usage.descriptors)),
+            ("threads", of(|usage| usage.threads)),
         ])
     }
+
+    /// For people, and for a page.
+    pub fn table(&self) -> String {
+        let row = |name: &str, value: fn(&Usage) -> u64| {
+            let Drift { first, median, last, an_hour } = self.drift(value);
+            format!("| {name} | {first} | {median} | {last} | {an_hour:+.1} |\n")
+        };
+        let minutes = self.took.as_secs_f64() / 60.0;
+        let Soak { rounds, checks, .. } = self;
+        format!(
+            "{minutes:.0} minutes, {rounds} rounds of faults, everything looked at {checks} times; the \
+             daemon that lived through it:\n\n| | first | median | last | an hour |\n|---|---|---|---|---|\n"
+        ) + &row("memory, kB", |usage| usage.memory_kb)
+            + &row("descriptors", |usage| usage.descriptors)
+            + &row("threads", |usage| usage.threads)
+    }
+
+    fn drift(&self, value: fn(&Usage) -> u64) -> Drift {
+        let values: Vec<u64> = self.usage.iter().map(value).collect();
+        Drift::of(&values, self.took)
+    }
+}
+
+/// How a number went over the whole time.
+#[derive(Debug, PartialEq)]
+struct Drift {
+    first: u64,
+    median: u64,
+    last: u64,
+    /// The slope of the line that fits best.
+    an_hour: f64,
+}
+
+impl Drift {
+    fn of(values: &[u64], took: Duration) -> Drift {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
+        let (first, last) = (values.first(), values.last());
+        let (first, last) = (first.copied().unwrap_or(0), last.copied().unwrap_or(0));
+        let step = took.as_secs_f64() / 3600.0 / values.len().max(1) as f64;
+        Drift { first, median, last, an_hour: slope(values) / step.max(f64::MIN_POSITIVE) }
+    }
+}
+
+/// Of the line through the values that has the least squares, from one value to the next.
+fn slope(values: &[u64]) -> f64 {
+    let count = values.len() as f64;
+    let middle = (count - 1.0) / 2.0;
+    let mean = values.iter().map(|value| *value as f64).sum::<f64>() / count.max(1.0);
+    let (mut over, mut under) = (0.0, 0.0);
+    for (at, value) in values.iter().enumerate() {
+        let off = at as f64 - middle;
+        over += off * (*value as f64 - mean);
+        under += off * off;
+    }
+    if under > 0.0 { over / under } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -158,11 +153,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_tell_a_flat_series_from_one_that_grows() {
-        assert_eq!(figures(&[]), None);
-        let flat = figures(&[(0.0, 5.0), (0.5, 7.0), (1.0, 5.0)]).unwrap();
-        assert_eq!(flat, Figures { first: 5.0, median: 5.0, last: 5.0, slope: 0.0 });
-        let grows = figures(&[(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]).unwrap();
-        assert_eq!(grows, Figures { first: 1.0, median: 3.0, last: 5.0, slope: 2.0 });
+    fn a_drift_is_that_of_the_line_that_fits_best() {
+        let hour = Duration::from_secs(3600);
+        let drift = |values: &[u64]| Drift::of(values, hour).an_hour;
+        assert_eq!(drift(&[]), 0.0);
+        assert_eq!(drift(&[7]), 0.0);
+        assert_eq!(drift(&[5, 5, 5, 5]), 0.0);
+        assert_eq!(drift(&[0, 10, 20, 30]), 40.0);
+        let drift = Drift::of(&[4, 9, 1], hour);
+        assert_eq!((drift.first, drift.median, drift.last), (4, 4, 1));
     }
 }

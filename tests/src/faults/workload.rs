@@ -44,8 +44,6 @@ pub(super) struct Ground {
     pub(super) database: tokio_postgres::Config,
     /// How busy they are.
     pub(super) pace: Pace,
-    /// How often there were clients: each time they send events of their own.
-    pub(super) life: usize,
 }
 
 /// The longest pauses, in milliseconds.
@@ -65,13 +63,13 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    /// Must be called within a tokio runtime.
-    pub(super) fn start(ground: &Ground, seed: &mut Random) -> Workload {
+    /// Those of an `era` have names of their own. Must be called within a tokio runtime.
+    pub(super) fn start(ground: &Ground, era: usize, seed: &mut Random) -> Workload {
         let (stop, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         for number in 0..APPENDERS {
             let client = Clients::new(ground, &stopped, seed.fork());
-            let name = format!("p{}-{number}", ground.life);
+            let name = format!("p{number}.{era}");
             let producer = Producer::new(&name, &TENANTS, seed.fork());
             clients.spawn(client.append(name, producer));
         }
@@ -79,8 +77,10 @@ impl Workload {
             clients.spawn(Clients::new(ground, &stopped, seed.fork()).read());
         }
         clients.spawn(Clients::new(ground, &stopped, seed.fork()).operate());
-        let outside = Producer::new(&format!("sql{}", ground.life), &TENANTS, seed.fork());
-        clients.spawn(Clients::new(ground, &stopped, seed.fork()).append_with_sql(outside));
+        let name = format!("sql.{era}");
+        let outside = Producer::new(&name, &TENANTS, seed.fork());
+        let client = Clients::new(ground, &stopped, seed.fork());
+        clients.spawn(client.append_with_sql(name, outside));
         Workload { stop, clients }
     }
 
@@ -296,14 +296,14 @@ impl Clients {
     }
 
     /// Another program, with a connection of its own.
-    async fn append_with_sql(mut self, mut producer: Producer) {
+    async fn append_with_sql(mut self, name: String, mut producer: Producer) {
         let mut connection = None;
         while !self.is_over() {
             let batch = producer.batch();
             self.history().sends(&batch);
             for line in &batch {
                 match self.append_one(&mut connection, line).await {
-                    Some(log_seq) => self.history().acknowledged("sql", line, log_seq),
+                    Some(log_seq) => self.history().acknowledged(&name, line, log_seq),
                     None => {
                         producer.give_up(&batch);
                         break;

@@ -1,8 +1,11 @@
 //! Those who may look and change nothing.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
 
-use dg_tests::{Stage, events, skip};
+use dg_tests::{Directory, Stage, events, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::audit::audited;
 use crate::http::post;
@@ -25,16 +28,21 @@ fn observed(flags: &[&str]) -> Option<Stage> {
     Some(stage)
 }
 
-/// What user 65534 is answered, with its head.
-fn answer(stage: &Stage, arguments: &[&str], path: &str) -> String {
-    let output = Command::new("setpriv")
+/// User 65534 asks.
+fn asking(stage: &Stage, arguments: &[&str], path: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "curl", "-sSi"])
         .args(["-m", "60", "--unix-socket"])
         .arg(stage.daemon.socket())
         .args(arguments)
-        .arg(format!("http://dg{path}"))
-        .output()
-        .unwrap();
+        .arg(format!("http://dg{path}"));
+    command
+}
+
+/// What user 65534 is answered, with its head.
+fn answer(stage: &Stage, arguments: &[&str], path: &str) -> String {
+    let output = asking(stage, arguments, path).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -82,4 +90,26 @@ fn an_observer_who_is_an_admin_as_well_may_do_everything() {
     let Some(stage) = observed(&flags) else { return };
     let said = answer(&stage, &["-d", &events::started("t2")], "/v1/events");
     assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+}
+
+#[test]
+fn who_is_no_observer_any_more_sees_nothing_more_of_a_stream() {
+    let directory = Directory::new();
+    let file = directory.file("config.toml", "observer_uids = [65534]\n");
+    let Some(stage) = observed(&["--config", file.to_str().unwrap()]) else { return };
+    let mut watching = asking(&stage, &["-N", "-m", "50"], "/v1/watch");
+    let mut watching = watching.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut told = BufReader::new(watching.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(r#""kind":"picture""#) {
+        line.clear();
+        assert_ne!(told.read_line(&mut line).unwrap(), 0, "the stream has ended");
+    }
+    directory.file("config.toml", "observer_uids = []\n");
+    kill(Pid::from_raw(stage.daemon.pid()), Signal::SIGHUP).unwrap();
+    told.read_to_end(&mut Vec::new()).unwrap();
+    let code = watching.wait().unwrap().code();
+    assert_eq!(code, Some(18), "curl's word for a transfer that was cut; 28 is its own patience");
+    assert!(answer(&stage, &[], "/v1/status").starts_with("HTTP/1.1 403 "));
+    stage.daemon.cli(&["status"]).ok();
 }

@@ -7,7 +7,7 @@ use super::picture::{Pane, Picture};
 use super::rows;
 use crate::commands::runs;
 use crate::output::{
-    Format, Output, ago, duration, field, grouped, instant, printable, to_the_second,
+    Format, Output, ago, duration, field, grouped, instant, printable, shell_word, to_the_second,
 };
 
 /// The card of the chosen row.
@@ -47,7 +47,10 @@ fn tenant(name: &str, lags: &[Json]) -> Vec<String> {
     }
     let is_named = lags.iter().any(|lag| lag.get("tenant_id").is_some_and(|id| !id.is_null()));
     if is_named {
-        lines.extend([String::new(), format!("`decisiongraph health -t {name}` says more")]);
+        lines.extend([
+            String::new(),
+            format!("`decisiongraph health -t {}` says more", shell_word(name)),
+        ]);
     }
     lines
 }
@@ -109,7 +112,8 @@ fn of_failure(failure: &Json, now: OffsetDateTime) -> Vec<String> {
 
 /// What is to be done once the cause is mended.
 fn retry(value: &Json) -> String {
-    let (projection, tenant) = (field(value, "projection_name"), field(value, "tenant_id"));
+    let projection = field(value, "projection_name");
+    let tenant = shell_word(&field(value, "tenant_id"));
     format!("after mending: `decisiongraph retry {projection} -t {tenant}`")
 }
 

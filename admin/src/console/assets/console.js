@@ -18,7 +18,7 @@
     const far =
       s < 60 ? `${s} s`
       : s < 3600 ? `${Math.floor(s / 60)} min`
-      : s < 86400 ? `${Math.floor(s / 3600)} h`
+      : s < 172800 ? `${Math.floor(s / 3600)} h`
       : `${Math.floor(s / 86400)} d`;
     return seconds < 0 && s > 0 ? `in ${far}` : `${far} ago`;
   };

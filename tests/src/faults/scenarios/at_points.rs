@@ -86,6 +86,30 @@ pub(super) fn delay(arena: &mut Arena, rounds: usize) {
     each(arena, rounds, "delay", |_| true);
 }
 
+/// Something at some point, in three lives of the daemon.
+pub(super) fn any(arena: &mut Arena, _rounds: usize) {
+    let all: Vec<Point> = points().collect();
+    for _ in 0..3 {
+        let point = all[arena.random.below(all.len())];
+        let action = match arena.random.below(5) {
+            0 if point.can_fail() => "error",
+            1 if point.has_session() => "drop",
+            2 => "panic",
+            3 => "delay",
+            _ => "kill",
+        };
+        let hit = 1 + arena.random.below(6);
+        let daemon = &mut arena.daemons[0];
+        if !daemon.has_ended() {
+            daemon.kill();
+        }
+        daemon.arm(&format!("{}={action}*1@{hit}", point.name()));
+        daemon.spawn();
+        arena.pass_about(2 * LIFE);
+        arena.count_fault(&format!("{action} at a fail point"));
+    }
+}
+
 /// At each point where it can be had: once early and once later in a life of the daemon.
 fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Point) -> bool) {
     for _ in 0..rounds {

@@ -1,7 +1,7 @@
 //! What waits for somebody.
 
 use crate::commands::doctor::finding::Verdict;
-use crate::output::{duration, grouped};
+use crate::output::{duration, grouped, shell_word};
 
 /// Behind for longer than this is far behind, in seconds: catching up after a start is not.
 const FAR_BEHIND: f64 = 60.0;
@@ -45,7 +45,8 @@ pub(in crate::commands::doctor) fn failures(standings: &[Standing]) -> Verdict {
     let help = match &first.tenant {
         Some(tenant) => format!(
             "`decisiongraph failures -t {tenant}` names the event; when it is mended, `decisiongraph retry {} -t {tenant}`",
-            first.projection
+            first.projection,
+            tenant = shell_word(tenant)
         ),
         None => WHICH_TENANT.to_owned(),
     };
@@ -62,7 +63,9 @@ pub(in crate::commands::doctor) fn lag(standings: &[Standing], daemon_is_there: 
     let found = format!("{}: {pending} events behind, the oldest for {age}", first_of(&names));
     let help = match &worst.tenant {
         _ if !daemon_is_there => "start a daemon: `decisiongraph serve`".to_owned(),
-        Some(tenant) => format!("`decisiongraph workers -t {tenant}` shows what keeps it"),
+        Some(tenant) => {
+            format!("`decisiongraph workers -t {}` shows what keeps it", shell_word(tenant))
+        }
         None => WHICH_TENANT.to_owned(),
     };
     Verdict::warning(found, help)
