@@ -13,6 +13,8 @@ want jq jq
 want /lib/systemd/systemd systemd
 want dpkg-shlibdeps dpkg-dev
 want chromium chromium
+want nft nftables
+want faketime faketime
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -58,6 +58,8 @@ struct Permits {
     stream: Semaphore,
     /// Pages that were read before it is their turn: as many as workers may be at work.
     ahead: Arc<Semaphore>,
+    /// One, for whoever asks whether the database is still there.
+    knock: Arc<Semaphore>,
 }
 
 /// The way to the database. Cheap to clone.
@@ -84,6 +86,7 @@ impl Gate {
             append: Semaphore::new(settings.append_permits),
             stream: Semaphore::new(1),
             ahead: Arc::new(Semaphore::new(settings.worker_permits)),
+            knock: Arc::new(Semaphore::new(1)),
         };
         Gate {
             store,
@@ -141,6 +144,7 @@ impl Gate {
         let in_time = |store| async move {
             let outcome = tokio::time::timeout(self.timeout, work(store)).await;
             outcome.unwrap_or_else(|_| {
+                self.doubt();
                 let message =
                     format!("no answer from the database in {} ms", self.timeout.as_millis());
                 Err(StoreError::new(Code::Storage, message))
@@ -271,6 +275,19 @@ impl Gate {
         if error.is_outage {
             self.actor.tell(GateMsg::Failed(error.message.clone()));
         }
+    }
+
+    /// Nothing has answered in time: one piece of work that is held up, or a database that is silent. A
+    /// new connection tells which.
+    fn doubt(&self) {
+        let Ok(turn) = self.permits.knock.clone().try_acquire_owned() else { return };
+        let (store, actor) = (self.store.clone(), self.actor.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.knock().await {
+                actor.tell(GateMsg::Failed(error.message));
+            }
+            drop(turn);
+        });
     }
 
     /// Refuses all further work and ends the connections.

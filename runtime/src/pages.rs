@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces, project};
-use dg_store::{Commit, Committed, Cursor, Page, RunMode, StoreError};
+use dg_store::{Commit, Committed, Cursor, Page, RunMode, StoreError, Timeline};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gate::Gate;
@@ -110,13 +110,14 @@ impl Applier<'_> {
         let more = page.more;
         let first = page.events.first().map(identity);
         let started = Instant::now();
+        let timeline = page.timeline;
         let (projected, to) = project_page(self.key, from, page);
         batch.projected(started.elapsed());
         let mut next = None;
         if to.last_log_seq > from.last_log_seq {
             let goes_on = more && projected.poison.is_none() && !narrowed && !from.lent;
             let (committed, read) = tokio::join!(
-                self.commit(from, to, &projected),
+                self.commit(from, to, timeline, &projected),
                 self.read_ahead(to, limit, goes_on),
             );
             next = read;
@@ -170,6 +171,7 @@ impl Applier<'_> {
         &self,
         from: Cursor,
         to: Cursor,
+        timeline: Timeline,
         projected: &Projected,
     ) -> Result<Committed, StoreError> {
         let batch = Commit {
@@ -177,6 +179,7 @@ impl Applier<'_> {
             projection: self.key.projection,
             from,
             to,
+            timeline,
             changes: &projected.changes,
             is_live: self.on.is_live(),
         };

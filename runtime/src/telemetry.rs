@@ -212,6 +212,15 @@ pub(crate) fn miscounted(key: &WorkerKey, event_count: i64, applied_events: i64,
     );
 }
 
+pub(crate) fn beyond_the_log(key: &WorkerKey, log_end: i64, at: Cursor) {
+    let WorkerKey { tenant_id: tenant, projection, partition } = key;
+    metrics::count_mismatch(tenant, *projection);
+    tracing::error!(
+        %tenant, %projection, partition, log_seq = at.last_log_seq, log_end,
+        "the log ends before the cursor: events were lost after they were applied; run verify, then rebuild"
+    );
+}
+
 fn millis(took: Duration) -> f64 {
     (took.as_secs_f64() * 1e6).round() / 1e3
 }

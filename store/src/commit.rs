@@ -2,8 +2,11 @@
 //!
 //! It begins with the cursor, naming the place it starts from and the number of partitions. Nobody
 //! else's transaction can then write the same partition until this one ends, and if the cursor has
-//! moved already, or the number has changed, or another generation has taken the place of this one, it
-//! writes nothing: [`Committed::Superseded`].
+//! moved already, or the number has changed, or another generation has taken the place of this one, or
+//! the batch was read from another history of the database, it writes nothing:
+//! [`Committed::Superseded`].
+
+use std::sync::LazyLock;
 
 use deadpool_postgres::Transaction;
 use dg_projections::projection::{Changes, Projection, SummaryChange};
@@ -12,6 +15,7 @@ use tokio_postgres::types::ToSql;
 use crate::database::{LOOKUPS, writing};
 use crate::failpoint::{self, Point};
 use crate::failures::RESOLVE_FAILURES;
+use crate::timeline::{TIMELINE, Timeline};
 use crate::{Cursor, Share, Store, StoreError};
 
 /// A batch to commit.
@@ -25,6 +29,8 @@ pub struct Commit<'a> {
     pub from: Cursor,
     /// The cursor after it.
     pub to: Cursor,
+    /// The history that it was read from.
+    pub timeline: Timeline,
     /// Its rows.
     pub changes: &'a Changes,
     /// Whether readers see the generation: then the failures that it passes are resolved.
@@ -39,16 +45,21 @@ pub enum Committed {
         /// Failures that the cursor has passed.
         resolved: u64,
     },
-    /// Somebody else moved the cursor, the number of partitions is another, or the generation is
-    /// retired: nothing was written.
+    /// Somebody else moved the cursor, the number of partitions is another, the generation is retired,
+    /// or the database is no longer the one that was read: nothing was written.
     Superseded,
 }
 
-const MOVE_CURSOR: &str = "UPDATE dg_projection_cursors
-    SET last_log_seq = $6, applied_events = $7, updated_at = now()
-    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND partition = $4
-        AND partitions = $8 AND last_log_seq = $5 AND (respread_at IS NULL OR respread_at >= $6)
-        AND NOT retired";
+static MOVE_CURSOR: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE dg_projection_cursors
+         SET last_log_seq = $6, applied_events = $7, updated_at = now()
+         WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND partition = $4
+             AND partitions = $8 AND last_log_seq = $5
+             AND (respread_at IS NULL OR respread_at >= $6) AND NOT retired
+             AND {TIMELINE} = $9"
+    )
+});
 
 impl Store {
     /// Commits a batch.
@@ -60,9 +71,9 @@ impl Store {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
         let name = batch.projection.as_str();
-        let moved = transaction.prepare_cached(MOVE_CURSOR).await?;
+        let moved = transaction.prepare_cached(&MOVE_CURSOR).await?;
         let Share { partition, partitions } = batch.from.share;
-        let arguments: [&(dyn ToSql + Sync); 8] = [
+        let arguments: [&(dyn ToSql + Sync); 9] = [
             &batch.tenant,
             &name,
             &batch.from.generation,
@@ -71,6 +82,7 @@ impl Store {
             &batch.to.last_log_seq,
             &batch.to.applied_events,
             &partitions,
+            &batch.timeline.0,
         ];
         // The settings first: sent after an update that fails they would fail as well, and the error
         // that is told could be theirs, which says only that the transaction is aborted.

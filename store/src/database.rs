@@ -29,6 +29,12 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// How long a connection that has answered is taken to be there.
 const TRUSTED: Duration = Duration::from_millis(500);
 
+/// A server that does not hear from us any more ends the session, and with it its locks, which others
+/// wait for: by itself it would ask for a sign of life after two hours. No transaction of ours waits for
+/// us for as long as a minute.
+const ABANDONED: &str = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 \
+    -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 -c idle_in_transaction_session_timeout=60000";
+
 /// Our statements look up keys or walk an index in its order to the end of a page. A bitmap has no
 /// order: where statistics are missing, it reads the whole rest of a log to sort a page out of it.
 ///
@@ -134,7 +140,7 @@ impl Store {
 
 /// What every session of the store has.
 fn configure(config: &mut Config, options: &Options) {
-    let ours = format!("-c statement_timeout={} {WALKS}", options.timeout.as_millis());
+    let ours = format!("-c statement_timeout={} {WALKS} {ABANDONED}", options.timeout.as_millis());
     let ours = options.role.map_or(ours.clone(), |role| format!("{ours} -c role={role}"));
     let given = config.get_options().map(str::to_owned);
     config.options(given.map_or(ours.clone(), |given| format!("{given} {ours}")));
@@ -236,7 +242,9 @@ mod tests {
         let mut config = Config::new();
         config.options("-c work_mem=8MB");
         configure(&mut config, &options);
-        let expected = "-c work_mem=8MB -c statement_timeout=7000 -c enable_bitmapscan=off -c jit=off -c role=dg_daemon";
+        let expected = "-c work_mem=8MB -c statement_timeout=7000 -c enable_bitmapscan=off -c jit=off \
+            -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 \
+            -c tcp_user_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c role=dg_daemon";
         assert_eq!(config.get_options(), Some(expected));
     }
 }

@@ -140,6 +140,7 @@ pub(crate) fn code_of_sqlstate(state: &SqlState) -> Code {
         "25006" => return Code::Storage, // read_only_sql_transaction: a standby; the primary is elsewhere
         "25P03" | "25P04" => return Code::Storage, // the server's patience with a transaction is over
         "3D000" => return Code::Storage, // invalid_catalog_name: the database is not there (yet)
+        "42501" => return Code::Storage, // insufficient_privilege: the operator's to mend, then it works
         "55P03" => return Code::Storage, // lock_not_available
         _ => {}
     }
@@ -187,7 +188,7 @@ mod tests {
             ("57P03", Code::Storage),
             ("58030", Code::Storage),
             ("42P01", Code::Internal),
-            ("42501", Code::Internal),
+            ("42501", Code::Storage),
             ("XX000", Code::Internal),
         ] {
             assert_eq!(code_of_sqlstate(&SqlState::from_code(state)), code, "{state}");

@@ -77,10 +77,13 @@ pub(crate) const RESOLVE_FAILURES: &str = "UPDATE dg_projection_failures
     WHERE tenant_id = $1 AND projection_name = $2 AND partition % $5 = $3 AND status = 'open'
         AND (log_seq IS NULL OR log_seq <= $4)";
 
-/// What all partitions applied is held against the log where all stand at its end: whichever arrives
-/// last finds them so. When one is behind, or the log has grown, there is nothing to compare yet. A log
-/// that has nothing more and yet should, by its head, has lost its end: head and events are written
-/// together, so no snapshot sees one without the other.
+/// No cursor may be beyond the log. What all partitions applied is held against the log where all stand
+/// at its end: whichever arrives last finds them so. When one is behind, or the log has grown, there is
+/// nothing to compare yet. A log that has nothing more and yet should, by its head, has lost its end:
+/// head and events are written together, so no snapshot sees one without the other.
+///
+/// A cursor that is beyond the log no longer counts what the log has lost: so its count stays wrong when
+/// the log has grown over its place, and what was passed over is never taken for applied.
 static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
     format!(
         "WITH cursors AS (
@@ -94,14 +97,23 @@ static REACH_TAIL: LazyLock<String> = LazyLock::new(|| {
               last_log_seq = $4 AND least = $4 AND foremost = $4 AND event_count <> applied
               OR last_log_seq > $4 AND NOT EXISTS (
                 SELECT FROM dg_event_log WHERE tenant_id = $1 AND log_seq > $4))),
+         beyond AS (
+            SELECT last_log_seq FROM dg_tenant_heads WHERE tenant_id = $1 AND last_log_seq < $4),
+         uncounted AS (
+            UPDATE dg_projection_cursors AS c
+            SET applied_events = greatest(0, c.applied_events - (applied - event_count))
+            FROM cursors, dg_tenant_heads AS head
+            WHERE head.tenant_id = $1 AND head.last_log_seq < $4 AND applied > event_count
+              AND c.tenant_id = $1 AND c.projection_name = $2 AND c.generation = $6
+              AND c.partition = $3 AND c.last_log_seq = $4),
          own AS (SELECT FROM dg_projection_cursors
             WHERE tenant_id = $1 AND projection_name = $2 AND generation = $6 AND partition = $3
               AND last_log_seq = $4 AND NOT retired),
          resolved AS ({RESOLVE_FAILURES} AND EXISTS (SELECT FROM own)
-            AND NOT EXISTS (SELECT FROM miscounted) RETURNING 1)
+            AND NOT EXISTS (SELECT FROM miscounted) AND NOT EXISTS (SELECT FROM beyond) RETURNING 1)
          SELECT (SELECT count(*) FROM resolved), (SELECT event_count FROM miscounted),
             (SELECT applied FROM miscounted), EXISTS (SELECT FROM own),
-            (SELECT last_log_seq FROM miscounted)"
+            (SELECT last_log_seq FROM miscounted), (SELECT last_log_seq FROM beyond)"
     )
 });
 
@@ -121,6 +133,11 @@ pub enum Tail {
         applied_events: i64,
         /// Up to which number.
         log_seq: i64,
+    },
+    /// The log ends before the cursor: events were lost after they were applied.
+    Beyond {
+        /// Where it ends.
+        log_end: i64,
     },
     /// The cursor does not stand there: somebody else has moved it, another generation is served, or
     /// it is gone.
@@ -202,9 +219,11 @@ impl Store {
             [&tenant, &name, &share.partition, &last_log_seq, &share.partitions, &generation];
         let row = client.query_one(&statement, &arguments).await?;
         let resolved: i64 = row.try_get(0)?;
+        let beyond: Option<i64> = row.try_get(5)?;
         let counts = row.try_get::<_, Option<i64>>(1)?.zip(row.try_get(2)?).zip(row.try_get(4)?);
         Ok(match counts {
             _ if !row.try_get::<_, bool>(3)? => Tail::Moved,
+            _ if let Some(log_end) = beyond => Tail::Beyond { log_end },
             Some(((event_count, applied_events), log_seq)) => {
                 Tail::Miscounted { event_count, applied_events, log_seq }
             }

@@ -126,8 +126,10 @@ impl Store {
             let (end, count) = (tenant.event_log_last_seq, tenant.event_count);
             for projection in &mut tenant.projections {
                 projection.pending_events = (count - projection.applied_events).max(0);
-                projection.is_stale =
-                    projection.last_log_seq < end || projection.pending_events > 0;
+                let is_beyond = |partition: &PartitionHealth| partition.last_log_seq > end;
+                projection.is_stale = projection.last_log_seq < end
+                    || projection.pending_events > 0
+                    || projection.partitions.iter().any(is_beyond);
             }
             // Stored when all were there; a cursor may be lost since.
             if tenant.is_stale() {

@@ -36,6 +36,7 @@ mod reads;
 mod roles;
 mod rows;
 mod runs;
+mod timeline;
 mod verify;
 
 pub use append::{Answer, Appended, BatchRefusal};
@@ -67,4 +68,5 @@ pub use runs::{
     ALL_PROJECTIONS, Comparison, Ending, NewRun, Progress, Run, RunFilter, RunKey, RunMode,
     RunStatus, RunStep, Turn,
 };
+pub use timeline::Timeline;
 pub use verify::{Checked, Verdict, VerifyProgress};

@@ -1,6 +1,7 @@
 //! A projector's page: the events after a cursor, and what the log says of the traces they continue.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
@@ -12,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use crate::cursors::TRACE_HASH;
 use crate::database::{LOOKUPS, writing};
 use crate::rows::hash;
+use crate::timeline::{TIMELINE, Timeline};
 use crate::{Cursor, Share, Store, StoreError};
 
 /// The next events of a tenant and their context; see [`Traces::load`].
@@ -30,6 +32,8 @@ pub struct Page {
     pub more: bool,
     /// How long ago the first of them was recorded, by the clock that recorded it.
     pub age: Duration,
+    /// The history that they are of.
+    pub timeline: Timeline,
 }
 
 /// What a projection needs of an event, and no more: the payload is most of a page.
@@ -80,7 +84,7 @@ impl Store {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
         let reading = Reading { transaction: &transaction, tenant, from, limit };
-        let Found { events, end, more, age } = match from {
+        let Found { events, end, more, age, timeline } = match from {
             Cursor { share: Share::WHOLE, .. } => reading.whole().await?,
             _ => reading.shared().await?,
         };
@@ -89,16 +93,20 @@ impl Store {
             resume(&transaction, tenant, Traces::continued(&events), from.last_log_seq),
             recall(&transaction, tenant, &wanted, from.last_log_seq),
         )?;
-        Ok(Page { events, end, resumed, recalled, more, age })
+        Ok(Page { events, end, resumed, recalled, more, age, timeline })
     }
 }
 
 /// Of a share, how far a page looks: what is visible now, so that what the next statement does not
 /// see up to there does not exist (numbers are handed out in commit order).
-const WINDOW: &str = "SELECT coalesce(max(log_seq), $2), count(*) FROM (
-        SELECT log_seq FROM dg_event_log
-        WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $3 ORDER BY log_seq LIMIT $4
-    ) AS page";
+static WINDOW: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT coalesce(max(log_seq), $2), count(*), {TIMELINE} FROM (
+            SELECT log_seq FROM dg_event_log
+            WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $3 ORDER BY log_seq LIMIT $4
+         ) AS page"
+    )
+});
 
 struct Reading<'a> {
     transaction: &'a Transaction<'a>,
@@ -107,12 +115,13 @@ struct Reading<'a> {
     limit: i64,
 }
 
-/// The events of a page, how far it looked, whether there may be more, and their age.
+/// The events of a page, how far it looked, whether there may be more, their age and their history.
 struct Found {
     events: Vec<LogEvent>,
     end: i64,
     more: bool,
     age: Duration,
+    timeline: Timeline,
 }
 
 /// How long ago an event was recorded.
@@ -121,18 +130,18 @@ const AGE: &str = "extract(epoch FROM clock_timestamp() - recorded_at)::float8 A
 impl Reading<'_> {
     async fn whole(&self) -> Result<Found, StoreError> {
         let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS}, {AGE} FROM dg_event_log
+            "SELECT {LOG_EVENT_COLUMNS}, {AGE}, {TIMELINE} AS timeline FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4 ORDER BY log_seq LIMIT $3"
         );
         let until = self.from.until.unwrap_or(i64::MAX);
         let arguments: [&(dyn ToSql + Sync); 4] =
             [&self.tenant, &self.from.last_log_seq, &self.limit, &until];
-        let ((), (events, age, cut)) = tokio::try_join!(
+        let ((), (events, (age, timeline), cut)) = tokio::try_join!(
             async { Ok(self.transaction.batch_execute(LOOKUPS).await?) },
             self.events(&page, &arguments),
         )?;
         let end = events.last().map_or(self.from.last_log_seq, |event| event.log_seq);
-        Ok(Found { events, end, more: cut, age })
+        Ok(Found { events, end, more: cut, age, timeline })
     }
 
     /// As many events of the log as hold a page of the share on average, and of those its own.
@@ -140,38 +149,41 @@ impl Reading<'_> {
         let Cursor { last_log_seq, share: Share { partition, partitions }, until, .. } = self.from;
         let (until, width) =
             (until.unwrap_or(i64::MAX), self.limit.saturating_mul(i64::from(partitions)));
-        let window = self.transaction.prepare_cached(WINDOW).await?;
+        let window = self.transaction.prepare_cached(&WINDOW).await?;
         let arguments: [&(dyn ToSql + Sync); 4] = [&self.tenant, &last_log_seq, &until, &width];
         let ((), row) = tokio::try_join!(
             self.transaction.batch_execute(LOOKUPS),
             self.transaction.query_one(&window, &arguments),
         )?;
         let (end, looked): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let timeline = Timeline(row.try_get(2)?);
         if looked == 0 {
-            return Ok(Found { events: Vec::new(), end, more: false, age: Duration::ZERO });
+            let (events, age) = (Vec::new(), Duration::ZERO);
+            return Ok(Found { events, end, more: false, age, timeline });
         }
         let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS}, {AGE} FROM dg_event_log
+            "SELECT {LOG_EVENT_COLUMNS}, {AGE}, {TIMELINE} AS timeline FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4
                AND {TRACE_HASH} % $5 = $6 ORDER BY log_seq LIMIT $3"
         );
         let arguments: [&(dyn ToSql + Sync); 6] =
             [&self.tenant, &last_log_seq, &self.limit, &end, &partitions, &partition];
-        let (events, age, cut) = self.events(&page, &arguments).await?;
+        let (events, (age, _), cut) = self.events(&page, &arguments).await?;
         // Cut short, it looked no further than its last event.
         let (end, more) = match events.last() {
             Some(last) if cut => (last.log_seq, true),
             _ => (end, looked == width),
         };
-        Ok(Found { events, end, more, age })
+        Ok(Found { events, end, more, age, timeline })
     }
 
-    /// The events of a page within its bytes, their age, and whether more than those may be its own.
+    /// The events of a page within its bytes, their age and history, and whether more than those may be
+    /// its own.
     async fn events(
         &self,
         page: &str,
         arguments: &[&(dyn ToSql + Sync)],
-    ) -> Result<(Vec<LogEvent>, Duration, bool), StoreError> {
+    ) -> Result<(Vec<LogEvent>, (Duration, Timeline), bool), StoreError> {
         let statement = self.transaction.prepare_cached(&within_bytes(page, "log_seq")).await?;
         let rows = self.transaction.query(&statement, arguments).await?;
         let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
@@ -179,7 +191,8 @@ impl Reading<'_> {
         let cut = found == self.limit || (events.len() as i64) < found;
         let age: f64 = rows.first().map_or(Ok(0.0), |row| row.try_get("age"))?;
         let age = Duration::try_from_secs_f64(age).unwrap_or_default();
-        Ok((events, age, cut))
+        let timeline = rows.first().map_or(Ok(0), |row| row.try_get("timeline"))?;
+        Ok((events, (age, Timeline(timeline)), cut))
     }
 }
 

@@ -81,7 +81,19 @@ impl Answer {
 
 /// The command line's binary with a clean environment.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(binary());
+    command_by(&[])
+}
+
+/// The same, started by another program, which becomes it.
+pub(crate) fn command_by(launcher: &[String]) -> Command {
+    let mut command = match launcher.split_first() {
+        None => Command::new(binary()),
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary());
+            command
+        }
+    };
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("DECISIONGRAPH_") || text == "DATABASE_URL" {

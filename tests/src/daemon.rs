@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cli::{Answer, command, run};
+use crate::cli::{Answer, command_by, run};
 use crate::{Directory, Sql, until};
 
 /// Where a daemon keeps its data.
@@ -20,6 +20,17 @@ pub enum Where {
     Url(String),
 }
 
+/// Where a daemon's log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTo {
+    /// To a file that [`Daemon::log`] reads.
+    File,
+    /// To a disk that is full.
+    FullDisk,
+    /// To a pipe that nobody reads any more.
+    Nobody,
+}
+
 /// A daemon in a directory of its own; stopped in the end.
 #[derive(Debug)]
 pub struct Daemon {
@@ -29,6 +40,8 @@ pub struct Daemon {
     fail_points: String,
     environment: Vec<(String, String)>,
     hits: Option<PathBuf>,
+    launcher: Vec<String>,
+    log_to: LogTo,
     process: Option<Child>,
 }
 
@@ -71,7 +84,28 @@ impl Daemon {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let fail_points = fail_points.to_owned();
         let (directory, environment) = (Directory::new(), Vec::new());
-        Daemon { directory, place, flags, process: None, fail_points, environment, hits: None }
+        let (launcher, log_to, process, hits) = (Vec::new(), LogTo::File, None, None);
+        Daemon {
+            directory,
+            place,
+            flags,
+            process,
+            fail_points,
+            environment,
+            hits,
+            launcher,
+            log_to,
+        }
+    }
+
+    /// Its next lives are started by this program, which becomes the daemon.
+    pub fn launch_by(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
+    }
+
+    /// Its next lives log to this.
+    pub fn log_to(&mut self, log_to: LogTo) {
+        self.log_to = log_to;
     }
 
     /// Sets a variable for its next lives.
@@ -115,9 +149,15 @@ impl Daemon {
     /// # Panics
     /// When it cannot be started.
     pub fn spawn(&mut self) {
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = command();
+        let append = |path: &std::path::Path| {
+            Stdio::from(std::fs::File::options().create(true).append(true).open(path).unwrap())
+        };
+        let log = match self.log_to {
+            LogTo::File => append(&self.log_path()),
+            LogTo::FullDisk => append("/dev/full".as_ref()),
+            LogTo::Nobody => Stdio::from(std::io::pipe().unwrap().1),
+        };
+        let mut command = command_by(&self.launcher);
         command.arg("serve").arg("--data-dir").arg(self.data_dir());
         if !self.flags.iter().any(|flag| flag == "--metrics-listen") {
             command.args(["--metrics-listen", "off"]);

@@ -123,6 +123,7 @@ async fn page_after(
     (limit, is_live): (i64, bool),
 ) -> (Committed, Cursor) {
     let page = store.read_page(tenant, projection, from, limit).await.unwrap();
+    let timeline = page.timeline;
     let mut traces = Traces::load(page.resumed, &page.recalled).unwrap();
     let projected = project(projection, &page.events, &mut traces);
     assert_eq!(projected.poison, None);
@@ -132,7 +133,7 @@ async fn page_after(
     let applied_events = from.applied_events + page.events.len() as i64;
     let to = Cursor { last_log_seq: page.end, applied_events, ..from };
     let changes = &projected.changes;
-    let batch = Commit { tenant, projection, from, to, changes, is_live };
+    let batch = Commit { tenant, projection, from, to, timeline, changes, is_live };
     (store.commit(&batch).await.unwrap(), to)
 }
 

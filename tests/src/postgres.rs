@@ -21,6 +21,19 @@ const SETTINGS: &str = "listen_addresses = '127.0.0.1'\nunix_socket_directories 
 /// The server ends when its standard input does: with the test, however that ends.
 const LIFELINE: &str = r#""$@" & server=$!; read -r _; kill -QUIT $server; wait $server"#;
 
+/// What is unusual about a server.
+#[derive(Debug, Clone, Default)]
+pub struct Fitting {
+    /// The volume that its data is on, if not in a directory of its own.
+    pub data: Option<PathBuf>,
+    /// The volume that its write-ahead log is on, if not with its data.
+    pub wal: Option<PathBuf>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+    /// The network namespace that it is in, as a file. It has a Unix socket then.
+    pub network: Option<PathBuf>,
+}
+
 /// A server, stopped in the end.
 #[derive(Debug)]
 pub struct Postgres {
@@ -28,6 +41,7 @@ pub struct Postgres {
     programs: PathBuf,
     process: Option<Child>,
     directory: Directory,
+    fitting: Fitting,
 }
 
 impl Postgres {
@@ -36,13 +50,33 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn start() -> Postgres {
-        let mut postgres = Postgres::prepare();
+        Postgres::start_fitted(Fitting::default())
+    }
+
+    /// The same with something unusual.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`].
+    pub fn start_fitted(fitting: Fitting) -> Postgres {
+        let mut postgres = Postgres::prepare(fitting);
         let data = postgres.data().display().to_string();
         let user = "--username=decisiongraph";
-        let flags = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
-        postgres.run("initdb", &[&["-D", &data, user], &flags[..]].concat());
+        let mut flags =
+            vec!["-D", &data, user, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        let wal = postgres.fitting.wal.as_ref().map(|wal| wal.join("wal"));
+        let wal = wal.map(|wal| format!("--waldir={}", wal.display()));
+        if let Some(wal) = &wal {
+            flags.extend(["--wal-segsize=1", wal]);
+        }
+        postgres.run("initdb", &flags);
         postgres.settings(SETTINGS);
-        postgres.write("pg_hba.conf", TRUST);
+        if wal.is_some() {
+            postgres.settings("min_wal_size = 2MB\nmax_wal_size = 8MB");
+        }
+        if postgres.fitting.network.is_some() {
+            postgres.settings(&format!("unix_socket_directories = '{data}'"));
+        }
+        postgres.admit_all();
         postgres.settings(&format!("port = {}", postgres.port));
         postgres.start_again();
         postgres
@@ -53,7 +87,7 @@ impl Postgres {
     /// # Panics
     /// When it does not come up.
     pub fn standby(&self) -> Postgres {
-        let mut standby = Postgres::prepare();
+        let mut standby = Postgres::prepare(Fitting::default());
         let (data, port) = (standby.data().display().to_string(), self.port.to_string());
         let from = ["-h", "127.0.0.1", "-p", &port, "-U", "decisiongraph", "-c", "fast"];
         standby.run("pg_basebackup", &[&["-D", &data, "-R", "--no-sync"], &from[..]].concat());
@@ -62,17 +96,49 @@ impl Postgres {
         standby
     }
 
-    fn prepare() -> Postgres {
+    fn prepare(fitting: Fitting) -> Postgres {
         let directory = Directory::new();
         let sql = Sql::connect(&server().parse().unwrap());
         let programs = sql.one("SELECT setting FROM pg_config WHERE name = 'BINDIR'").into();
         // Another program may take it before the server does, but none does so on purpose.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let postgres = Postgres { port, programs, process: None, directory };
-        std::fs::create_dir(postgres.data()).unwrap();
-        std::fs::set_permissions(postgres.data(), PermissionsExt::from_mode(0o700)).unwrap();
-        postgres.own(&postgres.data());
+        let postgres = Postgres { port, programs, process: None, directory, fitting };
+        let wal = postgres.fitting.wal.iter().map(|wal| wal.join("wal"));
+        for own in wal.chain([postgres.data()]) {
+            std::fs::create_dir(&own).unwrap();
+            std::fs::set_permissions(&own, PermissionsExt::from_mode(0o700)).unwrap();
+            postgres.own(&own);
+        }
         postgres
+    }
+
+    /// Lets everybody in, from the next connection on.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn admit_all(&self) {
+        self.admit(TRUST);
+    }
+
+    /// Lets in whom this `pg_hba.conf` says, once the server has read it again.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn admit(&self, access: &str) {
+        self.write("pg_hba.conf", &format!("local all all trust\n{access}"));
+    }
+
+    /// Adds settings to its file, which count from its next start or reload on.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn set(&self, lines: &str) {
+        self.settings(lines);
+    }
+
+    /// Whether its postmaster is gone: nobody has stopped it.
+    pub fn has_crashed(&self) -> bool {
+        self.process.is_some() && !self.data().join("postmaster.pid").exists()
     }
 
     /// Encrypts from now on, as this host and nothing else: who comes without TLS is refused.
@@ -95,15 +161,16 @@ impl Postgres {
     /// When it does not come up.
     pub fn start_again(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = self.command("sh".as_ref());
+        let mut command = self.shell();
+        command.envs(self.fitting.environment.iter().cloned());
         command.args(["-c", LIFELINE, "sh"]).arg(self.programs.join("postgres"));
         command.arg("-D").arg(self.data()).stdin(Stdio::piped());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().unwrap());
-        let port = self.port.to_string();
+        let (port, host) = (self.port.to_string(), self.host());
         until("a server of the test is up", || {
             let mut asking = self.command(&self.programs.join("pg_isready"));
-            let asked = asking.args(["-h", "127.0.0.1", "-p", &port]).output().unwrap();
+            let asked = asking.args(["-h", &host, "-p", &port]).output().unwrap();
             asked.status.success().then_some(())
         });
     }
@@ -200,14 +267,31 @@ impl Postgres {
     /// # Panics
     /// When it cannot be had.
     pub fn sql(&self) -> Sql {
-        let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", self.address());
-        Sql::connect(&url.parse().unwrap())
+        Sql::connect(&self.config())
+    }
+
+    /// An operator's way to it.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn config(&self) -> tokio_postgres::Config {
+        let (host, port) = (self.host(), self.port);
+        let text =
+            format!("host={host} port={port} user=decisiongraph dbname=postgres sslmode=disable");
+        text.parse().unwrap()
+    }
+
+    /// Its address, or the directory of its socket.
+    fn host(&self) -> String {
+        match self.fitting.network {
+            Some(_) => self.data().display().to_string(),
+            None => "127.0.0.1".to_owned(),
+        }
     }
 
     /// The same, if there is a place for it.
     pub fn try_sql(&self) -> Option<Sql> {
-        let url = format!("postgres://decisiongraph@{}/postgres?sslmode=disable", self.address());
-        Sql::try_connect(&url.parse().ok()?).ok()
+        Sql::try_connect(&self.config()).ok()
     }
 
     /// A file for its clients.
@@ -225,7 +309,18 @@ impl Postgres {
     }
 
     fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.fitting.data.as_deref().unwrap_or(self.directory.path()).join("data")
+    }
+
+    /// A shell in the network namespace of the server, as its account.
+    fn shell(&self) -> Command {
+        let Some(network) = &self.fitting.network else { return self.command("sh".as_ref()) };
+        let (uid, gid) = account().unwrap_or((geteuid().as_raw(), nix::unistd::getegid().as_raw()));
+        let mut command = Command::new("nsenter");
+        command.current_dir("/").arg(format!("--net={}", network.display()));
+        command.args(["--", "setpriv", "--clear-groups"]);
+        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "sh".to_owned()]);
+        command
     }
 
     fn settings(&self, lines: &str) {

@@ -51,6 +51,11 @@ impl Sql {
         answer.iter().filter_map(row).collect()
     }
 
+    /// Runs statements that may fail; whether they did not.
+    pub fn try_run(&self, sql: &str) -> bool {
+        self.runtime.block_on(self.client.batch_execute(sql)).is_ok()
+    }
+
     /// Runs statements; the one value that the last query gives.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use dg_projections::Code;
 use dg_projections::event::{Line, LogEvent};
 use dg_projections::projection::{Changes, Projection, Traces, project};
-use dg_store::{Commit, Committed, Cursor, Failure, NewFailure, Share, Store};
+use dg_store::{Commit, Committed, Cursor, Failure, NewFailure, Share, Store, Timeline};
 use dg_tests::log::{
     append_all, apply_page, assert_proven, catch_up, generated_lines, model_of, parsed,
 };
@@ -58,6 +58,25 @@ async fn a_commit_from_another_cursor_or_generation_writes_nothing() {
         }
         assert_eq!(store.open_cursor("a", projection, Share::WHOLE, false).await.unwrap(), moved);
     }
+}
+
+#[tokio::test]
+async fn what_was_read_from_another_history_of_the_database_is_not_committed() {
+    let (database, store) = Database::with_schema().await;
+    append_all(&store, "a", &generated_lines("a", 3, 8, 1), 100).await;
+    let from = store.open_cursor("a", GRAPH, Share::WHOLE, false).await.unwrap();
+    let page = store.read_page("a", GRAPH, from, 5).await.unwrap();
+    let changes = project(GRAPH, &page.events, &mut Traces::new()).changes;
+    let to = Cursor { last_log_seq: 5, applied_events: 5, ..from };
+    let commit = async |timeline| {
+        let (tenant, projection, changes) = ("a", GRAPH, &changes);
+        let batch = Commit { tenant, projection, from, to, timeline, changes, is_live: true };
+        store.commit(&batch).await.unwrap()
+    };
+    let before = image(&database).await;
+    assert_eq!(commit(Timeline::default()).await, Committed::Superseded);
+    assert_eq!(image(&database).await, before);
+    assert_eq!(commit(page.timeline).await, Committed::Done { resolved: 0 });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +138,8 @@ async fn commit_partition(
 ) {
     let from = store.open_cursor("a", projection, share, false).await.unwrap();
     let to = Cursor { last_log_seq: last, applied_events: from.applied_events + 1, ..from };
-    let batch = Commit { tenant: "a", projection, from, to, changes, is_live: true };
+    let timeline = store.read_page("a", projection, from, 1).await.unwrap().timeline;
+    let batch = Commit { tenant: "a", projection, from, to, timeline, changes, is_live: true };
     assert_eq!(store.commit(&batch).await.unwrap(), Committed::Done { resolved: 0 });
 }
 

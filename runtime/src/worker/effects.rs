@@ -67,7 +67,25 @@ async fn at_the_tail(gate: &Gate, key: &WorkerKey, at: Cursor) -> Input {
             telemetry::miscounted(key, event_count, applied_events, at);
             Input::Failed(miscounted(event_count, applied_events, log_seq))
         }
+        Ok(Tail::Beyond { log_end }) => {
+            telemetry::beyond_the_log(key, log_end, at);
+            Input::Failed(beyond_the_log(key, log_end, at))
+        }
         Err(error) => Input::Failed(Failure::from(&error)),
+    }
+}
+
+/// Whatever the log gets next under numbers that the cursor has passed would be left out.
+fn beyond_the_log(key: &WorkerKey, log_end: i64, at: Cursor) -> Failure {
+    Failure {
+        class: FailureClass::Defect,
+        code: Code::Internal,
+        message: format!(
+            "the cursor is at log_seq {}, but the log ends at {log_end}: events were lost after they were applied, by a failover or a restore; `decisiongraph rebuild all -t {} --reason TEXT --wait` projects what is left",
+            at.last_log_seq, key.tenant_id
+        ),
+        event: None,
+        suspects: 0,
     }
 }
 

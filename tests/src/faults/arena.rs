@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use dg_admin::client::Client;
 use dg_projections::event::Line;
-use dg_store::{Options, Store, Target};
+use dg_store::{Options, Store};
 use tokio_postgres::NoTls;
 
 use super::history::{History, Told};
+use super::means::Missing;
 use super::network::{Network, Weather};
+use super::place::{Built, Means, Place};
 use super::producer::body;
 use super::watcher::Watcher;
 use super::workload::{CURSED, Ground, Pace, Workload};
 use crate::by_hand::dg_append;
 use crate::log::parsed;
-use crate::{Daemon, Postgres, Random, Sql, Where, events, try_until, until};
+use crate::{Daemon, LogTo, Postgres, Random, Sql, events, try_until, until};
 
 /// Small pages and short waits: many steps in little time.
 const FLAGS: [&str; 16] = [
@@ -48,13 +50,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Arena {
     /// Daemons, the first of which is there always; they go before their database.
     pub(super) daemons: Vec<Daemon>,
-    pub(super) network: Network,
-    pub(super) postgres: Postgres,
+    network: Option<Network>,
+    server: Option<Postgres>,
+    pub(super) means: Means,
     /// Where draws come from.
     pub(super) random: Random,
     ground: Ground,
     at_work: Option<(Workload, Watcher)>,
     faults: BTreeMap<String, u64>,
+    /// Why its scenario could not be had after all.
+    skipped: Option<Missing>,
     /// How often clients have begun.
     eras: usize,
     hits: PathBuf,
@@ -63,46 +68,87 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Builds it, with so many daemons.
+    /// Builds it, with so many daemons; or says what is missing for it.
     ///
     /// # Panics
     /// When something of it does not start.
-    pub(super) fn new(seed: u64, daemons: usize, pace: Pace) -> Arena {
+    pub(super) fn new(
+        seed: u64,
+        place: Place,
+        daemons: usize,
+        pace: Pace,
+    ) -> Result<Arena, Missing> {
         let began = Instant::now();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let postgres = Postgres::start();
-        let network = runtime.block_on(Network::start(postgres.address()));
-        let url = url_at(&network.address());
-        let place = Where::Url(url);
+        let Built { network, server, means, at, database } = place.build(&runtime)?;
         let mut daemons: Vec<Daemon> =
-            (0..daemons).map(|_| Daemon::new(place.clone(), &FLAGS, "")).collect();
+            (0..daemons).map(|_| Daemon::new(at.clone(), &FLAGS, "")).collect();
         let hits = daemons[0].directory().path().join("hits");
         for daemon in &mut daemons {
             daemon.count_hits(&hits);
             daemon.set("DECISIONGRAPH_PROJECTION_POLL_INTERVAL_MS", "50");
+            means.dress(daemon);
             daemon.restart();
         }
+        let database = database
+            .or_else(|| dg_admin::embedded::config_of(&daemons[0].data_dir()).ok().flatten())
+            .ok_or("the daemon has made no database")?;
         let ground = Ground {
             history: Arc::new(History::default()),
             sockets: daemons.iter().map(Daemon::socket).collect(),
-            database: url_at(&postgres.address()).parse().unwrap(),
+            database,
             pace,
         };
         let random = Random::from_seed(seed);
         let faults = BTreeMap::new();
-        Arena {
+        let at_work = None;
+        let arena = Arena {
             daemons,
             network,
-            postgres,
+            server,
+            means,
             random,
             ground,
-            at_work: None,
+            at_work,
             faults,
+            skipped: None,
             eras: 0,
             hits,
             began,
             runtime,
+        };
+        arena.curse();
+        Ok(arena)
+    }
+
+    /// The server, where there is one beside the daemon.
+    ///
+    /// # Panics
+    /// Where there is none: a scenario is in the wrong place.
+    pub(super) fn postgres(&mut self) -> &mut Postgres {
+        self.server.as_mut().expect("this place has a server of its own")
+    }
+
+    /// The standby is the server from now on; the one that was, for its end.
+    pub(super) fn exchange(&mut self) {
+        if let Means::Standby(standby) = &mut self.means
+            && let Some(server) = &mut self.server
+        {
+            std::mem::swap(server, standby);
         }
+    }
+
+    /// The network's weather from now on.
+    pub(super) fn turn(&self, weather: Weather) {
+        if let Some(network) = &self.network {
+            network.turn(weather);
+        }
+    }
+
+    /// The server's port.
+    pub(super) fn port(&self) -> String {
+        let address = self.server.as_ref().map(Postgres::address).unwrap_or_default();
+        address.rsplit(':').next().unwrap_or_default().to_owned()
     }
 
     /// Lets the clients begin, and waits until they are well under way. After [`Arena::end`], others
@@ -111,9 +157,6 @@ impl Arena {
     /// # Panics
     /// When they do not get so far.
     pub(super) fn begin(&mut self) {
-        if self.eras == 0 {
-            self.curse();
-        }
         self.eras += 1;
         let _inside = self.runtime.enter();
         let watcher = Watcher::start(&self.ground.database, &self.ground.history);
@@ -130,17 +173,38 @@ impl Arena {
         let mut event = line.event.clone();
         let whole = dg_projections::json::parse(&started).unwrap();
         event.payload = dg_projections::json::canonical(whole.get("payload").unwrap());
-        let line = Line { event, ..line };
+        self.append_by_hand(&[Line { event, ..line }]);
+    }
+
+    /// Appends beside the clients, for a tenant that they leave alone.
+    pub(super) fn append_by_hand(&self, lines: &[Line]) {
         self.runtime.block_on(async {
             let (client, driver) = self.ground.database.connect(NoTls).await.unwrap();
             tokio::spawn(driver);
-            dg_append(&client, &line).await.unwrap();
+            for line in lines {
+                dg_append(&client, line).await.unwrap();
+            }
         });
     }
 
     /// A fault happened.
     pub(super) fn count_fault(&mut self, what: &str) {
         *self.faults.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Something is missing for the scenario.
+    pub(super) fn skip(&mut self, missing: Missing) {
+        self.skipped = Some(missing);
+    }
+
+    /// What was missing, if anything was.
+    pub(super) fn skipped(&self) -> Option<Missing> {
+        self.skipped.clone()
+    }
+
+    /// What the server has logged.
+    pub(super) fn server_log(&self) -> String {
+        self.server.as_ref().map(Postgres::log).unwrap_or_default()
     }
 
     /// Something that must not be.
@@ -161,17 +225,26 @@ impl Arena {
 
     /// An operator's connection that no fault of the network is on.
     pub(super) fn sql(&self) -> Sql {
-        self.postgres.sql()
+        Sql::connect(&self.ground.database)
+    }
+
+    /// The same, if there is a place for it.
+    pub(super) fn try_sql(&self) -> Option<Sql> {
+        Sql::try_connect(&self.ground.database).ok()
     }
 
     /// Heals everything; how long it takes until an append is acknowledged again by way of every
     /// daemon.
     pub(super) fn heal(&mut self) -> Duration {
         let healed = Instant::now();
-        self.network.turn(Weather::Fair);
-        self.postgres.start_if_stopped();
+        self.turn(Weather::Fair);
+        self.means.mend();
+        if let Some(server) = &mut self.server {
+            server.start_if_stopped();
+        }
         for daemon in &mut self.daemons {
             daemon.mend();
+            daemon.log_to(LogTo::File);
             if daemon.has_ended() {
                 daemon.spawn();
             }
@@ -245,8 +318,9 @@ impl Arena {
     /// Faults by kind.
     pub(super) fn faults(&self) -> BTreeMap<String, u64> {
         let mut faults = self.faults.clone();
-        if self.network.cuts() > 0 {
-            faults.insert("connections cut".to_owned(), self.network.cuts());
+        let cuts = self.network.as_ref().map_or(0, Network::cuts);
+        if cuts > 0 {
+            faults.insert("connections cut".to_owned(), cuts);
         }
         faults
     }
@@ -273,11 +347,9 @@ impl Arena {
             application_name: "checker".to_owned(),
             role: None,
         };
-        let target = Target::parse(&url_at(&self.postgres.address())).unwrap();
-        (&self.runtime, Store::new(target, &options).unwrap())
+        // Of two hosts, the one that serves.
+        let server = self.server.as_ref().map(Postgres::config);
+        let database = server.unwrap_or_else(|| self.ground.database.clone());
+        (&self.runtime, Store::new(database, &options).unwrap())
     }
-}
-
-fn url_at(address: &str) -> String {
-    format!("postgres://decisiongraph@{address}/postgres?sslmode=disable")
 }

@@ -44,6 +44,40 @@ pub(super) struct Told {
     pub(super) wrong: Vec<String>,
     /// When the first of it was seen.
     pub(super) wrong_since: Option<Instant>,
+    /// How often a failover has lost the last commits.
+    pub(super) losses: u64,
+    /// Events that were acknowledged and are gone with the server that had them.
+    pub(super) gone: usize,
+    /// Traces that have lost events so, by tenant and identifier.
+    pub(super) broken: BTreeSet<Name>,
+}
+
+impl Told {
+    /// A failover has lost the last commits: of each tenant what comes after this number, and all runs
+    /// but these. Nobody can be held to what was told about the rest.
+    pub(super) fn lose(&mut self, ends: &BTreeMap<String, i64>, runs: &BTreeSet<String>) {
+        self.losses += 1;
+        for sent in self.events.values_mut() {
+            let event = &sent.line.event;
+            let end = ends.get(&event.tenant_id).copied().unwrap_or(0);
+            if sent.acknowledged.is_some_and(|log_seq| log_seq > end) {
+                sent.acknowledged = None;
+                self.gone += 1;
+                self.broken.insert((event.tenant_id.clone(), event.trace_id.clone()));
+            }
+        }
+        for ((_, tenant), order) in &mut self.orders {
+            let end = ends.get(tenant).copied().unwrap_or(0);
+            order.retain(|log_seq| *log_seq <= end);
+        }
+        self.finished.retain(|trace| !self.broken.contains(trace));
+        self.runs.retain(|run| runs.contains(run));
+    }
+
+    /// Whether a trace has lost events.
+    pub(super) fn is_broken(&self, tenant: &str, trace: &str) -> bool {
+        self.broken.contains(&(tenant.to_owned(), trace.to_owned()))
+    }
 }
 
 /// The history of a scenario, shared by its clients.

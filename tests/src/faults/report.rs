@@ -14,7 +14,7 @@ use super::checker::Counted;
 pub(super) const SOAK: &str = "soak";
 
 /// What came of a scenario.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// The scenario.
     pub scenario: &'static str,
@@ -32,6 +32,8 @@ pub struct Outcome {
     recovery: Duration,
     /// From the start to the first that must not be.
     found_after: Option<Duration>,
+    /// What was missing for it.
+    pub skipped: Option<String>,
     /// What must not be.
     pub wrong: Vec<String>,
     /// What the daemons logged, if something was wrong.
@@ -39,6 +41,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a scenario that cannot be had here.
+    pub(super) fn skipped(scenario: &'static str, seed: u64, missing: String) -> Outcome {
+        Outcome { scenario, seed, skipped: Some(missing), ..Outcome::default() }
+    }
+
     pub(super) fn of(
         scenario: &'static str,
         seed: u64,
@@ -63,6 +70,7 @@ impl Outcome {
             runs: told.runs.len(),
             recovery,
             found_after: told.wrong_since.map(|since| since - arena.began()),
+            skipped: arena.skipped(),
             wrong: told.wrong.clone(),
             log,
         }
@@ -101,6 +109,7 @@ impl Outcome {
             ("doubled", Json::from(self.doubled as i64)),
             ("runs", Json::from(self.runs as i64)),
             ("recovery_seconds", decimal(self.recovery.as_secs_f64())),
+            ("skipped", Json::from(self.skipped.clone())),
             (
                 "violations",
                 Json::Array(self.wrong.iter().map(|what| Json::from(what.as_str())).collect()),
@@ -114,9 +123,10 @@ impl Outcome {
     }
 
     fn cells(&self) -> [String; 11] {
-        let verdict = match self.wrong.len() {
-            0 => "held".to_owned(),
-            count => format!("{count} violations"),
+        let verdict = match (self.wrong.len(), &self.skipped) {
+            (0, None) => "held".to_owned(),
+            (0, Some(missing)) => format!("SKIPPED: {missing}"),
+            (count, _) => format!("{count} violations"),
         };
         [
             self.scenario.to_owned(),

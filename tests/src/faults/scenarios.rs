@@ -4,10 +4,17 @@ mod alone;
 mod at_points;
 mod daemons;
 mod database;
+mod disk;
+mod embedded;
+mod failover;
+mod first_start;
+mod machine;
 mod network;
+mod tamper;
 
 use std::time::Duration;
 
+use super::place::Place;
 use super::workload::Pace;
 use super::{Arena, Outcome, checker};
 
@@ -26,6 +33,10 @@ pub struct Scenario {
     pub about: &'static str,
     /// Whether it is among those that are quick enough to be run each time.
     pub is_quick: bool,
+    /// What it takes place in.
+    place: Place,
+    /// Whether a round is short and can follow any other: one for a soak.
+    is_short: bool,
     /// How many daemons there are.
     daemons: usize,
     /// How busy clients are.
@@ -39,7 +50,8 @@ const fn scenario(
     about: &'static str,
     act: fn(&mut Arena, rounds: usize),
 ) -> Scenario {
-    Scenario { name, about, is_quick: false, daemons: 1, pace: ORDINARY, act }
+    let (place, pace) = (Place::Ordinary, ORDINARY);
+    Scenario { name, about, is_quick: false, place, is_short: true, daemons: 1, pace, act }
 }
 
 const fn quick(scenario: Scenario) -> Scenario {
@@ -47,20 +59,29 @@ const fn quick(scenario: Scenario) -> Scenario {
 }
 
 const fn with_eager_operators(scenario: Scenario) -> Scenario {
-    Scenario { pace: EAGER, ..scenario }
+    Scenario { pace: EAGER, is_short: false, ..scenario }
 }
 
 const fn with_calm_operators(scenario: Scenario) -> Scenario {
-    Scenario { pace: CALM, ..scenario }
+    Scenario { pace: CALM, is_short: false, ..scenario }
 }
 
 const fn with_two_daemons(scenario: Scenario) -> Scenario {
     Scenario { daemons: 2, ..scenario }
 }
 
+const fn at(place: Place, scenario: Scenario) -> Scenario {
+    Scenario { place, ..scenario }
+}
+
 /// Where runs are to come to their end: the log grows slowly.
 const fn with_a_busy_operator(scenario: Scenario) -> Scenario {
-    Scenario { pace: Pace { operator: 80, append: 400 }, ..scenario }
+    Scenario { pace: Pace { operator: 80, append: 400 }, is_short: false, ..scenario }
+}
+
+/// What is not for a soak: it takes long, or makes databases of its own.
+const fn apart(scenario: Scenario) -> Scenario {
+    Scenario { is_short: false, ..scenario }
 }
 
 /// All of them.
@@ -106,7 +127,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "a daemon wakes up long after another took over",
         daemons::stale,
     ))),
-    quick(scenario(
+    apart(scenario(
         "silence",
         "no look of the directory comes, and tenants fall silent after a few events",
         alone::silence,
@@ -121,11 +142,31 @@ pub const SCENARIOS: &[Scenario] = &[
         "rebuilds beside another daemon, and every conversation takes 20 ms more",
         alone::switches,
     ))),
-    scenario(
+    apart(scenario(
         "long_trouble",
         "a projection cannot be written for long, and the daemon dies meanwhile",
         alone::long_trouble,
+    )),
+    apart(with_two_daemons(scenario(
+        "stale_generations",
+        "a daemon wakes up after another has given readers new generations",
+        daemons::stale_generations,
+    ))),
+    scenario("no_log", "the daemon logs to a full disk, and to nobody", daemons::no_log),
+    scenario(
+        "out_of_memory",
+        "the kernel kills the daemon under large payloads",
+        machine::out_of_memory,
     ),
+    at(
+        Place::Clocks,
+        scenario(
+            "daemon_clock",
+            "the daemon's wall clock is set an hour and a day off, both ways",
+            machine::set_own_clock,
+        ),
+    ),
+    at(Place::Clocks, scenario("server_clock", "that of Postgres is", machine::set_server_clock)),
     scenario(
         "no_descriptors",
         "the daemon may open no more files for a while",
@@ -158,6 +199,70 @@ pub const SCENARIOS: &[Scenario] = &[
         "statements, locks and idle transactions time out after milliseconds",
         database::short_timeouts,
     ),
+    scenario(
+        "deadlock",
+        "others lock rows and tables crosswise: Postgres ends transactions of the daemon",
+        database::deadlock,
+    ),
+    scenario("serializable", "transactions are serializable by default", database::serializable),
+    scenario("revoked", "the daemon's role loses privileges for a while", database::revoke),
+    scenario("refused", "pg_hba lets nobody in for a while", database::refuse),
+    at(
+        Place::SmallData,
+        scenario("data_full", "the volume of the data is full", disk::no_room_for_data),
+    ),
+    at(
+        Place::SmallWal,
+        scenario(
+            "wal_full",
+            "the volume of the write-ahead log is full: Postgres panics",
+            disk::no_room_for_wal,
+        ),
+    ),
+    at(
+        Place::TwoHosts,
+        scenario(
+            "lost_tail",
+            "a failover to a replica that lacked the last commits",
+            failover::lose_tail,
+        ),
+    ),
+    with_calm_operators(scenario(
+        "rows_tampered",
+        "rows of projections are changed by hand",
+        tamper::rows,
+    )),
+    with_calm_operators(scenario(
+        "log_tampered",
+        "events are changed and lost by hand",
+        tamper::log,
+    )),
+    apart(scenario(
+        "first_start_killed",
+        "kill -9 at each step of the schema of an empty database",
+        first_start::kill_at_steps,
+    )),
+    apart(scenario(
+        "first_start_twice",
+        "two daemons start at once on an empty database",
+        first_start::two_at_once,
+    )),
+    at(
+        Place::Embedded,
+        scenario(
+            "embedded_killed",
+            "kill -9 of the postmaster of the embedded cluster",
+            embedded::kill_postmaster,
+        ),
+    ),
+    at(
+        Place::Embedded,
+        scenario(
+            "embedded_orphan",
+            "kill -9 of a daemon whose embedded cluster outlives it",
+            embedded::orphan,
+        ),
+    ),
     scenario("read_only", "the database takes no writes for a while", database::read_only),
     quick(scenario(
         "lost_answers",
@@ -177,12 +282,22 @@ pub const SCENARIOS: &[Scenario] = &[
         network::swallow,
     ),
     scenario("silent", "nothing arrives either way, and no connection ends", network::silence),
+    at(
+        Place::Namespace,
+        scenario(
+            "packets_dropped",
+            "the kernel drops packets either way and both, and the link is down",
+            network::drop_packets,
+        ),
+    ),
 ];
 
 /// Those of a soak: they leave the second daemon alone, and do not take long.
 pub(super) fn for_soak() -> impl Iterator<Item = &'static Scenario> {
     let is_for_soak = |scenario: &&Scenario| {
-        !["calm", "two_daemons"].contains(&scenario.name) && !scenario.name.ends_with("_at_points")
+        scenario.place == Place::Ordinary
+            && scenario.is_short
+            && !["calm", "two_daemons"].contains(&scenario.name)
     };
     SCENARIOS.iter().filter(is_for_soak).chain([&ANY_POINT])
 }
@@ -200,7 +315,11 @@ pub(super) fn once(scenario: &Scenario, arena: &mut Arena) {
 /// # Panics
 /// When what it takes place in cannot be had, or does not recover.
 pub fn run(scenario: &Scenario, seed: u64, rounds: usize) -> Outcome {
-    let mut arena = Arena::new(seed, scenario.daemons, scenario.pace);
+    let arena = Arena::new(seed, scenario.place, scenario.daemons, scenario.pace);
+    let mut arena = match arena {
+        Ok(arena) => arena,
+        Err(missing) => return Outcome::skipped(scenario.name, seed, missing),
+    };
     arena.begin();
     (scenario.act)(&mut arena, rounds);
     let recovery = arena.heal();

@@ -8,6 +8,7 @@ use dg_admin::wire::{decimal, object};
 use dg_projections::json::Json;
 
 use super::checker::{self, Usage};
+use super::place::Place;
 use super::report::{Outcome, SOAK};
 use super::scenarios::{Scenario, for_soak};
 use super::workload::Pace;
@@ -35,7 +36,7 @@ pub struct Soak {
 /// As [`super::run`].
 pub fn soak(seed: u64, time: Duration, mut told: impl FnMut(&str)) -> Soak {
     let started = Instant::now();
-    let mut arena = Arena::new(seed, 2, PACE);
+    let mut arena = Arena::new(seed, Place::Ordinary, 2, PACE).expect("an ordinary place");
     let chosen: Vec<&Scenario> = for_soak().collect();
     let (mut usage, mut rounds, mut checks) = (Vec::new(), 0, 0);
     let mut slowest = Duration::ZERO;

@@ -14,25 +14,29 @@ use super::history::History;
 
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// One snapshot: what there is, how far it is, and how far it may be. What is served is where readers
-/// are, whatever generation that is. An event that failed is passed by nobody before it is resolved,
-/// and its retries are counted.
-const PLACES: &str = "WITH served AS (
+/// One snapshot, of the tenants that the clients write to: what there is, how far it is, and how far it
+/// may be. What is served is where readers are, whatever generation that is. An event that failed is
+/// passed by nobody before it is resolved, and its retries are counted.
+const PLACES: &str =
+    "WITH ours AS (SELECT tenant_id FROM unnest(ARRAY['a', 'b', 'c']) AS ours (tenant_id)),
+    served AS (
         SELECT p.tenant_id, p.projection_name, min(c.last_log_seq) AS least,
             sum(c.applied_events)::bigint AS applied
-        FROM dg_projections AS p JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
+        FROM dg_projections AS p JOIN ours USING (tenant_id)
+        JOIN dg_projection_cursors AS c ON c.tenant_id = p.tenant_id
             AND c.projection_name = p.projection_name AND c.generation = p.active_generation
         GROUP BY p.tenant_id, p.projection_name)
     SELECT 'log ' || h.tenant_id, h.last_log_seq, h.event_count, h.last_log_seq
-    FROM dg_tenant_heads AS h
+    FROM dg_tenant_heads AS h JOIN ours USING (tenant_id)
     UNION ALL
     SELECT concat_ws(' ', 'cursor', c.tenant_id, c.projection_name, c.generation, c.partition),
         c.last_log_seq, c.applied_events, coalesce(h.last_log_seq, 0)
-    FROM dg_projection_cursors AS c LEFT JOIN dg_tenant_heads AS h USING (tenant_id)
+    FROM dg_projection_cursors AS c JOIN ours USING (tenant_id)
+    LEFT JOIN dg_tenant_heads AS h USING (tenant_id)
     UNION ALL
     SELECT concat_ws(' ', 'pointer', p.tenant_id, p.projection_name), p.active_generation, 0,
         p.active_generation
-    FROM dg_projections AS p
+    FROM dg_projections AS p JOIN ours USING (tenant_id)
     UNION ALL
     SELECT concat_ws(' ', 'what is served of', s.tenant_id, s.projection_name), s.least, s.applied,
         coalesce((SELECT min(f.log_seq) - 1 FROM dg_projection_failures AS f
@@ -82,7 +86,7 @@ async fn look_on(
     history: Arc<History>,
     mut stopped: watch::Receiver<bool>,
 ) -> u64 {
-    let (mut known, mut looks) = (BTreeMap::new(), 0);
+    let (mut known, mut looks, mut losses) = (BTreeMap::new(), 0, 0);
     let mut connection: Option<Client> = None;
     while tokio::time::timeout(PERIOD, stopped.wait_for(|stop| *stop)).await.is_err() {
         if connection.is_none()
@@ -90,6 +94,11 @@ async fn look_on(
         {
             tokio::spawn(driver);
             connection = Some(client);
+        }
+        // What a failover has lost was seen before it.
+        let before = history.told().losses;
+        if std::mem::replace(&mut losses, before) != before {
+            (known, connection) = (BTreeMap::new(), None);
         }
         let Some(client) = &connection else { continue };
         match client.query(PLACES, &[]).await {

@@ -169,6 +169,9 @@ impl Clients {
             match sent.map(|data| numbers(&data)) {
                 Ok(Ok(numbers)) => return Some(numbers),
                 Ok(Err(code)) if !may_be_unknown(&code) => {
+                    if self.is_broken(batch) {
+                        return None;
+                    }
                     self.history().wrong(format!("a valid append was refused: {code}"));
                     return None;
                 }
@@ -197,10 +200,15 @@ impl Clients {
     ) {
         self.connect(connection).await;
         let Some(client) = connection else { return };
+        let losses = self.history().told().losses;
         let of = "SELECT log_seq FROM dg_event_log WHERE tenant_id = $1 AND event_id = $2";
         let event = &line.event;
         match client.query_opt(of, &[&event.tenant_id, &event.event_id]).await {
             Ok(Some(row)) if row.get::<_, i64>(0) == *log_seq => {}
+            // Gone with the server that had it.
+            Ok(_)
+                if self.history().told().losses != losses
+                    || self.is_broken(std::slice::from_ref(line)) => {}
             Ok(found) => {
                 let found: Option<i64> = found.map(|row| row.get(0));
                 let (tenant, id) = (&event.tenant_id, &event.event_id);
@@ -222,10 +230,18 @@ impl Clients {
         }
     }
 
+    /// Whether what the batch continues is gone with a server.
+    fn is_broken(&self, batch: &[Line]) -> bool {
+        let told = self.history().told();
+        batch.iter().any(|line| told.is_broken(&line.event.tenant_id, &line.event.trace_id))
+    }
+
     /// A client that has forgotten that it was told.
     async fn deliver_again(&mut self, batch: &[Line], before: &[i64]) {
+        let losses = self.history().told().losses;
         if let Some(numbers) = self.deliver(batch).await
             && numbers != before
+            && self.history().told().losses == losses
         {
             let first = &batch[0].event.event_id;
             self.history().wrong(format!("sent again, {first}...: {numbers:?}, was {before:?}"));
@@ -242,6 +258,7 @@ impl Clients {
                 let wait = [("wait_ms", Some("5000".to_owned()))];
                 match self.client(&tenant).get(&path, &wait).await {
                     Ok(summary) if word(&summary, "outcome") == Some("success") => {}
+                    _ if self.history().told().is_broken(&tenant, &trace) => {}
                     Ok(summary) => {
                         self.history().wrong(format!("{tenant}/{trace} has ended: {summary:?}"));
                     }
@@ -339,7 +356,10 @@ impl Clients {
             for line in &batch {
                 match self.append_one(&mut connection, line).await {
                     Some(log_seq) => self.history().acknowledged(&name, line, log_seq),
-                    None => return,
+                    None => {
+                        producer.give_up(&batch);
+                        break;
+                    }
                 }
             }
             self.rest(60).await;
@@ -359,6 +379,7 @@ impl Clients {
                 match dg_append(client, line).await {
                     Ok(log_seq) => return Some(log_seq),
                     Err(error) if may_be_unknown(error.code.as_str()) => *connection = None,
+                    Err(_) if self.is_broken(std::slice::from_ref(line)) => return None,
                     Err(error) => {
                         self.history().wrong(format!("dg_append refused: {error}"));
                         return None;

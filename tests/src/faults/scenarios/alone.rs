@@ -71,7 +71,7 @@ pub(super) fn nothing(arena: &mut Arena, rounds: usize) {
 /// stops, move what they are served; and all of it takes long.
 pub(super) fn switches(arena: &mut Arena, rounds: usize) {
     for _ in 0..rounds {
-        arena.network.turn(Weather::Slow);
+        arena.turn(Weather::Slow);
         arena.count_fault("a spell of bad weather");
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(30) {
@@ -83,7 +83,7 @@ pub(super) fn switches(arena: &mut Arena, rounds: usize) {
             }
             arena.pass(Duration::from_millis(100));
         }
-        arena.network.turn(Weather::Fair);
+        arena.turn(Weather::Fair);
     }
 }
 

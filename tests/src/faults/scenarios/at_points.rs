@@ -64,11 +64,11 @@ fn live_until(arena: &mut Arena, point: Point, hit: usize) {
         }
         if point == Point::GateHandleBefore && started.elapsed() > LIFE {
             // The gate is told of outages alone.
-            arena.network.turn(Weather::LosesRequests(1));
+            arena.turn(Weather::LosesRequests(1));
         }
         arena.pass(Duration::from_millis(10));
     }
-    arena.network.turn(Weather::Fair);
+    arena.turn(Weather::Fair);
     arena.count_fault("kill -9 at a fail point");
 }
 
