@@ -247,7 +247,7 @@ fn the_socket_of_a_daemon_that_died_is_told_and_what_is_no_socket() {
     let mut stage = Stage::new(&[]);
     stage.daemon.kill();
     let findings = doctor(&stage.daemon);
-    findings.assert("socket", "warning", "has died", "serve");
+    findings.assert("socket", "warning", "does not listen", "serve");
     findings.assert("daemon", "ok", "none answers", "");
     assert_eq!(findings.answer.code, 0, "{findings:?}");
     let directory = Directory::new();

@@ -16,7 +16,7 @@ fn who_waits_gets_the_outcome_as_exit_code() {
         make(&sql, number, values);
     }
     for (number, code, said) in [
-        (1, 4, "error: schema_violation: no title\nhelp: `decisiongraph resume "),
+        (1, 4, "error: schema_violation: no title\nhelp: after mending, `decisiongraph resume "),
         (2, 1, "error: cancelled: run "),
         (3, 1, "error: interrupted: run "),
     ] {
