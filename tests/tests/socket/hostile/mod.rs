@@ -126,7 +126,9 @@ fn storm(flags: &[&str], crowds: &[Option<u32>], bound: Duration) {
     assert_eq!(kept, acknowledged);
     let log = daemon.log();
     assert!(!log.contains("panicked") && !log.contains(" ERROR "), "{log}");
-    assert!(log.lines().count() < 1_000, "{} lines", log.lines().count());
+    // Each act leaves its line, also a refused one; all the rest is told a few times.
+    let told: Vec<_> = log.lines().filter(|line| !line.contains(" audit ")).collect();
+    assert!(told.len() < 500, "{} lines, the last {:?}", told.len(), told.last());
 }
 
 #[test]
