@@ -69,4 +69,4 @@ pub use runs::{
     RunStatus, RunStep, Turn,
 };
 pub use timeline::Timeline;
-pub use verify::{Checked, Verdict, VerifyProgress};
+pub use verify::{Checked, Verdict, VerifyProgress, Wanted};
