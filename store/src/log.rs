@@ -65,7 +65,8 @@ pub struct TraceSlice {
     pub finished: bool,
 }
 
-pub(crate) const COLUMNS: &str = "tenant_id, log_seq, recorded_at, event_id, trace_id, trace_seq, event_type,
+pub(crate) const COLUMNS: &str =
+    "tenant_id, log_seq, recorded_at, event_id, trace_id, trace_seq, event_type,
     occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
     idempotency_key, correlation_id, causation_event_id, schema_version, tags::text, payload_json,
     payload_hash";

@@ -176,7 +176,10 @@ impl Store {
         let rows = self.client().await?.query(sql, &[&EXAMPLES]).await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
         let example = |row: &tokio_postgres::Row| Ok((row.try_get(1)?, row.try_get(2)?));
-        Ok(Waiting { count, examples: rows.iter().map(example).collect::<Result<_, StoreError>>()? })
+        Ok(Waiting {
+            count,
+            examples: rows.iter().map(example).collect::<Result<_, StoreError>>()?,
+        })
     }
 
     /// The runs of all tenants that are not finished.

@@ -81,7 +81,12 @@ pub(super) fn digest_difference(
     })
 }
 
-pub(super) fn head_difference(tenant: &str, field: &str, expected: i64, found: i64) -> Box<Difference> {
+pub(super) fn head_difference(
+    tenant: &str,
+    field: &str,
+    expected: i64,
+    found: i64,
+) -> Box<Difference> {
     Box::new(Difference {
         table: "dg_tenant_heads".to_owned(),
         key: tenant.to_owned(),
