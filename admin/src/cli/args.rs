@@ -75,6 +75,14 @@ fn run_commands() -> Vec<Command> {
             .args(on_both_sides(direct_flags())),
         Command::new("doctor")
             .about("check what can go wrong, with a remedy for each; changes nothing")
+            .arg(switch(
+                "recovered",
+                "after an accident: whether all is well again, with the figures",
+            ))
+            .arg(
+                switch("quick", "with --recovered: verify ten tenants rather than all")
+                    .requires("recovered"),
+            )
             .args(serve_flags()),
         Command::new("psql")
             .about("psql on the daemon's database")
