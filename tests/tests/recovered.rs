@@ -175,18 +175,24 @@ fn an_open_failure_and_its_worker_are_told() {
 
 #[test]
 fn a_run_that_was_interrupted_or_whose_daemon_is_silent_is_told() {
-    let stage = at_rest(&whole_trace("a"));
+    let mut stage = at_rest(&whole_trace("a"));
     let rebuild = ["rebuild", "all", "--reason", "x", "--wait", "-o", "json"];
     let run = text(&stage.daemon.cli(&rebuild).ok().json(), "run_id");
     stage.daemon.cli(&["digest", "--fresh"]).ok();
     recovered(&stage.daemon, &[]).assert_well();
-    // As if by a daemon that is not there to look after it.
+    // Of a daemon that is gone, with nobody else there who would find it out.
+    assert_eq!(stage.daemon.stop(), 0);
     let sql = stage.daemon.sql();
-    sql.rows("UPDATE dg_projection_runs SET status = 'interrupted'");
+    let as_if = |status: &str| {
+        sql.rows(&format!(
+            "UPDATE dg_projection_runs SET status = '{status}', finished_at = NULL, owner = 'x',
+                seen_at = now() - interval '1 hour'"
+        ));
+        recovered(&stage.daemon, &[])
+    };
     let help = format!("decisiongraph resume {run}");
-    recovered(&stage.daemon, &[]).assert("runs", "run-interrupted", ("interrupted", 1), &help);
-    sql.rows("UPDATE dg_projection_runs SET status = 'running', owner = 'x', seen_at = now() - interval '1 hour'");
-    let stalled = recovered(&stage.daemon, &[]);
+    as_if("interrupted").assert("runs", "run-interrupted", ("interrupted", 1), &help);
+    let stalled = as_if("running");
     stalled.assert("runs", "run-stalled", ("stalled", 1), &help);
 }
 

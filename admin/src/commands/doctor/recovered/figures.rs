@@ -34,7 +34,7 @@ pub(super) async fn daemon(config: &Config, daemon: &Daemon) -> Line {
         ("database", state.as_str().into()),
         ("readyz", is_ready.map_or(Json::Null, Json::from)),
     ];
-    let line = Line { evidence, ..line };
+    let line = Line::ok("daemon", evidence);
     if state != "up" {
         let help = "`decisiongraph status` says since when and why; it goes on trying by itself";
         return line.fails("it does not have its database", help, "store-down");
