@@ -115,7 +115,7 @@ pub(crate) fn versions(schema_version: i32, server_version: &str) -> Json {
 
 fn log(checked: &Checked) -> Json {
     let every = spacing(checked.events);
-    let is_own = |mark: &&Mark| mark.events % every == 0 || mark.events == checked.events;
+    let is_own = |mark: &&Mark| mark.events.is_multiple_of(every) || mark.events == checked.events;
     let mark = |mark: &Mark| {
         object([
             ("events", (mark.events as i64).into()),

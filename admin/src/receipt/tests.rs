@@ -1,3 +1,5 @@
+//! Receipts as they are written, read and compared, as tables.
+
 use super::*;
 
 fn mark(events: u64, text: &str) -> Mark {

@@ -1,3 +1,5 @@
+//! Each line of the checklist for the figures that it may be given.
+
 use super::*;
 use crate::commands::doctor::recovered::line::State;
 
