@@ -11,7 +11,7 @@ use dg_projections::json::Json;
 use dg_tests::{Answer, Daemon, Stage, events, run_into};
 
 /// Each command that prints and ends, as it succeeds on the stage.
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 35] = [
     &["--help"],
     &["--version"],
     &["help", "serve"],
@@ -37,6 +37,8 @@ const COMMANDS: [&[&str]; 33] = [
     &["replay", "all", "--reason", "x", "--wait"],
     &["retry", "context_graph"],
     &["run", "RUN"],
+    &["runbook"],
+    &["runbook", "storage"],
     &["runs"],
     &["status"],
     &["status", "--tree"],
