@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use dg_tests::events::{event, joined, whole_trace};
-use dg_tests::{Daemon, Postgres, Sql, Stage, Where, new_database, until};
+use dg_tests::events::{joined, whole_trace};
+use dg_tests::{Daemon, Postgres, Sql, Stage, Where, new_database, run, until};
 
 const QUICK: [&str; 4] = ["--projection-poll-interval-ms", "50", "--digest-idle-ms", "100"];
 
@@ -173,19 +173,18 @@ fn poisoned() -> Scene {
 }
 
 fn event_lost() -> Scene {
-    let stage = acme(&[]);
-    let sql = stage.daemon.sql();
-    sql.hold("acme");
-    import(&stage.daemon, &whole_trace("t4"));
-    let copy = stage.daemon.direct(&[
-        "psql",
-        "-c",
-        "COPY (SELECT * FROM dg_event_log WHERE tenant_id = 'acme' AND log_seq = 20) TO STDOUT",
-    ]);
-    stage.daemon.sql().tamper("DELETE FROM dg_event_log WHERE log_seq = 20");
-    sql.release();
+    let mut stage = acme(&[]);
+    stage.daemon.stop();
+    // What is appended now nobody has applied when it is gone.
+    let mut other = Daemon::start(Where::Url(stage.url()), &["--projections", "none"]);
+    import(&other, &whole_trace("t4"));
+    other.stop();
+    let copy = "COPY (SELECT * FROM dg_event_log WHERE log_seq = 24) TO STDOUT";
+    let copy = run(&["psql", "--database-url", &stage.url(), "-c", copy], b"").ok().stdout;
+    stage.daemon.sql().tamper("DELETE FROM dg_event_log WHERE log_seq = 24");
+    stage.daemon.restart();
     until_failures(&stage, "internal", 3);
-    Scene::with(stage).file("event-20.bak", copy.ok().stdout)
+    Scene::with(stage).file("event-24.bak", copy)
 }
 
 fn event_changed() -> Scene {
@@ -290,10 +289,11 @@ fn run_stalled() -> Scene {
     Scene::with(stage).keeping(sql)
 }
 
+/// With the first event of a trace as the pages' producer sends it.
 fn with_old_trace() -> Scene {
     let stage = acme(&[]);
-    let payload = r#"{"workflow":"deal_approval","title":"Shelving","primary_entity":{"entity_type":"opportunity","entity_id":"opp-1"}}"#;
-    import(&stage.daemon, &[event("old-1", 0, "TraceStarted", payload)]);
+    let event = r#"{"event_id":"old-1.0","trace_id":"old-1","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-11-20T09:00:00Z","source":{"producer_id":"desk","system":"crm"},"actor":{"actor_type":"agent","actor_id":"deal_agent"},"idempotency_key":"old-1:0","payload":{"workflow":"deal_approval","title":"Shelving","primary_entity":{"entity_type":"opportunity","entity_id":"opp-1"}}}"#;
+    import(&stage.daemon, &[event.to_owned()]);
     stage.daemon.until_current("acme");
     Scene::with(stage)
 }
