@@ -82,7 +82,8 @@ fn goes_on(text: &str) -> bool {
             _ => {}
         }
     }
-    quote.is_some() || escaped
+    let in_loop = text.starts_with("for ") && !text.ends_with("done");
+    quote.is_some() || escaped || in_loop
 }
 
 /// The words of each call of `decisiongraph` in a command, as a shell would pass them.

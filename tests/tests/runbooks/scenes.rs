@@ -29,7 +29,7 @@ impl Scene {
     /// The scene of a page.
     pub(crate) fn of(page: &str) -> Scene {
         match page {
-            "README" => Scene::empty(),
+            "README" => Scene::readme(),
             "node-restart" => power_cut(),
             "daemon-down" => killed(),
             "store-down" => database_away(),
@@ -56,9 +56,16 @@ impl Scene {
         }
     }
 
-    fn empty() -> Scene {
-        let ops = concat!(env!("CARGO_MANIFEST_DIR"), "/../ops").to_owned();
-        Scene { instead: vec![("ops/sample/", format!("{ops}/sample/"))], ..Scene::default() }
+    /// The README begins with nothing. Its log is a small one here.
+    fn readme() -> Scene {
+        let other = Stage::new(&QUICK);
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/sample/");
+        let instead = vec![
+            ("ops/sample/", sample.to_owned()),
+            ("--traces 12500", "--traces 125".to_owned()),
+            ("/run/other/decisiongraph.sock", other.daemon.socket().display().to_string()),
+        ];
+        Scene { instead, ..Scene::default() }.keeping(other)
     }
 
     /// A daemon at work.
