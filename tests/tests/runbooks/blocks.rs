@@ -102,6 +102,9 @@ pub(crate) fn calls(text: &str) -> Vec<Vec<String>> {
                 calls.last_mut().unwrap().extend(word.take());
                 calls.push(Vec::new());
             }
+            (None, '#') if word.is_none() => {
+                letters.by_ref().take_while(|l| *l != '\n').for_each(drop)
+            }
             (None, ' ') => calls.last_mut().unwrap().extend(word.take()),
             _ => word.get_or_insert_default().push(letter),
         }

@@ -18,8 +18,8 @@ use super::blocks::Shown;
 /// How long a reader looks again, and how long one command may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Commands that may be typed again: they change nothing.
-const LOOKS: [&str; 11] = [
+/// Commands that may be typed again: they change nothing, or end once more what is in the way.
+const LOOKS: [&str; 12] = [
     "status",
     "health",
     "workers",
@@ -31,6 +31,7 @@ const LOOKS: [&str; 11] = [
     "doctor",
     "precedents",
     "psql -c \"SELECT",
+    "psql -At -c \"SELECT",
 ];
 
 /// Somebody at a shell.

@@ -48,8 +48,8 @@ impl Scene {
             | "projection-out-of-date"
             | "projection-lagging"
             | "projection-lag-growing"
-            | "workers-retrying"
-            | "workers-silent" => held(),
+            | "workers-silent" => held(&[]),
+            "workers-retrying" => held(&["--storage-timeout-ms", "1000"]),
             "event-sequence-invalid" | "idempotency-conflict" => with_old_trace(),
             "conflict" => with_a_run(),
             _ => Scene::with(acme(&[])),
@@ -171,7 +171,8 @@ fn with_poison() -> Stage {
 fn until_failures(stage: &Stage, code: &str, count: usize) {
     until("the projections have failed", || {
         let failures = stage.daemon.cli(&["failures", "-t", "acme"]).stdout;
-        (failures.lines().filter(|line| line.contains(code)).count() == count).then_some(())
+        let told = |line: &&str| line.starts_with("acme") && line.contains(code);
+        (failures.lines().filter(told).count() == count).then_some(())
     });
 }
 
@@ -283,8 +284,8 @@ fn hold(stage: &Stage) -> Sql {
     sql
 }
 
-fn held() -> Scene {
-    let stage = acme(&["--storage-timeout-ms", "1000"]);
+fn held(flags: &[&str]) -> Scene {
+    let stage = acme(flags);
     let sql = hold(&stage);
     Scene::with(stage).keeping(sql)
 }
