@@ -95,11 +95,12 @@ fn find(name: &str) -> Option<&'static Page> {
 fn page_name(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_suffix(".md").unwrap_or(name);
-    let mut page = String::new();
+    let (mut page, mut last) = (String::new(), ' ');
     for letter in name.chars() {
-        if letter.is_ascii_uppercase() && page.ends_with(|last: char| last.is_ascii_lowercase()) {
+        if letter.is_ascii_uppercase() && last.is_ascii_lowercase() {
             page.push('-');
         }
+        last = letter;
         page.push(if matches!(letter, '_' | ' ') { '-' } else { letter.to_ascii_lowercase() });
     }
     page
