@@ -2,6 +2,7 @@
 //! a daemon for which it is needed, and so is the README.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "what was typed and printed is shown when a page fails")]
 
 #[path = "runbooks/blocks.rs"]
 mod blocks;

@@ -98,6 +98,11 @@ pub(crate) fn calls(text: &str) -> Vec<Vec<String>> {
                 quote = Some(letter);
             }
             (Some(open), _) if open == letter => quote = None,
+            // The number of a stream is no word of the command.
+            (None, '>') if word.as_deref() == Some("2") => {
+                word = None;
+                calls.push(Vec::new());
+            }
             (None, '|' | ';' | '&' | '(' | ')' | '\n' | '<' | '>') => {
                 calls.last_mut().unwrap().extend(word.take());
                 calls.push(Vec::new());

@@ -16,7 +16,7 @@ use dg_tests::{Directory, binary, try_until};
 use super::blocks::Shown;
 
 /// How long a reader looks again, and how long one command may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Commands that may be typed again: they change nothing, or end once more what is in the way.
 const LOOKS: [&str; 12] = [
@@ -98,7 +98,7 @@ impl Reader {
     /// Types a command once.
     fn enter(&mut self, command: &Shown, expected: i32) -> Result<(), String> {
         let (code, printed) = self.run(&command.text)?;
-        eprintln!("$ {}\n{printed}", command.text);
+        println!("$ {}\n{printed}", command.text);
         if command.text.starts_with("decisiongraph serve") {
             let up = || self.run("decisiongraph status").ok().filter(|(code, _)| *code == 0);
             return match try_until(PATIENCE, up) {
