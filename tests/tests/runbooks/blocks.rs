@@ -108,7 +108,7 @@ pub(crate) fn calls(text: &str) -> Vec<Vec<String>> {
                 calls.push(Vec::new());
             }
             (None, '#') if word.is_none() => {
-                letters.by_ref().take_while(|l| *l != '\n').for_each(drop)
+                letters.by_ref().take_while(|l| *l != '\n').for_each(drop);
             }
             (None, ' ') => calls.last_mut().unwrap().extend(word.take()),
             _ => word.get_or_insert_default().push(letter),
