@@ -11,7 +11,7 @@ use dg_tests::http::{WATCHED, address};
 use dg_tests::{Stage, skip};
 
 /// What each command asks of the daemon; nothing, for those that work without one.
-const COMMANDS: [(&str, &[&str]); 34] = [
+const COMMANDS: [(&str, &[&str]); 35] = [
     ("append", &["POST /v1/events"]),
     ("bench", &[]),
     ("cancel", &["POST /v1/runs/{run_id}/cancel"]),
@@ -41,6 +41,7 @@ const COMMANDS: [(&str, &[&str]); 34] = [
     ("resume", &["POST /v1/runs/{run_id}/resume"]),
     ("retry", &["POST /v1/projections/{projection_name}/retry"]),
     ("run", &["GET /v1/runs/{run_id}"]),
+    ("runbook", &[]),
     ("runs", &["GET /v1/runs"]),
     ("serve", &[]),
     ("status", &["GET /v1/status", "GET /v1/tree"]),

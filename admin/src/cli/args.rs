@@ -350,5 +350,10 @@ fn shell_commands() -> Vec<Command> {
                 .value_parser(value_parser!(PathBuf))
                 .help("write a page for each command there; else the main page is printed"),
         ),
+        Command::new("runbook").about("what to do when something is wrong: a page of it").arg(
+            Arg::new("name")
+                .value_name("NAME")
+                .help("a page, an error code or an alert; without one, all that there are"),
+        ),
     ]
 }

@@ -11,6 +11,7 @@ mod operate;
 mod prove;
 mod read;
 mod run;
+mod runbook;
 mod runs;
 mod shell;
 mod source;
@@ -72,6 +73,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "parity" => prove::parity(session).await,
         "completions" => shell::completions(session),
         "man" => shell::man(session),
+        "runbook" => runbook::runbook(session),
         other => Err(Failure::new(Code::Internal, format!("command {other} has no code"))),
     }
 }

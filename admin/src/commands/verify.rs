@@ -136,7 +136,7 @@ fn helped(session: &Session, help: &str) {
 /// Projections can be had again from the log; the log only from somewhere else.
 fn remedy(tenant: &str, difference: &Difference) -> String {
     if matches!(&*difference.table, "dg_event_log" | "dg_tenant_heads") {
-        return "put back what was changed, or restore from a backup".to_owned();
+        return "put back what was changed, or restore a backup: `decisiongraph runbook log-damage`".to_owned();
     }
     let tenant = shell_word(tenant);
     format!("`decisiongraph rebuild all -t {tenant} --reason TEXT --wait` mends it")
