@@ -43,16 +43,15 @@ pub(crate) const LOG_EVENT_COLUMNS: &str = "log_seq, event_id, trace_id, trace_s
 /// Payload that one page may bring into memory; a page has one event at least, however large.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The rows of a page up to [`PAGE_BYTES`], and as a last column how many there are without that
-/// bound. The lengths are known without reading the payloads that are left out.
+/// The rows of a page up to [`PAGE_BYTES`]. The lengths are known without reading the payloads that
+/// are left out.
 pub(crate) fn within_bytes(page: &str, order: &str) -> String {
     format!(
         "SELECT * FROM (
-            SELECT page.*, count(*) OVER () AS found FROM (
-                SELECT page.*, sum(octet_length(payload_json)) OVER (ORDER BY {order})
-                    - octet_length(payload_json) AS bytes_before
-                FROM ({page}) AS page
-            ) AS page
+            SELECT page.*, sum(octet_length(payload_json))
+                    OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+                - octet_length(payload_json) AS bytes_before
+            FROM ({page}) AS page
          ) AS page WHERE bytes_before < {PAGE_BYTES} ORDER BY {order}"
     )
 }
@@ -187,8 +186,8 @@ impl Reading<'_> {
         let statement = self.transaction.prepare_cached(&within_bytes(page, "log_seq")).await?;
         let rows = self.transaction.query(&statement, arguments).await?;
         let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
-        let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
-        let cut = found == self.limit || (events.len() as i64) < found;
+        let bytes: usize = events.iter().map(|event| event.payload.len()).sum();
+        let cut = events.len() as i64 == self.limit || bytes >= PAGE_BYTES;
         let age: f64 = rows.first().map_or(Ok(0.0), |row| row.try_get("age"))?;
         let age = Duration::try_from_secs_f64(age).unwrap_or_default();
         let timeline = rows.first().map_or(Ok(0), |row| row.try_get("timeline"))?;
