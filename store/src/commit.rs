@@ -79,11 +79,7 @@ impl Store {
         }
     }
 
-    async fn commit_rows(
-        &self,
-        batch: &Commit<'_>,
-        copies: bool,
-    ) -> Result<Committed, StoreError> {
+    async fn commit_rows(&self, batch: &Commit<'_>, copies: bool) -> Result<Committed, StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
         let name = batch.projection.as_str();
@@ -221,12 +217,18 @@ impl Rows<'_> {
             }
         }
         if !started.is_empty() {
-            let (traces, workflows) = (column!(started, trace_id, as_str), column!(started, workflow, as_str));
-            let (titles, types) = (column!(started, title, as_str), column!(started, primary_entity_type, as_str));
-            let (systems, ids) =
-                (column!(started, primary_entity_system, as_deref), column!(started, primary_entity_id, as_str));
-            let (outcomes, starts) = (column!(started, outcome, as_deref), column!(started, started_at, as_str));
-            let (ends, counts) = (column!(started, finished_at, as_deref), column!(started, event_count));
+            let (traces, workflows) =
+                (column!(started, trace_id, as_str), column!(started, workflow, as_str));
+            let (titles, types) =
+                (column!(started, title, as_str), column!(started, primary_entity_type, as_str));
+            let (systems, ids) = (
+                column!(started, primary_entity_system, as_deref),
+                column!(started, primary_entity_id, as_str),
+            );
+            let (outcomes, starts) =
+                (column!(started, outcome, as_deref), column!(started, started_at, as_str));
+            let (ends, counts) =
+                (column!(started, finished_at, as_deref), column!(started, event_count));
             let last = column!(started, last_log_seq);
             let columns: [&(dyn ToSql + Sync); 11] = [
                 &traces, &workflows, &titles, &types, &systems, &ids, &outcomes, &starts, &ends,
@@ -235,8 +237,10 @@ impl Rows<'_> {
             self.execute(SUMMARIES, &columns).await?;
         }
         if !finished.is_empty() {
-            let (traces, outcomes) = (column!(finished, trace_id, as_str), column!(finished, outcome, as_str));
-            let (ends, last) = (column!(finished, finished_at, as_str), column!(finished, last_log_seq));
+            let (traces, outcomes) =
+                (column!(finished, trace_id, as_str), column!(finished, outcome, as_str));
+            let (ends, last) =
+                (column!(finished, finished_at, as_str), column!(finished, last_log_seq));
             let updated = self.execute(FINISHES, &[&traces, &outcomes, &ends, &last]).await?;
             if updated != finished.len() as u64 {
                 let lacking = finished.len() as u64 - updated;
@@ -254,7 +258,8 @@ impl Rows<'_> {
             return Ok(());
         }
         let (ids, traces) = (column!(rows, index_id, as_str), column!(rows, trace_id, as_str));
-        let (policies, versions) = (column!(rows, policy_id, as_str), column!(rows, policy_version, as_str));
+        let (policies, versions) =
+            (column!(rows, policy_id, as_str), column!(rows, policy_version, as_str));
         let (seqs, created) = (column!(rows, log_seq), column!(rows, created_at, as_str));
         self.execute(POLICY_EVALS, &[&ids, &traces, &policies, &versions, &seqs, &created])
             .await
@@ -267,10 +272,14 @@ impl Rows<'_> {
             return Ok(());
         }
         let (ids, seqs) = (column!(rows, source_event_id, as_str), column!(rows, log_seq));
-        let (traces, policies) = (column!(rows, trace_id, as_str), column!(rows, policy_id, as_str));
-        let (versions, exceptions) = (column!(rows, policy_version, as_str), column!(rows, exception_id, as_deref));
-        let (types, systems) =
-            (column!(rows, primary_entity_type, as_str), column!(rows, primary_entity_system, as_deref));
+        let (traces, policies) =
+            (column!(rows, trace_id, as_str), column!(rows, policy_id, as_str));
+        let (versions, exceptions) =
+            (column!(rows, policy_version, as_str), column!(rows, exception_id, as_deref));
+        let (types, systems) = (
+            column!(rows, primary_entity_type, as_str),
+            column!(rows, primary_entity_system, as_deref),
+        );
         let entities = column!(rows, primary_entity_id, as_str);
         let columns: [&(dyn ToSql + Sync); 9] =
             [&ids, &seqs, &traces, &policies, &versions, &exceptions, &types, &systems, &entities];

@@ -22,11 +22,13 @@ const MANY: usize = 256;
 const COPY_NODES: &str = "COPY dg_cg_nodes (tenant_id, generation, node_id, node_type, trace_id,
     log_seq, created_at, attrs) FROM STDIN (FORMAT binary)";
 
-const COPY_EDGES: &str = "COPY dg_cg_edges (tenant_id, generation, edge_id, edge_type, from_node_id,
+const COPY_EDGES: &str =
+    "COPY dg_cg_edges (tenant_id, generation, edge_id, edge_type, from_node_id,
     to_node_id, trace_id, log_seq, created_at, attrs) FROM STDIN (FORMAT binary)";
 
 // By their key one by one, in its order: see FINISHES.
-const KEPT_NODES: &str = "SELECT kept.node_id, kept.log_seq FROM unnest($3::text[]) AS asked (node_id)
+const KEPT_NODES: &str =
+    "SELECT kept.node_id, kept.log_seq FROM unnest($3::text[]) AS asked (node_id)
     CROSS JOIN LATERAL (SELECT l.node_id, l.log_seq FROM dg_cg_nodes AS l
         WHERE l.tenant_id = $1 AND l.generation = $2 AND l.node_id >= asked.node_id
         ORDER BY l.node_id LIMIT 1) AS kept
