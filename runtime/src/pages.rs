@@ -79,8 +79,9 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
-/// Pages that one commit may take, and their payload.
+/// Pages that one commit may take; what they hold before one more is taken.
 const MOST_PAGES: usize = 5;
+const MOST_EVENTS: usize = 5_000;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Pages that follow each other, projected, to be committed as one.
@@ -159,7 +160,10 @@ impl Work {
 
     /// Whether one more page may be committed with it.
     const fn has_room(&self) -> bool {
-        self.goes_on() && self.pages < MOST_PAGES && self.bytes < MOST_BYTES
+        self.goes_on()
+            && self.pages < MOST_PAGES
+            && self.projected.applied < MOST_EVENTS
+            && self.bytes < MOST_BYTES
     }
 
     fn outcome(&self) -> Outcome {
@@ -328,3 +332,7 @@ pub(crate) fn log_resolved(key: &WorkerKey, resolved: u64) {
         tracing::info!(tenant = %key.tenant_id, projection = %key.projection, resolved, "failure resolved");
     }
 }
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;

@@ -6,8 +6,8 @@
 //! the batch was read from another history of the database, it writes nothing:
 //! [`Committed::Superseded`].
 //!
-//! Rows of the graph in large numbers are copied into the tables ([`graph`]), which knows no conflict.
-//! Where one is met the transaction begins anew and merges all rows.
+//! Edges in large numbers are copied into their table ([`graph`]), which knows no conflict. Where one is
+//! met the transaction begins anew and merges all rows.
 
 mod graph;
 
@@ -180,7 +180,7 @@ struct Rows<'a> {
     transaction: &'a Transaction<'a>,
     tenant: &'a str,
     generation: i32,
-    /// Whether rows that are many may be copied into the tables.
+    /// Whether edges may be copied into their table.
     copies: bool,
 }
 
