@@ -13,6 +13,7 @@
 mod append;
 mod commit;
 mod connect;
+mod copy;
 mod cursors;
 mod database;
 mod databases;
