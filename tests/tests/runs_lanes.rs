@@ -31,14 +31,15 @@ async fn current(partitions: i32) -> (Database, Store, Runtime) {
     (database, store, runtime)
 }
 
-/// Keeps the second lane of whatever is built from going on, until the connection lets go.
+/// Keeps the last lane of whatever is built from going on, until the connection lets go. The last: where
+/// runs give way to live workers, the lanes have their turns one after the other.
 async fn hold_a_lane(database: &Database) -> tokio_postgres::Client {
     let client = database.connect().await;
     let sql = "SELECT pg_advisory_lock(7);
         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
             AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
         CREATE TRIGGER wait BEFORE UPDATE ON dg_projection_cursors FOR EACH ROW
-            WHEN (NEW.generation > 1 AND NEW.partition = 1 AND NEW.last_log_seq > OLD.last_log_seq)
+            WHEN (NEW.generation > 1 AND NEW.partition = 2 AND NEW.last_log_seq > OLD.last_log_seq)
             EXECUTE FUNCTION wait()";
     client.batch_execute(sql).await.unwrap();
     client
@@ -54,12 +55,12 @@ async fn lanes(store: &Store, generation: i32) -> Vec<Cursor> {
     building.map_or(Vec::new(), |building| building.cursors)
 }
 
-/// Waits until all lanes but the second have begun.
+/// Waits until all lanes but the last have begun.
 async fn until_apart(store: &Store, generation: i32) {
     eventually("the lanes are apart", || async {
         let places: Vec<i64> =
             lanes(store, generation).await.iter().map(|lane| lane.last_log_seq).collect();
-        matches!(places[..], [first, 0, third] if first > 0 && third > 0).then_some(())
+        matches!(places[..], [first, second, 0] if first > 0 && second > 0).then_some(())
     })
     .await;
 }
@@ -76,7 +77,7 @@ async fn served(store: &Store) -> (usize, Option<i32>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_has_lanes_of_its_own_and_is_served_in_as_many_partitions_as_are_wanted() {
-    for partitions in [1, 2, 3, 5] {
+    for partitions in [1, 3, 5] {
         let (database, store, runtime) = current(partitions).await;
         let held = hold_a_lane(&database).await;
         let run = rebuild(&runtime).await;
@@ -111,7 +112,7 @@ async fn a_rebuild_that_is_cancelled_between_its_lanes_goes_on_with_each_from_wh
     let_go(&held).await;
     runtime.resume_run(None, run_id).await.unwrap().unwrap();
     let run = completed(&store, run_id).await;
-    assert_eq!((before[1].last_log_seq, run.steps[0].generation), (0, Some(2)));
+    assert_eq!((before[2].last_log_seq, run.steps[0].generation), (0, Some(2)));
     assert_eq!((run.is_equal(), served(&store).await), (Some(true), (1, Some(2))));
     assert_proven(&store, "a").await;
     runtime.stop(STOP).await;
