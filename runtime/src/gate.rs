@@ -213,6 +213,11 @@ impl Gate {
         self.work(work).await
     }
 
+    /// Connections that runs may use at once.
+    pub(crate) fn most_jobs(&self) -> usize {
+        self.permits.most_jobs
+    }
+
     /// A worker's batch became visible so long after it was appended.
     pub(crate) fn note_lag(&self, lag: Duration) {
         self.live_lag.note(lag, Instant::now());

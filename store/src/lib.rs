@@ -54,7 +54,7 @@ pub use doctor::{Refusal, Rights, Server};
 pub use error::StoreError;
 pub use failures::{Failure, NewFailure, Tail};
 pub use floor::Floor;
-pub use generations::{Building, Cleared, Compared, Prepared, Switch, Switched};
+pub use generations::{Building, Cleared, Compared, Prepared, Spread, Switch, Switched};
 pub use health::{Health, PartitionHealth, ProjectionHealth};
 pub use identity::{Identity, Standpoint};
 pub use lag::Lag;
