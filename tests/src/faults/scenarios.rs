@@ -132,11 +132,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "no look of the directory comes, and tenants fall silent after a few events",
         alone::silence,
     )),
-    with_eager_operators(scenario(
+    with_eager_operators(with_two_daemons(scenario(
         "many_runs",
-        "operators ask for runs all the time, also for two at a time",
-        alone::nothing,
-    )),
+        "operators ask for overlapping runs at a time, and admissions are slow",
+        alone::many_runs,
+    ))),
     with_calm_operators(with_two_daemons(scenario(
         "switches",
         "rebuilds beside another daemon, and every conversation takes 20 ms more",

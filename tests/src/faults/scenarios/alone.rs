@@ -24,6 +24,8 @@ const HELD_UP: &str = "commit_after/precedent_index=delay";
 const SOON: Duration = Duration::from_secs(20);
 /// More than a worker tries before it writes down that it has.
 const MANY: i64 = 8;
+/// A run's row is written and not committed for so long that others ask meanwhile.
+const SLOW_ADMISSION: &str = "run_admit_before=delay";
 /// The commit of one projection fails, and for ever.
 const FAILING: &str = "commit_before/trace_summary=error";
 
@@ -60,10 +62,17 @@ pub(super) fn silence(arena: &mut Arena, rounds: usize) {
     }
 }
 
-/// Nothing goes wrong: those who ask are in each other's way.
-pub(super) fn nothing(arena: &mut Arena, rounds: usize) {
+/// Operators are in each other's way, by way of two daemons: who looked before another's run is there
+/// would find nothing.
+pub(super) fn many_runs(arena: &mut Arena, rounds: usize) {
+    for daemon in &mut arena.daemons {
+        daemon.stop();
+        daemon.arm(SLOW_ADMISSION);
+        daemon.spawn();
+    }
     for _ in 0..rounds {
         arena.pass(Duration::from_secs(8));
+        arena.count_fault("a spell of slow admissions");
     }
 }
 
