@@ -95,7 +95,7 @@ outcomes() {
     cp "$work"/build/debug/{faults,decisiongraph-under-test,test-postgres} "$bin"
     rm -f "$runs"/*.json
     seq "$seeds" | xargs -P "$jobs" -I{} sh -c \
-        "RUST_BACKTRACE=0 timeout 900 '$bin/faults' --only '$scenario' --seed {} --json >'$runs/{}.json' 2>'$runs/{}.log' || true"
+        "RUST_BACKTRACE=0 timeout 900 '$bin/faults' --only '$scenario' --seed {} --no-shrink --json >'$runs/{}.json' 2>'$runs/{}.log' || true"
     for seed in $(seq "$seeds"); do
         # One that came to nothing, not even a verdict, has found nothing.
         if [ -s "$runs/$seed.json" ]; then cat "$runs/$seed.json"; else
