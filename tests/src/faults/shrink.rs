@@ -39,27 +39,30 @@ fn shrink_by(
     mut fails: impl FnMut(&Dose) -> bool,
 ) -> Shrunk {
     let mut shrunk = Shrunk { dose: dose.clone(), tried: 0, is_cut_short: false };
-    let mut rest = VecDeque::from(smaller(dose, suspect));
+    let (mut rest, mut held) = (VecDeque::from(smaller(dose, suspect)), Vec::new());
     while let Some(next) = rest.pop_front() {
         if shrunk.tried == MOST || !has_time() {
             return Shrunk { is_cut_short: true, ..shrunk };
         }
         shrunk.tried += 1;
-        if fails(&next) {
-            rest = smaller(&next, suspect).into();
-            shrunk.dose = next;
+        if !fails(&next) {
+            held.push(next);
+            continue;
         }
+        rest = smaller(&next, suspect).into();
+        rest.retain(|dose| !held.contains(dose));
+        shrunk.dose = next;
     }
     shrunk
 }
 
-/// Smaller doses, the most likely first: the fail point where it was seen that something is wrong, that
-/// with the one before it, either half of all; then fewer rounds.
+/// Smaller doses, the most likely first: the fail point where it was seen that something is wrong, the
+/// one before it, either half of all; then fewer rounds.
 fn smaller(dose: &Dose, suspect: Option<Point>) -> Vec<Dose> {
     let points = &dose.points;
     let mut parts: Vec<&[Point]> = Vec::new();
     if let Some(at) = points.iter().position(|point| Some(*point) == suspect) {
-        parts.extend([&points[at..=at], &points[at.saturating_sub(1)..=at]]);
+        parts.extend([&points[at..=at], &points[at.saturating_sub(1)..at]]);
     }
     let (early, late) = points.split_at(points.len() / 2);
     parts.extend([early, late]);
@@ -106,7 +109,7 @@ mod tests {
         for (suspect, expected) in [
             (Some(Point::CommitAfter), (" --point commit_after", 1, false)),
             // Seen one point later than it was done.
-            (Some(Point::RunEndAfter), (" --point commit_after", 3, false)),
+            (Some(Point::RunEndAfter), (" --point commit_after", 2, false)),
             (None, (" --point commit_after", 4, false)),
         ] {
             let (flags, tried, is_cut_short) = left(1, suspect, has(Point::CommitAfter));
