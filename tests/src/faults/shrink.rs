@@ -110,7 +110,7 @@ mod tests {
             (Some(Point::CommitAfter), (" --point commit_after", 1, false)),
             // Seen one point later than it was done.
             (Some(Point::RunEndAfter), (" --point commit_after", 2, false)),
-            (None, (" --point commit_after", 4, false)),
+            (None, (" --point commit_after", 5, false)),
         ] {
             let (flags, tried, is_cut_short) = left(1, suspect, has(Point::CommitAfter));
             assert_eq!((flags.as_str(), tried, is_cut_short), expected, "{suspect:?}");
@@ -134,8 +134,11 @@ mod tests {
     fn it_ends_in_time_and_says_so() {
         let late = shrink_by(&all(3), None, || false, |_| true);
         assert_eq!((late.tried, late.is_cut_short), (0, true));
-        let (_, tried, is_cut_short) = left(9, None, |dose| dose.points.len() > 4);
-        assert!((tried, is_cut_short) == (MOST, true) || tried < MOST, "{tried}");
+        let every = Dose { points: Point::ALL.to_vec(), ..all(1) };
+        let last = |dose: &Dose| dose.points.last() == Point::ALL.last();
+        let many = shrink_by(&every, None, || true, last);
+        assert_eq!((many.tried, many.is_cut_short), (MOST, true));
+        assert!(last(&many.dose) && many.dose.points.len() < Point::ALL.len() / 4, "{many:?}");
     }
 
     #[test]
