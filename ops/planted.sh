@@ -7,7 +7,7 @@
 #   --seeds N        seeds of each, 1 to N (default 10)
 #   --share PERCENT  fails where a bug is found in fewer of them (default 50)
 #   --jobs N         scenarios at a time (default 2)
-#   --control        the scenarios of the chosen bugs first, with nothing planted: all must hold
+#   --control        the scenarios of the chosen bugs with nothing planted, instead: all must hold
 #   --json           an object a bug instead of the table
 #   NAME...          the bugs whose names contain one of these; all if none is given
 #
@@ -138,6 +138,7 @@ if [ -n "$control" ]; then
     for scenario in $(for patch in "${patches[@]}"; do scenario_of "$patch"; done | sort -u); do
         report "(nothing planted)" "$scenario" control || missed+=("nothing planted, $scenario")
     done
+    patches=()
 fi
 for patch in "${patches[@]}"; do
     bug=$(basename "$patch" .patch)
