@@ -22,8 +22,9 @@ const SILENT: usize = 40;
 const HELD_UP: &str = "commit_after/precedent_index=delay";
 /// How long a wake-up may take, with all that goes on beside.
 const SOON: Duration = Duration::from_secs(20);
-/// More than a worker tries before it writes down that it has.
-const MANY: i64 = 8;
+/// Far more than a worker tries before it writes down that it has: a life that has forgotten them is
+/// seen below this for seconds.
+const MANY: i64 = 20;
 /// A run's row is written and not committed for so long that others ask meanwhile.
 const SLOW_ADMISSION: &str = "run_admit_before=delay";
 /// One projection cannot be written, for as long as this stands. No other is harmed: what failed as an
