@@ -179,7 +179,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "rebuilds beside another daemon, and every conversation takes 20 ms more",
         alone::switches,
     ))),
-    apart(scenario(
+    with_calm_operators(scenario(
         "long_trouble",
         "a projection cannot be written for long, and the daemon dies meanwhile",
         alone::long_trouble,
