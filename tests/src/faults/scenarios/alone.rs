@@ -25,6 +25,8 @@ const SOON: Duration = Duration::from_secs(20);
 /// Far more than a worker tries before it writes down that it has: a life that has forgotten them is
 /// seen below this for seconds.
 const MANY: i64 = 20;
+/// So many tries take no longer, on a machine with far more to do than it can.
+const TRIES: Duration = Duration::from_secs(180);
 /// A run's row is written and not committed for so long that others ask meanwhile.
 const SLOW_ADMISSION: &str = "run_admit_before=delay";
 /// One projection cannot be written, for as long as this stands. No other is harmed: what failed as an
@@ -121,7 +123,7 @@ pub(super) fn long_trouble(arena: &mut Arena, rounds: usize) {
         arena.count_fault("a projection that cannot be written for long");
         let mut known = BTreeMap::new();
         let mut until = |arena: &Arena, least: i64| {
-            arena.expect("retries are written down", |arena| {
+            arena.expect_within(TRIES, "retries are written down", |arena| {
                 let retries = retries(arena);
                 for (who, retries) in &retries {
                     let before = known.insert(who.clone(), *retries).unwrap_or(0);
