@@ -310,9 +310,12 @@ impl Daemon {
     /// # Panics
     /// When it does not run.
     pub fn stop(&mut self) -> i32 {
-        let mut process = self.process.take().unwrap();
+        // Kept until it has ended: one that does not is killed with this value.
+        let process = self.process.as_mut().unwrap();
         kill(Pid::from_raw(process.id() as i32), Signal::SIGTERM).unwrap();
-        until("the daemon ends", || process.try_wait().unwrap()).code().unwrap_or(-1)
+        let code = until("the daemon ends", || process.try_wait().unwrap()).code().unwrap_or(-1);
+        self.process = None;
+        code
     }
 
     /// The postmaster of its embedded cluster, alive or not.
