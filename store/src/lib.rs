@@ -27,6 +27,7 @@ mod generations;
 mod health;
 mod lag;
 mod log;
+mod measure;
 mod migrate;
 mod neighbours;
 mod page;
