@@ -76,6 +76,15 @@ impl Store {
         Ok(started.elapsed())
     }
 
+    /// Whether the role may do everything.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn is_superuser(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT current_setting('is_superuser') = 'on'";
+        Ok(self.client().await?.query_one(sql, &[]).await?.try_get(0)?)
+    }
+
     /// Lets each commit of later sessions of this database wait so long before it is flushed, as on a
     /// slow disk. It takes a superuser.
     ///

@@ -20,9 +20,9 @@ use crate::monitor::processor_seconds;
 const TENANTS: u64 = 10_000;
 const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(900);
-const SOONER: [&str; 2] = ["--tenant-idle-stop-ms", "5000"];
+const SOONER: [&str; 2] = ["--tenant-idle-stop-ms", "3000"];
 /// What was put off is done by then, such as what the server says of itself.
-const SETTLES: Duration = Duration::from_secs(3);
+const SETTLES: Duration = Duration::from_secs(2);
 
 pub(super) async fn all(
     stage: &Stage,

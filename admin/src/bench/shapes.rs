@@ -29,19 +29,15 @@ pub(super) async fn all(
     let wide = Plan { traces: effort.scaled(500), payload_bytes: 64 << 10, ..standard };
     let hot = effort.plan(1, 1);
     Ok(vec![
-        median_of("project_long_trace", effort, say, || shape(stage, long, str_of)).await?,
-        median_of("project_wide_payloads", effort, say, || shape(stage, wide, str_of)).await?,
+        median_of("project_long_trace", effort, say, || shape(stage, long, as_it_is)).await?,
+        median_of("project_wide_payloads", effort, say, || shape(stage, wide, as_it_is)).await?,
         median_of("project_hot_entities", effort, say, || shape(stage, hot, heated)).await?,
     ])
 }
 
-async fn shape(
-    stage: &Stage,
-    plan: Plan,
-    as_it_is: fn(String) -> String,
-) -> Result<Sample, Failure> {
+async fn shape(stage: &Stage, plan: Plan, made: fn(&str) -> String) -> Result<Sample, Failure> {
     let scene = stage.scene().await?;
-    fill(&scene, DEFAULT_TENANT, lines(plan).map(as_it_is)).await?;
+    fill(&scene, DEFAULT_TENANT, lines(plan).map(|line| made(&line))).await?;
     let mut sample = caught_up(stage, &scene, plan).await?;
     scene.store.digest_floor(DEFAULT_TENANT).await?;
     let floor = scene.store.digest_floor(DEFAULT_TENANT).await?;
@@ -53,12 +49,12 @@ async fn shape(
     Ok(sample)
 }
 
-fn str_of(line: String) -> String {
-    line
+fn as_it_is(line: &str) -> String {
+    line.to_owned()
 }
 
 /// The same event about one of few entities.
-fn heated(line: String) -> String {
+fn heated(line: &str) -> String {
     let mut parts = line.split(ENTITY);
     let mut hot = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -78,7 +74,7 @@ mod tests {
     fn hot_logs_are_valid_and_about_few_entities() {
         let plan = Plan { traces: 50, ..Plan::default() };
         let mut entities = BTreeSet::new();
-        for line in lines(plan).map(heated) {
+        for line in lines(plan).map(|line| heated(&line)) {
             super::super::parsed(DEFAULT_TENANT, &line).unwrap();
             let ids = line.split(ENTITY).skip(1).filter_map(|part| part.split('"').next());
             entities.extend(ids.map(str::to_owned));
