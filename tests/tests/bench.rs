@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use dg_projections::json::Json;
 use dg_tests::{Answer, Database, Directory, Sql, run};
 
@@ -55,6 +57,13 @@ const MEMBERS: [&str; 10] = [
     "settings",
 ];
 
+/// One at a time: what is left is looked for on the whole server.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn bench(database: &Database, more: &[&str]) -> Answer {
     let effort = ["--traces", "80", "--rounds", "1", "--seconds", "1", "--json"];
     let url = database.url();
@@ -69,6 +78,7 @@ fn left(database: &Database) -> String {
 
 #[test]
 fn each_figure_stands_beside_its_floor_and_nothing_is_left() {
+    let _turn = turn();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(Database::empty());
     let figures = bench(&database, &["all"]).ok().json();
@@ -105,6 +115,7 @@ fn is_whole(figure: &Json) {
 
 #[test]
 fn a_ratio_far_below_what_was_recorded_is_a_failure_and_no_other() {
+    let _turn = turn();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(Database::empty());
     let directory = Directory::new();
