@@ -58,6 +58,8 @@ struct Permits {
     stream: Semaphore,
     /// Pages that were read before it is their turn: as many as workers may be at work.
     ahead: Arc<Semaphore>,
+    /// Pages of live workers from being read to being committed: as many as keep both at work.
+    page: Semaphore,
     /// One, for whoever asks whether the database is still there.
     knock: Arc<Semaphore>,
 }
@@ -86,6 +88,7 @@ impl Gate {
             append: Semaphore::new(settings.append_permits),
             stream: Semaphore::new(1),
             ahead: Arc::new(Semaphore::new(settings.worker_permits)),
+            page: Semaphore::new(2 * settings.worker_permits),
             knock: Arc::new(Semaphore::new(1)),
         };
         Gate {
@@ -267,6 +270,14 @@ impl Gate {
             )
         })?;
         permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))
+    }
+
+    /// A live worker's place for a page, when it is its turn, in the order of asking. Thousands of
+    /// workers that are hungry at once would otherwise all have read theirs before the first can
+    /// commit. Whoever has a place is done in bounded time, so nobody waits for ever.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.permits.page.acquire().await.ok()
     }
 
     /// A place for a page that is read before it is its turn, if there is one: many tenants that

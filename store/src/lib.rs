@@ -29,6 +29,7 @@ mod health;
 mod identity;
 mod lag;
 mod log;
+mod measure;
 mod migrate;
 mod neighbours;
 mod page;

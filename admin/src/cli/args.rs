@@ -325,7 +325,11 @@ fn bench_command() -> Command {
         .arg(
             Arg::new("what")
                 .value_name("WHAT")
-                .value_parser(["append", "read", "project", "rebuild", "lag", "all"])
+                .value_parser([
+                    "append", "read", "project", "rebuild", "lag", "idle", "digest", "curve",
+                    "tenants", "shapes", "stress", "all",
+                ])
+                .num_args(1..)
                 .default_value("all")
                 .help("what to measure"),
         )
@@ -333,6 +337,8 @@ fn bench_command() -> Command {
             number("traces", "traces of 8 events in the bulk measurements").default_value("20000"),
             number("rounds", "measurements of which the median is shown").default_value("3"),
             number("seconds", "how long a steady load lasts").default_value("60"),
+            value("baseline", "FILE", "fail if a ratio is below a third of what this JSON has")
+                .value_parser(value_parser!(PathBuf)),
             switch("json", "the same as -o json"),
         ])
         .args(direct_flags())
