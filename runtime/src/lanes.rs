@@ -14,6 +14,7 @@
 //! Fairness between tenants is the gate's: its permits are given in the order they were asked for.
 
 mod commit;
+mod company;
 mod queue;
 mod trust;
 
@@ -40,6 +41,7 @@ use crate::supervisor::{
 use crate::telemetry;
 use crate::tenants::KeeperMsg;
 use commit::commit;
+use company::Company;
 use queue::{Queue, Waiting};
 use trust::Trust;
 
@@ -64,6 +66,7 @@ pub(crate) struct Lanes {
     supervisor: Slot<SupervisorMsg<String>>,
     keeper: Slot<KeeperMsg>,
     room: Arc<Semaphore>,
+    company: Company,
 }
 
 /// A tenant's lane, and how many events wait in it.
@@ -76,7 +79,8 @@ struct LaneOwner {
 impl Lanes {
     pub(crate) fn new(gate: Gate, settings: Settings, keeper: Slot<KeeperMsg>) -> Lanes {
         let room = Arc::new(Semaphore::new(WAITING_BYTES / PERMIT_BYTES));
-        Lanes { gate, settings, owners: Registry::new(), supervisor: Slot::new(), keeper, room }
+        let (owners, supervisor, company) = (Registry::new(), Slot::new(), Company::default());
+        Lanes { gate, settings, owners, supervisor, keeper, room, company }
     }
 
     /// Starts the dynamic supervisor of the lanes.
