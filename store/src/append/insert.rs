@@ -1,6 +1,7 @@
 //! Rows of the log on their way in: one statement for all of them. Many go as arrays, one a column; a
 //! single row as plain values, which is cheaper for the server than arrays of one.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use deadpool_postgres::{ClientWrapper, Transaction};
@@ -104,9 +105,8 @@ static INSERT_AT: LazyLock<Statements> = LazyLock::new(|| {
                     CROSS JOIN LATERAL (SELECT FROM dg_tenant_heads AS h
                         WHERE h.tenant_id = asked.tenant_id AND h.last_log_seq = asked.head
                         FOR UPDATE SKIP LOCKED) AS head
-                WHERE patience.bound IS NOT NULL),
-            added AS ({insert} WHERE rows.tenant_id IN (SELECT tenant_id FROM ready))
-            SELECT tenant_id FROM ready"
+                WHERE patience.bound IS NOT NULL)
+            {insert} WHERE rows.tenant_id IN (SELECT tenant_id FROM ready)"
         )
     })
 });
@@ -151,17 +151,25 @@ impl<'a> Rows<'a> {
 
     /// Inserts, as a transaction of their own, those of the tenants whose logs end at `heads`; which
     /// tenants they are.
-    pub(super) async fn insert_at(
+    pub(super) async fn insert_at<'b>(
         &self,
         client: &ClientWrapper,
-        tenants: &[&str],
+        tenants: &[&'b str],
         heads: &[i64],
-    ) -> Result<Vec<String>, tokio_postgres::Error> {
-        let insert = client.prepare_cached(INSERT_AT.text(self.log_seq.len())).await?;
+    ) -> Result<HashSet<&'b str>, tokio_postgres::Error> {
+        let insert = INSERT_AT.text(self.log_seq.len());
         let mut arguments = self.columns();
         arguments.extend([&tenants as &(dyn ToSql + Sync), &heads, &PATIENCE]);
+        if let [tenant] = tenants {
+            let insert = client.prepare_cached(insert).await?;
+            let inserted = client.execute(&insert, &arguments).await?;
+            return Ok((inserted > 0).then_some(*tenant).into_iter().collect());
+        }
+        let insert = client.prepare_cached(&format!("{insert} RETURNING tenant_id")).await?;
         let rows = client.query(&insert, &arguments).await?;
-        rows.iter().map(|row| row.try_get(0)).collect()
+        let inserted = rows.iter().map(|row| row.try_get(0));
+        let inserted = inserted.collect::<Result<HashSet<&str>, _>>()?;
+        Ok(tenants.iter().copied().filter(|tenant| inserted.contains(tenant)).collect())
     }
 
     fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {

@@ -86,18 +86,18 @@ impl Store {
 }
 
 /// The tenants whose events went in.
-async fn insert_new(
+async fn insert_new<'a>(
     client: &ClientWrapper,
     rows: &Rows<'_>,
-    parts: &[Part<'_>],
-) -> Result<HashSet<String>, StoreError> {
+    parts: &[Part<'a>],
+) -> Result<HashSet<&'a str>, StoreError> {
     let tenants: Vec<&str> = parts.iter().map(|part| part.tenant).collect();
     let heads: Vec<i64> = parts.iter().map(|part| part.head).collect();
     let ready = rows.insert_at(client, &tenants, &heads).await?;
     for part in parts {
         failpoint::pass(Point::AppendNewAfter, part.tenant).await?;
     }
-    Ok(ready.into_iter().collect())
+    Ok(ready)
 }
 
 /// Whether it was the events that were refused, or a key of theirs that could not be had.
