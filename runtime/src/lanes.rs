@@ -3,6 +3,9 @@
 //! ```text
 //! requests ─► lane (one a tenant) ─► batch of what waits ─► one transaction ─► an answer each
 //! ```
+//! The transaction is the lane's own, or, for a small batch that is taken to be new, one that lanes
+//! share: see `company`.
+//!
 //! Invariants:
 //! - a tenant has one transaction in flight: its appends do not wait for each other at the head row;
 //! - requests keep their order, and each gets its own answers, whatever becomes of its neighbours;
@@ -11,7 +14,8 @@
 //! - an answer is true: a batch whose commit broke off is sent again with the same keys, and what
 //!   the first attempt had written counts as inserted.
 //!
-//! Fairness between tenants is the gate's: its permits are given in the order they were asked for.
+//! Fairness between tenants is the gate's, whose permits are given in the order they were asked for, and
+//! that of the shared transactions, in which lanes have their turns in the order they came.
 
 mod commit;
 mod company;

@@ -141,7 +141,7 @@ async fn a_tenant_whose_head_is_held_holds_up_nobody_else() {
     let (runtime, tenants) = lanes_that_trust(store, 20).await;
     let mut client = database.connect().await;
     let holding = client.transaction().await.unwrap();
-    // More of them than may be at the database at once without waiting.
+    // More of them than may append at once.
     let sql =
         "SELECT FROM dg_tenant_heads WHERE tenant_id IN ('tenant-00', 'tenant-01', 'tenant-02')
         FOR UPDATE";

@@ -144,7 +144,8 @@ async fn in_company(
 }
 
 async fn append_once(tenant: &str, lanes: &Lanes, lines: &[&Line]) -> Result<Appended, StoreError> {
-    lanes.gate.append(|store| async move { store.append_once(tenant, lines).await }).await
+    let append = |store: Store| async move { store.append_once(tenant, lines).await };
+    lanes.gate.append_waiting(append).await
 }
 
 /// Asks what became of a batch by sending its keys again.

@@ -34,7 +34,8 @@ pub(super) struct Member {
     pub(super) requests: Vec<Arc<[Line]>>,
 }
 
-type Told = oneshot::Sender<Result<Fate, StoreError>>;
+type Fated = Result<Fate, StoreError>;
+type Told = oneshot::Sender<Fated>;
 
 /// Who waits for a turn. Cheap to clone: clones share it.
 #[derive(Debug, Clone, Default)]
@@ -68,11 +69,7 @@ impl Company {
     ///
     /// # Errors
     /// When the transaction failed: none of its events is in.
-    pub(super) async fn send(
-        &self,
-        gate: &Gate,
-        member: Member,
-    ) -> Option<Result<Fate, StoreError>> {
+    pub(super) async fn send(&self, gate: &Gate, member: Member) -> Option<Fated> {
         let (told, fate) = oneshot::channel();
         self.waiting().members.push_back((member, told));
         self.go(gate);
@@ -138,5 +135,73 @@ async fn together(gate: &Gate, members: Vec<(Member, Told)>) {
             told.into_iter().zip(fates).for_each(|(told, fate)| drop(told.send(Ok(fate))));
         }
         Err(error) => told.into_iter().for_each(|told| drop(told.send(Err(error.clone())))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dg_projections::event::{Keeping, parse_line};
+
+    use super::*;
+
+    fn waiting(company: &mut Waiting, events: usize, tenant: &str) -> oneshot::Receiver<Fated> {
+        let text = r#"{"event_id":"e","trace_id":"t","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-01-01T00:00:00Z","source":{"producer_id":"p","system":"s"},"actor":{"actor_type":"agent","actor_id":"a"},"idempotency_key":"k","payload":{"workflow":"w","title":"x","primary_entity":{"entity_type":"y","entity_id":"z"}}}"#;
+        let line = parse_line(text, tenant, Keeping::NewNumbers).unwrap();
+        let requests = vec![vec![line; events].into()];
+        let (told, fate) = oneshot::channel();
+        let member = Member { tenant: tenant.to_owned(), head: 1, requests };
+        company.members.push_back((member, told));
+        fate
+    }
+
+    fn names(turn: Option<Vec<(Member, Told)>>) -> Vec<String> {
+        turn.into_iter().flatten().map(|(member, _)| member.tenant).collect()
+    }
+
+    #[test]
+    fn a_turn_takes_who_waits_in_order_up_to_its_size() {
+        for (sizes, turns) in [
+            (vec![1, 1, 1], [vec!["0", "1", "2"], vec![]]),
+            (vec![MOST_EVENTS, 1], [vec!["0"], vec!["1"]]),
+            (vec![1, MOST_EVENTS, 1], [vec!["0"], vec!["1"]]),
+            (vec![100, 20, 20], [vec!["0", "1"], vec!["2"]]),
+            (vec![], [vec![], vec![]]),
+        ] {
+            let mut company = Waiting::default();
+            let each = (0..).zip(&sizes);
+            let _fates: Vec<_> = each
+                .map(|(number, size)| waiting(&mut company, *size, &number.to_string()))
+                .collect();
+            for turn in turns {
+                assert_eq!(names(company.next()), turn, "{sizes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn so_many_turns_are_under_way_and_no_more() {
+        let mut company = Waiting::default();
+        let mut fates = Vec::new();
+        for turn in 0..TURNS {
+            fates.push(waiting(&mut company, 1, "a"));
+            assert_eq!(names(company.next()), ["a"], "{turn}");
+        }
+        fates.push(waiting(&mut company, 1, "b"));
+        assert!(company.next().is_none());
+        company.under_way -= 1;
+        assert_eq!(names(company.next()), ["b"]);
+        company.under_way -= 1;
+        assert!(company.next().is_none(), "nobody waits, so nobody's turn begins");
+        assert_eq!(company.under_way, TURNS - 1);
+    }
+
+    #[test]
+    fn a_lane_that_has_ended_sends_nothing() {
+        let mut company = Waiting::default();
+        drop(waiting(&mut company, 1, "gone"));
+        assert!(company.next().is_none());
+        drop(waiting(&mut company, MOST_EVENTS, "gone"));
+        let _fate = waiting(&mut company, 1, "there");
+        assert_eq!(names(company.next()), ["there"]);
     }
 }
