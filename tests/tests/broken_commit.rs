@@ -76,21 +76,38 @@ async fn a_commit_of_several_tenants_that_was_never_answered_counts_as_theirs() 
         Err(why) => return dg_tests::skip(why),
     };
     let runtime = Runtime::start(proxy.store(), settings()).await.unwrap();
-    let mut round = 0;
+    let mut round: i64 = 0;
     while lost.load(Ordering::SeqCst) == 0 {
         assert!(round < 100, "no transaction was shared");
+        let line = |number: usize| {
+            let tenant = format!("tenant-{number}");
+            let line = parsed(&tenant, &whole_trace(&format!("t{round}"))[..1]);
+            (tenant, line)
+        };
         let appends: Vec<_> = (0..TENANTS)
             .map(|number| {
-                let (runtime, tenant) = (runtime.clone(), format!("tenant-{number}"));
-                let line = parsed(&tenant, &whole_trace(&format!("t{round}"))[..1]);
+                let (runtime, (tenant, line)) = (runtime.clone(), line(number));
                 tokio::spawn(async move { runtime.append(&tenant, line).await })
             })
             .collect();
         round += 1;
-        for append in appends {
-            let answers = append.await.unwrap().unwrap();
-            assert_eq!(answers, [Ok(Admission::Insert { log_seq: round })]);
+        let mut inserted = 0;
+        for (number, append) in appends.into_iter().enumerate() {
+            if let Ok(answers) = append.await.unwrap() {
+                assert_eq!(answers, [Ok(Admission::Insert { log_seq: round })]);
+                inserted += 1;
+                continue;
+            }
+            // Who had not gone yet may be told that the database is away, and comes again.
+            let again = dg_tests::eventually("the database is back", || async {
+                let (tenant, line) = line(number);
+                runtime.append(&tenant, line).await.ok()
+            });
+            let (Admission::Insert { log_seq } | Admission::Reused { log_seq, .. }) =
+                again.await.remove(0).unwrap();
+            assert_eq!(log_seq, round);
         }
+        assert!(inserted >= lost.load(Ordering::SeqCst), "{inserted} of {lost:?} in round {round}");
     }
     let sql = "SELECT count(*) FROM dg_event_log";
     let count: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
