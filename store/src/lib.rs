@@ -25,6 +25,7 @@ mod failures;
 mod floor;
 mod generations;
 mod health;
+mod identity;
 mod lag;
 mod log;
 mod migrate;
@@ -33,6 +34,7 @@ mod page;
 mod place;
 mod pointer;
 mod reads;
+mod recovery;
 mod roles;
 mod rows;
 mod runs;
@@ -53,6 +55,7 @@ pub use failures::{Failure, NewFailure, Tail};
 pub use floor::Floor;
 pub use generations::{Building, Cleared, Compared, Prepared, Switch, Switched};
 pub use health::{Health, PartitionHealth, ProjectionHealth};
+pub use identity::{Identity, Standpoint};
 pub use lag::Lag;
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
 pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};
@@ -63,10 +66,11 @@ pub use reads::{
     Direction, EdgeCursor, EdgePage, EdgesQuery, LatestTrace, PrecedentHit, PrecedentQuery,
     Subgraph,
 };
+pub use recovery::{Archive, CountedLogs, OpenRuns, Standings, Waiting};
 pub use roles::DAEMON_ROLE;
 pub use runs::{
     ALL_PROJECTIONS, Comparison, Ending, NewRun, Progress, Run, RunFilter, RunKey, RunMode,
     RunStatus, RunStep, Turn,
 };
 pub use timeline::Timeline;
-pub use verify::{Checked, Verdict, VerifyProgress};
+pub use verify::{Checked, Verdict, VerifyProgress, Wanted};

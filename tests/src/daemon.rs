@@ -69,6 +69,11 @@ impl Daemon {
         self.fail_points.clear();
     }
 
+    /// Whether something goes wrong in its next lives.
+    pub fn is_armed(&self) -> bool {
+        !self.fail_points.is_empty()
+    }
+
     /// This goes wrong in its next lives.
     pub fn arm(&mut self, fail_points: &str) {
         fail_points.clone_into(&mut self.fail_points);

@@ -11,7 +11,7 @@ use dg_projections::json::Json;
 use dg_tests::{Answer, Daemon, Stage, events, run_into};
 
 /// Each command that prints and ends, as it succeeds on the stage.
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 34] = [
     &["--help"],
     &["--version"],
     &["help", "serve"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 33] = [
     &["config"],
     &["config", "check"],
     &["digest"],
+    &["digest", "--log-hash"],
     &["doctor", "DATABASE"],
     &["edges", "trace", "t1"],
     &["events"],

@@ -18,8 +18,11 @@ const COMMANDS: [(&str, &[&str]); 34] = [
     ("completions", &[]),
     ("config", &[]),
     ("demo", &[]),
-    ("digest", &["GET /v1/digests"]),
-    ("doctor", &["GET /v1/status", "GET /v1/health", "GET /v1/runs"]),
+    ("digest", &["GET /v1/digests", "GET /v1/events"]),
+    (
+        "doctor",
+        &["GET /v1/status", "GET /v1/health", "GET /v1/runs", "GET /v1/workers", "GET /v1/tree"],
+    ),
     ("edges", &["GET /v1/edges"]),
     ("events", &["GET /v1/events"]),
     ("export", &["GET /v1/events"]),

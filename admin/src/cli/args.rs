@@ -45,6 +45,10 @@ fn value(name: &'static str, value_name: &'static str, help: &'static str) -> Ar
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
+fn path(name: &'static str, help: &'static str) -> Arg {
+    value(name, "FILE", help).value_parser(value_parser!(PathBuf))
+}
+
 fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
 }
@@ -71,6 +75,14 @@ fn run_commands() -> Vec<Command> {
             .args(on_both_sides(direct_flags())),
         Command::new("doctor")
             .about("check what can go wrong, with a remedy for each; changes nothing")
+            .arg(switch(
+                "recovered",
+                "after an accident: whether all is well again, with the figures",
+            ))
+            .arg(
+                switch("quick", "with --recovered: verify ten tenants rather than all")
+                    .requires("recovered"),
+            )
             .args(serve_flags()),
         Command::new("psql")
             .about("psql on the daemon's database")
@@ -290,9 +302,15 @@ fn prove_commands() -> Vec<Command> {
         Command::new("digest")
             .about("the four digests and the cursor each stands for")
             .arg(switch("fresh", "compute them anew"))
+            .arg(
+                switch("log-hash", "the hash of the log, too, which is read whole for it")
+                    .conflicts_with("watch"),
+            )
             .arg(watch()),
         Command::new("verify")
             .about("project the whole log in memory and compare every row; changes nothing")
+            .arg(path("receipt", "write down what was checked, in a file that is not there yet"))
+            .arg(path("against", "compare with a receipt made elsewhere, or earlier"))
             .args(direct_flags()),
         Command::new("parity")
             .about("run bundles of scenarios through the real pipeline in a scratch database")

@@ -15,6 +15,7 @@ mod runs;
 mod shell;
 mod source;
 mod top;
+mod verify;
 mod watch;
 
 pub(crate) use feed::{Mode, feed};
@@ -66,7 +67,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "cancel" => runs::cancel(session).await,
         "resume" => runs::resume(session).await,
         "digest" => prove::digest(session).await,
-        "verify" => prove::verify(session).await,
+        "verify" => verify::verify(session).await,
         "bench" => bench::run(session).await,
         "parity" => prove::parity(session).await,
         "completions" => shell::completions(session),

@@ -243,6 +243,10 @@ impl Arena {
             server.start_if_stopped();
         }
         for daemon in &mut self.daemons {
+            // What nobody has come by yet would go wrong in the middle of the check.
+            if daemon.is_armed() && !daemon.has_ended() {
+                daemon.kill();
+            }
             daemon.mend();
             daemon.log_to(LogTo::File);
             if daemon.has_ended() {
