@@ -51,6 +51,8 @@ pub enum DatabaseState {
 struct Permits {
     work: Semaphore,
     append: Semaphore,
+    /// Of those for appends, how many may wait for somebody's lock at once: one is left for the others.
+    wait: Semaphore,
     /// Of those for work, how many runs may use at once.
     job: Semaphore,
     most_jobs: usize,
@@ -86,6 +88,7 @@ impl Gate {
             most_jobs,
             work: Semaphore::new(settings.worker_permits),
             append: Semaphore::new(settings.append_permits),
+            wait: Semaphore::new(settings.append_permits.saturating_sub(1).max(1)),
             stream: Semaphore::new(1),
             ahead: Arc::new(Semaphore::new(settings.worker_permits)),
             page: Semaphore::new(2 * settings.worker_permits),
@@ -231,7 +234,20 @@ impl Gate {
         self.live_lag.recent(Instant::now())
     }
 
-    /// Does a lane's append, when a permit is free.
+    /// Does an append that waits for whoever holds a tenant's head, when a permit is free.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn append_waiting<T, W, F>(&self, append: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let _permit = self.permit(&self.permits.wait).await?;
+        self.append(append).await
+    }
+
+    /// Does an append that waits for nobody, when a permit is free.
     ///
     /// # Errors
     /// As [`Gate::run`].
@@ -310,6 +326,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.permits.work.close();
         self.permits.append.close();
+        self.permits.wait.close();
         self.permits.job.close();
         self.permits.stream.close();
         self.store.close();

@@ -43,7 +43,7 @@ mod runs;
 mod timeline;
 mod verify;
 
-pub use append::{Answer, Appended, BatchRefusal};
+pub use append::{Answer, Appended, BatchRefusal, Fate, Part};
 pub use commit::{Commit, Committed};
 pub use connect::Target;
 pub use cursors::{Cursor, Share};
