@@ -158,7 +158,8 @@ impl Lanes {
         // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
         for _ in 0..HAND_OVERS {
             if let Some(lane) = self.lane(tenant).await? {
-                let place = Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
+                let place =
+                    Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
                 let request =
                     |reply| LaneMsg::Append(Waiting { lines: lines.clone(), reply, place });
                 if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
