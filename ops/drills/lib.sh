@@ -1,0 +1,290 @@
+# What drills share. Sourced, not run.
+#
+# A drill makes an installation in a private directory (sockets only, nothing outside is touched),
+# breaks it, and executes the commands of a page in ops/runbooks as they stand there. In a page,
+# a `console` block holds commands after a prompt, and what they print without one:
+#
+#   $ command           as whoever operates
+#   # command           as root; `systemctl` and `apt` are stand-ins of ours, see below
+#   postgres$ command   as the user that Postgres runs as
+#
+# A drill ends with `passed`; whatever fails before it fails the drill. What must be missing to skip
+# a drill is said by `skip`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. ops/lib.sh
+
+root=$PWD
+runbooks=$root/ops/runbooks
+name=$(basename "$0" .sh)
+traces=${DRILL_TRACES:-500}
+ran=${DRILL_RAN:-/dev/null}
+daemon=""
+began=""
+took=-
+
+say() { printf '%s: %s\n' "$name" "$*" >&2; }
+
+skip() {
+    echo "SKIPPED: drill $name: $1"
+    result skipped "$1"
+    exit 77
+}
+
+# One line of JSON, if somebody collects them.
+result() {
+    [ -z "${DRILL_RESULTS-}" ] || printf '{"drill":"%s","events":%s,"seconds":%s,"outcome":"%s","reason":"%s"}\n' \
+        "$name" "$((traces * 8))" "${took/#-/null}" "$1" "${2-}" >>"$DRILL_RESULTS"
+}
+
+passed() {
+    outcome=passed
+    result passed
+    echo "passed: $name, $((traces * 8)) events, recovered in $took s"
+}
+
+# --- the place ---------------------------------------------------------------------------------
+
+# Postgres does not run as root: it gets the user `postgres` then, or `nobody`.
+postgres_user=$(id -un)
+if [ "$(id -u)" -eq 0 ]; then
+    postgres_user=postgres
+    id -u postgres >/dev/null 2>&1 || postgres_user=nobody
+fi
+
+as_postgres() {
+    if [ "$(id -u)" -ne 0 ]; then "$@"; else
+        HOME=$work setpriv --reuid="$postgres_user" --regid="$(id -g "$postgres_user")" --clear-groups -- "$@"
+    fi
+}
+
+postgres_programs() {
+    local dir
+    for dir in "$(pg_config --bindir 2>/dev/null)" $(printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin | sort -Vr); do
+        [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ] && echo "$dir" && return 0
+    done
+    dir=$(command -v initdb) && dirname "$(readlink -f "$dir")"
+}
+
+work=$(mktemp -d /tmp/dg-drill.XXXXXX)
+chmod 755 "$work"
+outcome=failed
+
+# However it ends, nothing stays: neither a process nor a file.
+leave() {
+    local status=$? data
+    set +e
+    [ "$outcome" = passed ] || [ "$status" -eq 77 ] || {
+        result failed
+        say "FAILED"
+        tail -n 15 "$work"/*.log >&2
+    }
+    stop_daemon
+    jobs -p | xargs -r kill 2>/dev/null
+    wait 2>/dev/null
+    for data in "$work"/*/postmaster.pid; do
+        [ ! -f "$data" ] || as_postgres pg_ctl -D "$(dirname "$data")" -m immediate -w stop >/dev/null 2>&1
+    done
+    orphan=$(head -n 1 "$work/state/pg/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$orphan" 2>/dev/null
+    rm -rf "$work"
+    [ "$status" -ne 0 ] || [ "$outcome" = passed ] || exit 1
+}
+trap leave EXIT
+trap 'exit 130' INT TERM
+
+need_postgres
+programs=$(postgres_programs)
+mkdir "$work/bin" "$work/here"
+export PATH=$work/bin:$programs:$PATH
+# Whoever runs it may have settings of a daemon or a database of their own.
+for variable in $(compgen -e | grep -E '^(DECISIONGRAPH_|PG|DATABASE_URL$)' || true); do
+    case $variable in DECISIONGRAPH_BINARY | DECISIONGRAPH_NEXT_BINARY) ;; *) unset "$variable" ;; esac
+done
+ours=$(realpath "${DECISIONGRAPH_BINARY:-target/debug/decisiongraph}") ||
+    fail "there is no binary to drill with" "cargo build -p dg-admin, or name one in DECISIONGRAPH_BINARY"
+# A later release with a step of the schema more; knows how to be killed on the way.
+next=${DECISIONGRAPH_NEXT_BINARY:-$root/target/debug/decisiongraph-under-test}
+ln -s "$ours" "$work/bin/decisiongraph"
+export DECISIONGRAPH_CONFIG=$work/config.toml TENANT=drill PGAPPNAME=drill
+cd "$work/here"
+
+# --- an installation ---------------------------------------------------------------------------
+
+configuration() {
+    printf '%s\n' "data_dir = \"$work/state\"" "socket_path = \"$work/state/decisiongraph.sock\"" \
+        'metrics_listen = "off"' 'digest_idle_ms = 200' "$@" >"$work/config.toml"
+    mkdir -p "$work/state"
+}
+
+# A cluster of our own in $PGDATA with the role and the database `dg`, as the README asks for it.
+own_postgres() {
+    export PGDATA=$work/main
+    as_postgres_dir "$PGDATA" "$work/main.run"
+    as_postgres initdb -D "$PGDATA" -U postgres --auth=trust -E UTF8 --locale=C -k >"$work/initdb.log"
+    postgres_settings "$PGDATA" "unix_socket_directories = '$work/main.run'" "listen_addresses = ''" \
+        "shared_buffers = 32MB" "max_connections = 60" "log_line_prefix = '%m '" "${@-}"
+    systemctl start postgresql
+    export ADMIN_URL="host=$work/main.run user=postgres dbname=postgres"
+    export DATABASE_URL="host=$work/main.run user=dg dbname=dg"
+    export RESTORED_URL="host=$work/main.run user=dg dbname=dg_restored"
+    psql -q "$ADMIN_URL" -c 'CREATE ROLE dg LOGIN' \
+        -c "CREATE DATABASE dg OWNER dg ENCODING 'UTF8' TEMPLATE template0"
+    configuration "database_url = \"$DATABASE_URL\""
+}
+
+as_postgres_dir() { install -d -m 700 -o "$postgres_user" "$@"; }
+
+postgres_settings() {
+    local data=$1
+    shift
+    printf '%s\n' "$@" | as_postgres tee -a "$data/postgresql.conf" >/dev/null
+}
+
+# The daemon serves a log of two tenants that is projected to its end.
+load() {
+    systemctl start decisiongraph
+    decisiongraph generate --traces "$traces" >"$work/log.jsonl"
+    decisiongraph import "$work/log.jsonl" -t "$TENANT" >/dev/null
+    decisiongraph generate --traces 20 --seed 2 | decisiongraph import - -t other >/dev/null
+    until_current
+}
+
+# Ten traces that nobody has seen yet, as a file.
+more_events() {
+    decisiongraph generate --traces 10 --seed "$1" >"$work/more-$1.jsonl"
+    decisiongraph import "$work/more-$1.jsonl" -t "$TENANT" >/dev/null
+    until_current
+}
+
+eventually() {
+    local what=$1 deadline=$((SECONDS + 60))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "$name: $what: not within a minute"
+        sleep 0.05
+    done
+}
+
+is_current() { decisiongraph health --check --all-tenants; }
+until_current() { eventually "the projections come up to the log" is_current; }
+
+# What must be the same before and after: events, rows, digests of each tenant.
+proof() {
+    decisiongraph verify -t "$TENANT" "$@"
+    decisiongraph verify -t other "$@"
+}
+
+cursors() {
+    decisiongraph psql -Atc "SELECT tenant_id, projection_name, generation, last_log_seq, applied_events
+        FROM dg_projection_cursors ORDER BY 1, 2, 3, 4"
+}
+
+same() {
+    [ "$2" = "$3" ] || {
+        diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") >&2 || true
+        fail "$name: $1 are not the same"
+    }
+}
+
+# --- the clock: from the accident's first remedy until it is over ----------------------------------
+
+clock() { began=$EPOCHREALTIME; }
+recovered() { took=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'); }
+
+# --- stand-ins for what an installed machine has ---------------------------------------------------
+
+# As under systemd: it is started when its schema is in place. A start that fails, fails.
+start_daemon() {
+    decisiongraph serve >>"$work/daemon.log" 2>&1 &
+    daemon=$!
+    eventually "the daemon is ready or has ended" is_settled
+    kill -0 "$daemon" 2>/dev/null || { wait "$daemon" || true; daemon="" && return 1; }
+}
+
+is_settled() { ! kill -0 "$daemon" 2>/dev/null || decisiongraph health --all-tenants; }
+
+stop_daemon() {
+    [ -n "$daemon" ] || return 0
+    kill -TERM "$daemon" 2>/dev/null || true
+    wait "$daemon" 2>/dev/null || true
+    daemon=""
+}
+
+systemctl() {
+    case "$*" in
+    "start decisiongraph") [ -n "$daemon" ] || start_daemon ;;
+    "stop decisiongraph") stop_daemon ;;
+    "restart decisiongraph") stop_daemon && start_daemon ;;
+    "start postgresql") as_postgres pg_ctl -D "$PGDATA" -l "$PGDATA/server.log" -w start >/dev/null ;;
+    "stop postgresql") as_postgres pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null ;;
+    *) fail "$name: systemctl $* has no stand-in" ;;
+    esac
+}
+
+# Installing a package puts another binary in place, and restarts the daemon if it runs.
+apt() {
+    [ "$1" = install ] || fail "$name: apt $1 has no stand-in"
+    local was=$daemon
+    stop_daemon
+    ln -sfn "${!#}" "$work/bin/decisiongraph"
+    [ -z "$was" ] || start_daemon
+}
+
+# --- pages ---------------------------------------------------------------------------------------
+
+# The commands of a page below a heading, the whole page without one: for each the number of its
+# line, a word for who runs it, the command; ended by NUL.
+commands() {
+    local file=$runbooks/$1.md heading=${2-} number=0 line inside="" depth=0 fenced="" command="" who="" at=0
+    [ -f "$file" ] || fail "$name: there is no page $file"
+    [ -n "$heading" ] || inside=yes
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        if [ -n "$command" ]; then
+            command+=$'\n'$line
+        elif [[ -z $fenced && $line =~ ^(#+)\ (.*)$ && -n $heading ]]; then
+            if [ "${BASH_REMATCH[2]}" = "$heading" ]; then
+                inside=yes depth=${#BASH_REMATCH[1]}
+            elif [ -n "$inside" ] && [ "${#BASH_REMATCH[1]}" -le "$depth" ]; then
+                inside=""
+            fi
+        elif [[ $line =~ ^\`\`\` ]]; then
+            if [ -n "$fenced" ]; then fenced=""; else fenced=$line; fi
+        elif [[ -n $inside && $fenced = '```console' && $line =~ ^(postgres\$|\$|\#)\ (.*)$ ]]; then
+            who=${BASH_REMATCH[1]} command=${BASH_REMATCH[2]} at=$number
+        fi
+        [ -n "$command" ] || continue
+        # It goes on where a line ends with a backslash or in the middle of a quote or a loop.
+        [[ $command = *\\ ]] && continue
+        bash -n <<<"$command" 2>/dev/null || continue
+        printf '%s\t%s\t%s\0' "$at" "$who" "$command"
+        command=""
+    done <"$file"
+}
+
+# Runs the commands of a page below a heading, as they stand there. All must succeed; with `expect`
+# set, the last one must end with that code.
+page() {
+    local at who command status=0 count=0
+    while IFS=$'\t' read -r -d '' -u 8 at who command; do
+        [ "$status" -eq 0 ] || fail "$name: $1.md, before line $at: ended with $status"
+        printf '%s.md:%s\n' "$1" "$at" >>"$ran"
+        say "$1.md:$at: $who $command"
+        if [ "$who" = 'postgres$' ]; then
+            as_postgres bash -euc "$command" >&2 8<&- || status=$?
+        else
+            eval "$command" >&2 8<&- || status=$?
+        fi
+        count=$((count + 1))
+    done 8< <(commands "$1" "$2")
+    [ "$count" -gt 0 ] || fail "$name: $1.md has no commands below '$2'"
+    [ "$status" -eq "${expect:-0}" ] || fail "$name: $1.md, '$2': ended with $status, not ${expect:-0}"
+}
+
+# The lines of a page's block in this language, the first that holds a word.
+block() {
+    awk -v fence="\`\`\`$2" -v word="$3" '
+        $0 == fence { inside = 1; text = ""; next }
+        /^```/ && inside { inside = 0; if (index(text, word)) { printf "%s", text; exit } }
+        inside { text = text $0 "\n" }' "$runbooks/$1.md"
+}
