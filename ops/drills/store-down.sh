@@ -9,14 +9,14 @@ before=$(proof)
 as_postgres pg_ctl -D "$PGDATA" -m immediate -w stop >/dev/null
 is_down() { decisiongraph status | grep -q '^database *down'; }
 eventually "the daemon sees that its database is away" is_down
-page database-away "First checks"
-! decisiongraph append "$work/log.jsonl" -t "$TENANT" >/dev/null 2>&1 || fail "$name: an append was taken"
+page store-down "First checks"
+! decisiongraph append "$work/log.jsonl" -t acme >/dev/null 2>&1 || fail "$name: an append was taken"
 
 was=$daemon
 clock
-page database-away "Steps"
+systemctl start postgresql
 until_current
-page database-away "It is over when"
+page store-down "It is over when"
 recovered
 kill -0 "$was" || fail "$name: the daemon has ended"
 same "rows and digests" "$before" "$(proof)"
