@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# Drills: `ops/drill.sh [NAME...]`, all without a name; `--quick` takes those of some seconds. Each is
-# run by itself, whatever became of the one before, and prints its commands to a log that is shown
-# when it fails. Exits 1 if one failed.
+# Drills: `ops/drill.sh [NAME...]`, all without a name. Each is run by itself, whatever became of the one
+# before; its log is shown when it fails. Exits 1 if one failed.
 #
 #   DRILL_TRACES   traces of 8 events in the log of each (500)
+#   DRILL_BINARY   the binary to drill with; DRILL_LATER_BINARY: the one that stands for a later release
+#                  (decisiongraph-under-test). Built, if not given
 #   DRILL_RESULTS  a file for one line of JSON a drill
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . ops/lib.sh
 
-quick=(node-restart projection-rows-differ dump promote-standby)
-if [ "${1-}" = --quick ]; then set -- "${quick[@]}"; fi
 all=()
 for drill in ops/drills/*.sh; do [ "$drill" = ops/drills/lib.sh ] || all+=("$(basename "$drill" .sh)"); done
 whole=""
 [ $# -gt 0 ] || { whole=yes && set -- "${all[@]}"; }
 
 need_postgres
-if [ -z "${DECISIONGRAPH_BINARY-}" ]; then
+if [ -z "${DRILL_BINARY-}" ]; then
     need_rust
     cargo build --locked --quiet -p dg-admin -p dg-tests --bins
 fi

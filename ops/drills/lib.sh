@@ -84,7 +84,7 @@ leave() {
     stop_daemon
     jobs -p | xargs -r kill 2>/dev/null
     wait 2>/dev/null
-    for data in "$work"/*/postmaster.pid; do
+    for data in "$work"/main/postmaster.pid "$work"/standby/postmaster.pid; do
         [ ! -f "$data" ] || as_postgres pg_ctl -D "$(dirname "$data")" -m immediate -w stop >/dev/null 2>&1
     done
     orphan=$(head -n 1 "$work/state/pg/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$orphan" 2>/dev/null
@@ -98,23 +98,14 @@ need_postgres
 programs=$(postgres_programs)
 mkdir "$work/bin" "$work/here"
 export PATH=$work/bin:$programs:$PATH
-# The release after ours: the same with a step of the schema more.
-next_release() {
-    [ -x "$next" ] || skip "no decisiongraph-under-test (cargo build -p dg-tests --bins)"
-    echo 'ALTER TABLE dg_event_log ADD COLUMN later text; CREATE TABLE dg_later (a int);' >"$work/later.sql"
-    printf '#!/bin/sh\nDECISIONGRAPH_TEST_LATER_STEP=%s exec %s "$@"\n' "$work/later.sql" "$next" >"$work/bin/next"
-    chmod 755 "$work/bin/next"
-    export OLD_PACKAGE=$ours NEW_PACKAGE=$work/bin/next
-}
-
 # Whoever runs it may have settings of a daemon or a database of their own.
 for variable in $(compgen -e | grep -E '^(DECISIONGRAPH_|PG|DATABASE_URL$)' || true); do
-    case $variable in DECISIONGRAPH_BINARY | DECISIONGRAPH_NEXT_BINARY) ;; *) unset "$variable" ;; esac
+    unset "$variable"
 done
-ours=$(realpath "${DECISIONGRAPH_BINARY:-target/debug/decisiongraph}") ||
-    fail "there is no binary to drill with" "cargo build -p dg-admin, or name one in DECISIONGRAPH_BINARY"
+ours=$(realpath "${DRILL_BINARY:-target/debug/decisiongraph}") ||
+    fail "there is no binary to drill with" "cargo build -p dg-admin, or name one in DRILL_BINARY"
 # A later release with a step of the schema more; knows how to be killed on the way.
-next=${DECISIONGRAPH_NEXT_BINARY:-$root/target/debug/decisiongraph-under-test}
+next=${DRILL_LATER_BINARY:-$root/target/debug/decisiongraph-under-test}
 ln -s "$ours" "$work/bin/decisiongraph"
 export DECISIONGRAPH_CONFIG=$work/config.toml PGAPPNAME=drill
 cd "$work/here"
@@ -131,9 +122,9 @@ configuration() {
 own_postgres() {
     export PGDATA=$work/main
     as_postgres_dir "$PGDATA" "$work/main.run"
-    as_postgres initdb -D "$PGDATA" -U postgres --auth=trust -E UTF8 --locale=C -k >"$work/initdb.log"
+    as_postgres initdb -D "$PGDATA" -U postgres --auth=trust -E UTF8 --locale=C -k --no-sync >"$work/initdb.log"
     postgres_settings "$PGDATA" "unix_socket_directories = '$work/main.run'" "listen_addresses = ''" \
-        "shared_buffers = 32MB" "max_connections = 60" "log_line_prefix = '%m '" "${@-}"
+        "shared_buffers = 32MB" "max_connections = 60" "fsync = ${DRILL_FSYNC:-on}" "$@"
     systemctl start postgresql
     export ADMIN_URL="host=$work/main.run user=postgres dbname=postgres"
     export DB_URL="host=$work/main.run user=dg dbname=dg"
@@ -141,6 +132,15 @@ own_postgres() {
     psql -q "$ADMIN_URL" -c 'CREATE ROLE dg LOGIN' \
         -c "CREATE DATABASE dg OWNER dg ENCODING 'UTF8' TEMPLATE template0"
     configuration "database_url = \"$DB_URL\""
+}
+
+# The release after ours: the same with a step of the schema more.
+next_release() {
+    [ -x "$next" ] || skip "no decisiongraph-under-test (cargo build -p dg-tests --bins)"
+    echo 'ALTER TABLE dg_event_log ADD COLUMN later text; CREATE TABLE dg_later (a int);' >"$work/later.sql"
+    printf '#!/bin/sh\nDECISIONGRAPH_TEST_LATER_STEP=%s exec %s "$@"\n' "$work/later.sql" "$next" >"$work/bin/next"
+    chmod 755 "$work/bin/next"
+    export OLD_PACKAGE=$ours NEW_PACKAGE=$work/bin/next
 }
 
 # The programs of Postgres of another major release: of the system, else those that a package of PyPI

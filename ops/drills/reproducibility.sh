@@ -6,7 +6,6 @@ other_postgres || skip "no Postgres of another release than $(postgres --version
 configuration
 load
 export EVENTS=$work/events.jsonl ELSEWHERE=$work/elsewhere
-export DECISIONGRAPH_METRICS_LISTEN=off
 page reproducibility "First checks"
 clock
 page reproducibility "Steps"
