@@ -16,6 +16,7 @@ whole=""
 [ $# -gt 0 ] || { whole=yes && set -- "${all[@]}"; }
 
 need_postgres
+want pgbackrest pgbackrest
 if [ -z "${DRILL_BINARY-}" ]; then
     need_rust
     cargo build --locked --quiet -p dg-admin -p dg-tests --bins

@@ -77,14 +77,16 @@ impl DumpReader {
         let mut steps = self.steps.iter().map(|line| step(line)).collect::<Result<Vec<_>, _>>()?;
         steps.sort_by_key(|step| step.0);
         let version = steps.last().map_or(0, |step| step.0);
-        let missing: Vec<&str> =
-            tables_of(version).into_iter().filter(|name| !self.tables.contains_key(*name)).collect();
+        let missing: Vec<&str> = tables_of(version)
+            .into_iter()
+            .filter(|name| !self.tables.contains_key(*name))
+            .collect();
         if !missing.is_empty() {
             return refuse(format!("it lacks the rows of {}", missing.join(", ")));
         }
-        let drift = steps.into_iter().find_map(|(version, name, checksum, release)| {
-            drift(version, name, checksum, release)
-        });
+        let drift = steps
+            .into_iter()
+            .find_map(|(version, name, checksum, release)| drift(version, name, checksum, release));
         let rows = |table| self.tables.get(table).copied().unwrap_or(0);
         Ok(Dumped { version, drift, events: rows(LOG), tenants: rows(HEADS) })
     }
@@ -155,8 +157,7 @@ mod tests {
     #[test]
     fn a_whole_dump_of_each_schema_is_told_of() {
         for version in 1..=migrations().len() {
-            let expected =
-                Dumped { version: version as i32, drift: None, events: 2, tenants: 1 };
+            let expected = Dumped { version: version as i32, drift: None, events: 2, tenants: 1 };
             assert_eq!(read(&script(version)), Ok(expected), "{version}");
         }
     }

@@ -34,7 +34,8 @@ const OWN: &str = "scratch";
 
 pub(crate) async fn backup(session: &Session) -> Result<u8, Failure> {
     let config = session.config()?;
-    let Some(path) = session.text("check").filter(|path| !path.is_empty()).map(PathBuf::from) else {
+    let Some(path) = session.text("check").filter(|path| !path.is_empty()).map(PathBuf::from)
+    else {
         return physical::repositories(session).await;
     };
     if !path.exists() {
@@ -134,10 +135,8 @@ async fn prove_in(config: &Config, path: &Path, target: Target) -> Result<Vec<Pr
     let mut all = Vec::new();
     for head in store.tenants().await? {
         match store.verify(&head.tenant_id, &|_, _| {}).await? {
-            Verdict::Proven(checked) => all.push((
-                proven(&head.tenant_id, &checked),
-                proven_text(&head.tenant_id, &checked),
-            )),
+            Verdict::Proven(checked) => all
+                .push((proven(&head.tenant_id, &checked), proven_text(&head.tenant_id, &checked))),
             Verdict::Different(difference) => {
                 let why = format!("tenant {}: different: {difference}", head.tenant_id);
                 return Err(unusable(path, &why).help(

@@ -25,8 +25,7 @@ pub(super) async fn copied_cluster(
     if !output.status.success() {
         return Err(unusable(path, &String::from_utf8_lossy(&output.stderr)));
     }
-    let shown =
-        object([("path", path.display().to_string().into()), ("restorable", true.into())]);
+    let shown = object([("path", path.display().to_string().into()), ("restorable", true.into())]);
     session.output.one(&shown, |_| {
         format!("whole: {}, every file as pg_basebackup has written it", path.display())
     })?;
