@@ -98,6 +98,15 @@ BEGIN
                max(recorded_at) AS recorded_at
         FROM added GROUP BY tenant_id ORDER BY tenant_id
     LOOP
+        -- Nearly always the head is there, and where it must be.
+        IF NOT keeps AND batch.high - batch.low + 1 = batch.events THEN
+            UPDATE dg_tenant_heads SET
+                last_log_seq = batch.high,
+                event_count = event_count + batch.events,
+                last_recorded_at = batch.recorded_at
+            WHERE tenant_id = batch.tenant_id AND last_log_seq = batch.low - 1;
+            CONTINUE WHEN FOUND;
+        END IF;
         INSERT INTO dg_tenant_heads (tenant_id, last_log_seq, event_count)
             VALUES (batch.tenant_id, 0, 0) ON CONFLICT (tenant_id) DO NOTHING;
         SELECT * INTO head FROM dg_tenant_heads WHERE tenant_id = batch.tenant_id FOR UPDATE;

@@ -54,7 +54,7 @@ if [ -n "$whole" ] && [ "$failed" -eq 0 ] && [ "$skipped" -eq 0 ]; then
             while read -r line; do
                 grep -qx "$(basename "$file"):$line" "$DRILL_RAN" || echo "$file:$line: no drill has run this"
             done
-    done < <(grep -n '^<!-- not run here: ops/drills/' ops/runbooks/*.md) >"$logs/left"
+    done < <(grep -n '^<!-- not run: ops/drills/' ops/runbooks/*.md) >"$logs/left"
     [ ! -s "$logs/left" ] || { cat "$logs/left" >&2 && failed=$((failed + 1)); }
 fi
 echo "$((${#} - failed - skipped)) passed, $failed failed, $skipped skipped"

@@ -84,9 +84,11 @@ completions bash bash-completion/completions decisiongraph
 completions zsh zsh/vendor-completions _decisiongraph
 completions fish fish/vendor_completions.d decisiongraph.fish
 
-for file in README.md ops/prometheus/*.yml ops/grafana/*.json; do
+for file in README.md ops/prometheus/*.yml ops/grafana/*.json ops/runbooks/*.md; do
     put "$file" "usr/share/doc/decisiongraph/${file#ops/}"
 done
+# Alerts link the pages where they are installed.
+sed -i "s|runbook_url: ops/|runbook_url: /usr/share/doc/decisiongraph/|" "$doc"/prometheus/*.yml
 put ops/debian/copyright usr/share/doc/decisiongraph/copyright
 put ops/debian/lintian-overrides usr/share/lintian/overrides/decisiongraph
 # What is linked into the binary, with its licences.

@@ -7,7 +7,7 @@
 #   --seeds N        seeds of each, 1 to N (default 10)
 #   --share PERCENT  fails where a bug is found in fewer of them (default 50)
 #   --jobs N         scenarios at a time (default 2)
-#   --control        the scenarios of the chosen bugs first, with nothing planted: all must hold
+#   --control        the scenarios of the chosen bugs with nothing planted, instead: all must hold
 #   --json           an object a bug instead of the table
 #   NAME...          the bugs whose names contain one of these; all if none is given
 #
@@ -95,7 +95,7 @@ outcomes() {
     cp "$work"/build/debug/{faults,decisiongraph-under-test,test-postgres} "$bin"
     rm -f "$runs"/*.json
     seq "$seeds" | xargs -P "$jobs" -I{} sh -c \
-        "RUST_BACKTRACE=0 timeout 900 '$bin/faults' --only '$scenario' --seed {} --json >'$runs/{}.json' 2>'$runs/{}.log' || true"
+        "RUST_BACKTRACE=0 timeout 900 '$bin/faults' --only '$scenario' --seed {} --no-shrink --json >'$runs/{}.json' 2>'$runs/{}.log' || true"
     for seed in $(seq "$seeds"); do
         # One that came to nothing, not even a verdict, has found nothing.
         if [ -s "$runs/$seed.json" ]; then cat "$runs/$seed.json"; else
@@ -138,6 +138,7 @@ if [ -n "$control" ]; then
     for scenario in $(for patch in "${patches[@]}"; do scenario_of "$patch"; done | sort -u); do
         report "(nothing planted)" "$scenario" control || missed+=("nothing planted, $scenario")
     done
+    patches=()
 fi
 for patch in "${patches[@]}"; do
     bug=$(basename "$patch" .patch)

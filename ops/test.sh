@@ -44,6 +44,12 @@ cargo test --workspace --locked --no-fail-fast "$@" 2>&1 | tee "$log" || outcome
 step "faults"
 target/debug/faults --quick --seed 1 2>&1 | tee -a "$log" || outcome=$?
 
+# The debug binary against what was recorded of a debug binary: its ratios are low, and what is far
+# below them is a round trip, an index or a copy too many. A machine that is busy changes both halves.
+step "speed"
+target/debug/decisiongraph-under-test bench append read project rebuild digest --traces 400 --rounds 3 \
+    --database-url "$url" --baseline ops/bench-baseline.json || outcome=1
+
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet || outcome=1
 

@@ -160,6 +160,7 @@ holds 200 '.data.requested'
 chapter "Digests: as last computed, and computed now; the copy has the same"
 ask GET /v1/digests
 holds 200 '.data.digests | keys | length == 4'
+holds 200 '.data.event_count == .data.last_log_seq and .data.versions.semantics == 1'
 ask GET '/v1/digests?fresh=true'
 holds 200 '.data.digests.full_projection.log_seq == 2003'
 digest=$(jq --raw-output .data.digests.full_projection.digest "$scratch/answer")

@@ -269,7 +269,7 @@ fn refusal(error: &Json) -> Failure {
     let failure = Failure { code: word, details, ..Failure::new(code, member("message")) };
     match failure.code.as_str() {
         "storage" => failure
-            .help("the daemon is up and goes on trying; `decisiongraph status` shows the database"),
+            .help("the daemon is up and goes on trying; `decisiongraph runbook storage` says what to look at"),
         "projection_out_of_date" => failure.help(
             "with --wait the read waits for it; `decisiongraph health` shows how far it is, and \
              whether it has failed",

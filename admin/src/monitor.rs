@@ -4,6 +4,8 @@
 
 mod process;
 
+pub(crate) use process::processor_seconds;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -13,9 +13,12 @@ use dg_projections::rows::{EdgeRow, NodeRow, SummaryRow};
 use dg_runtime::worker::WorkerSnapshot;
 use dg_runtime::{DatabaseState, Parked, RunView, Snapshot, Tree};
 use dg_store::{
-    Failure, Health, MigrationStatus, PrecedentHit, ProjectionHealth, StoredDigest, Subgraph,
+    Failure, Health, MigrationStatus, PrecedentHit, ProjectionHealth, Standpoint, StoredDigest,
+    Subgraph,
 };
 use time::OffsetDateTime;
+
+use crate::receipt::versions;
 
 pub(crate) use live::{history, lags};
 pub use runs::{difference_of, run};
@@ -91,8 +94,8 @@ pub fn append_result(
     ])
 }
 
-/// The digests of a tenant.
-pub fn digests(tenant: &str, digests: &[StoredDigest]) -> Json {
+/// The digests of a tenant, and what an auditor asks beside them.
+pub fn digests(tenant: &str, digests: &[StoredDigest], at: Option<&Standpoint>) -> Json {
     let one = |digest: &StoredDigest| {
         let value = object([
             ("digest", text(&digest.digest.to_string())),
@@ -104,6 +107,9 @@ pub fn digests(tenant: &str, digests: &[StoredDigest]) -> Json {
     object([
         ("tenant_id", text(tenant)),
         ("digests", Json::Object(digests.iter().map(one).collect())),
+        ("last_log_seq", at.map_or(Json::Null, |at| number(at.last_log_seq))),
+        ("event_count", at.map_or(Json::Null, |at| number(at.event_count))),
+        ("versions", at.map_or(Json::Null, |at| versions(at.schema_version, &at.server_version))),
     ])
 }
 

@@ -19,9 +19,14 @@ mod error;
 pub mod event;
 pub mod hash;
 pub mod json;
+pub mod log_hash;
 pub mod model;
 pub mod projection;
 pub mod rows;
 pub mod subgraph;
 
 pub use error::{Code, Rejection};
+
+/// The version of what a log means: of projections and digests. It grows when the same log would
+/// give other rows or other digests, which makes those of before no measure any more.
+pub const SEMANTICS: u32 = 1;

@@ -51,6 +51,8 @@ pub enum DatabaseState {
 struct Permits {
     work: Semaphore,
     append: Semaphore,
+    /// Of those for appends, how many may wait for somebody's lock at once: one is left for the others.
+    wait: Semaphore,
     /// Of those for work, how many runs may use at once.
     job: Semaphore,
     most_jobs: usize,
@@ -58,6 +60,8 @@ struct Permits {
     stream: Semaphore,
     /// Pages that were read before it is their turn: as many as workers may be at work.
     ahead: Arc<Semaphore>,
+    /// Pages of live workers from being read to being committed: as many as keep both at work.
+    page: Semaphore,
     /// One, for whoever asks whether the database is still there.
     knock: Arc<Semaphore>,
 }
@@ -84,8 +88,10 @@ impl Gate {
             most_jobs,
             work: Semaphore::new(settings.worker_permits),
             append: Semaphore::new(settings.append_permits),
+            wait: Semaphore::new(settings.append_permits.saturating_sub(1).max(1)),
             stream: Semaphore::new(1),
             ahead: Arc::new(Semaphore::new(settings.worker_permits)),
+            page: Semaphore::new(2 * settings.worker_permits),
             knock: Arc::new(Semaphore::new(1)),
         };
         Gate {
@@ -213,6 +219,11 @@ impl Gate {
         self.work(work).await
     }
 
+    /// Connections that runs may use at once.
+    pub(crate) fn most_jobs(&self) -> usize {
+        self.permits.most_jobs
+    }
+
     /// A worker's batch became visible so long after it was appended.
     pub(crate) fn note_lag(&self, lag: Duration) {
         self.live_lag.note(lag, Instant::now());
@@ -223,7 +234,20 @@ impl Gate {
         self.live_lag.recent(Instant::now())
     }
 
-    /// Does a lane's append, when a permit is free.
+    /// Does an append that waits for whoever holds a tenant's head, when a permit is free.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn append_waiting<T, W, F>(&self, append: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let _permit = self.permit(&self.permits.wait).await?;
+        self.append(append).await
+    }
+
+    /// Does an append that waits for nobody, when a permit is free.
     ///
     /// # Errors
     /// As [`Gate::run`].
@@ -264,6 +288,14 @@ impl Gate {
         permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))
     }
 
+    /// A live worker's place for a page, when it is its turn, in the order of asking. Thousands of
+    /// workers that are hungry at once would otherwise all have read theirs before the first can
+    /// commit. Whoever has a place is done in bounded time, so nobody waits for ever.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.permits.page.acquire().await.ok()
+    }
+
     /// A place for a page that is read before it is its turn, if there is one: many tenants that
     /// catch up at once must not each keep a page in memory.
     pub(crate) fn place_ahead(&self) -> Option<OwnedSemaphorePermit> {
@@ -294,6 +326,7 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.permits.work.close();
         self.permits.append.close();
+        self.permits.wait.close();
         self.permits.job.close();
         self.permits.stream.close();
         self.store.close();

@@ -3,6 +3,9 @@
 //! ```text
 //! requests ─► lane (one a tenant) ─► batch of what waits ─► one transaction ─► an answer each
 //! ```
+//! The transaction is the lane's own, or, for a small batch that is taken to be new, one that lanes
+//! share: see `company`.
+//!
 //! Invariants:
 //! - a tenant has one transaction in flight: its appends do not wait for each other at the head row;
 //! - requests keep their order, and each gets its own answers, whatever becomes of its neighbours;
@@ -11,9 +14,11 @@
 //! - an answer is true: a batch whose commit broke off is sent again with the same keys, and what
 //!   the first attempt had written counts as inserted.
 //!
-//! Fairness between tenants is the gate's: its permits are given in the order they were asked for.
+//! Fairness between tenants is the gate's, whose permits are given in the order they were asked for, and
+//! that of the shared transactions, in which lanes have their turns in the order they came.
 
 mod commit;
+mod company;
 mod queue;
 mod trust;
 
@@ -40,6 +45,7 @@ use crate::supervisor::{
 use crate::telemetry;
 use crate::tenants::KeeperMsg;
 use commit::commit;
+use company::Company;
 use queue::{Queue, Waiting};
 use trust::Trust;
 
@@ -64,6 +70,7 @@ pub(crate) struct Lanes {
     supervisor: Slot<SupervisorMsg<String>>,
     keeper: Slot<KeeperMsg>,
     room: Arc<Semaphore>,
+    company: Company,
 }
 
 /// A tenant's lane, and how many events wait in it.
@@ -76,7 +83,8 @@ struct LaneOwner {
 impl Lanes {
     pub(crate) fn new(gate: Gate, settings: Settings, keeper: Slot<KeeperMsg>) -> Lanes {
         let room = Arc::new(Semaphore::new(WAITING_BYTES / PERMIT_BYTES));
-        Lanes { gate, settings, owners: Registry::new(), supervisor: Slot::new(), keeper, room }
+        let (owners, supervisor, company) = (Registry::new(), Slot::new(), Company::default());
+        Lanes { gate, settings, owners, supervisor, keeper, room, company }
     }
 
     /// Starts the dynamic supervisor of the lanes.

@@ -1,10 +1,15 @@
-//! A page of a projection: read from the log, projected, committed. Workers and runs apply pages
+//! Pages of a projection: read from the log, projected, committed. Workers and runs apply pages
 //! alike; what differs is whose turn it is ([`On`]).
+//!
+//! While a page is committed the next is read and projected. A worker that is far behind reads on
+//! until the commit is done, and what it has by then is committed as one: Postgres is paid for a
+//! commit and for finding its place in the indexes, not for rows.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use dg_projections::event::{EventType, LogEvent};
-use dg_projections::projection::{Poison, Projected, Traces, project};
+use dg_projections::projection::{Poison, Projected, Traces};
 use dg_store::{Commit, Committed, Cursor, Page, RunMode, StoreError, Timeline};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -39,6 +44,11 @@ impl On {
         matches!(self, On::Live | On::Replay)
     }
 
+    /// Whether pages that have come together are committed as one: a run accounts for each page.
+    const fn joins(self) -> bool {
+        matches!(self, On::Live)
+    }
+
     /// Whether it takes a turn of those for runs.
     const fn yields(self) -> bool {
         matches!(self, On::Replay | On::Building)
@@ -69,26 +79,107 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
-/// A page that was read while the one before it was committed.
+/// Pages that one commit may take; what they hold before one more is taken.
+const MOST_PAGES: usize = 5;
+const MOST_EVENTS: usize = 5_000;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Pages that follow each other, projected, to be committed as one.
+#[derive(Debug)]
+struct Work {
+    from: Cursor,
+    /// The cursor after what could be applied.
+    to: Cursor,
+    timeline: Timeline,
+    projected: Projected,
+    /// The first event, to be named when it stands alone.
+    first: Option<(i64, String, String)>,
+    /// Whether there may be more after it.
+    more: bool,
+    pages: usize,
+    bytes: usize,
+    batch: Batch,
+}
+
+/// What was read and projected while the pages before it were committed.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    from: Cursor,
-    page: Page,
-    batch: Batch,
-    /// Among the pages that may wait in memory.
+    work: Work,
+    /// Among those that may wait in memory.
     _place: OwnedSemaphorePermit,
 }
 
 impl Ahead {
-    /// Whether it is the page after this cursor.
+    /// Whether it is what comes after this cursor.
     pub(crate) fn is_after(&self, from: Cursor) -> bool {
-        self.from == from
+        self.work.from == from
+    }
+}
+
+impl Work {
+    fn new(key: &WorkerKey, from: Cursor, page: Page, batch: Batch) -> Work {
+        let mut work = Work {
+            from,
+            to: from,
+            timeline: page.timeline,
+            projected: Projected::default(),
+            first: None,
+            more: false,
+            pages: 0,
+            bytes: 0,
+            batch,
+        };
+        work.take(key, page);
+        work
+    }
+
+    /// Projects the next page.
+    fn take(&mut self, key: &WorkerKey, mut page: Page) {
+        let started = Instant::now();
+        self.pages += 1;
+        self.bytes += payload(&page);
+        self.more = page.more;
+        self.first = self.first.take().or_else(|| page.events.first().map(identity));
+        let (mut traces, damage) = load(&mut page);
+        let before = self.projected.applied;
+        self.projected.go_on(key.projection, &page.events, &mut traces);
+        self.projected.poison = self.projected.poison.take().or(damage);
+        let applied = &page.events[..self.projected.applied - before];
+        self.to.last_log_seq = match &self.projected.poison {
+            None => page.end,
+            Some(_) => applied.last().map_or(self.to.last_log_seq, |event| event.log_seq),
+        };
+        self.to.applied_events += applied.len() as i64;
+        self.batch.projected(started.elapsed());
+    }
+
+    /// Whether the log is read on after it.
+    const fn goes_on(&self) -> bool {
+        self.more && self.projected.poison.is_none() && !self.from.lent
+    }
+
+    /// Whether one more page may be committed with it.
+    const fn has_room(&self) -> bool {
+        self.goes_on()
+            && self.pages < MOST_PAGES
+            && self.projected.applied < MOST_EVENTS
+            && self.bytes < MOST_BYTES
+    }
+
+    fn outcome(&self) -> Outcome {
+        let (to, more) = (self.to, self.more);
+        match &self.projected.poison {
+            // What came before it is applied; the next page begins with it.
+            Some(_) if self.projected.applied > 0 => Outcome::Applied { to, more: true },
+            Some(poison) => Outcome::Failed(Failure::from(poison)),
+            None => Outcome::Applied { to, more },
+        }
     }
 }
 
 impl Applier<'_> {
     /// Projects the page after `from` and commits what could be applied; reads it first if it is not
-    /// there yet, and the next one meanwhile. `narrowed`: fewer events than usual, one of which is
+    /// there yet, and what follows meanwhile. `narrowed`: fewer events than usual, one of which is
     /// looked for.
     pub(crate) async fn apply(
         &self,
@@ -96,50 +187,44 @@ impl Applier<'_> {
         (limit, narrowed): (i64, bool),
         ahead: Option<Ahead>,
     ) -> (Outcome, Option<Ahead>) {
-        let read = match ahead {
-            Some(Ahead { page, batch, .. }) => Ok((page, batch)),
-            None => self.read(from, limit).await,
+        let work = match ahead {
+            Some(ahead) => Ok(ahead.work),
+            None => self.prepare(from, limit).await,
         };
-        let (page, mut batch) = match read {
-            Ok(read) => read,
+        let mut work = match work {
+            Ok(work) => work,
             Err(error) => {
                 let failure = Failure { suspects: limit, ..Failure::from(&error) };
                 return (Outcome::Failed(failure), None);
             }
         };
-        let more = page.more;
-        let first = page.events.first().map(identity);
-        let started = Instant::now();
-        let timeline = page.timeline;
-        let (projected, to) = project_page(self.key, from, page);
-        batch.projected(started.elapsed());
-        let mut next = None;
-        if to.last_log_seq > from.last_log_seq {
-            let goes_on = more && projected.poison.is_none() && !narrowed && !from.lent;
-            let (committed, read) = tokio::join!(
-                self.commit(from, to, timeline, &projected),
-                self.read_ahead(to, limit, goes_on),
-            );
-            next = read;
-            match committed {
-                Ok(Committed::Done { resolved }) => {
-                    batch.committed(self, projected.applied);
-                    log_resolved(self.key, resolved);
-                }
-                Ok(Committed::Superseded) => return (Outcome::Superseded, None),
-                Err(error) => {
-                    let failure = of_batch(&error, projected.applied, first);
-                    return (Outcome::Failed(failure), None);
-                }
+        if work.to.last_log_seq <= from.last_log_seq {
+            return (work.outcome(), None);
+        }
+        work.batch.commits();
+        let goes_on = work.goes_on() && !narrowed;
+        let is_done = AtomicBool::new(false);
+        let (committed, next) = tokio::join!(
+            self.commit(&work, &is_done),
+            self.read_ahead(work.to, limit, goes_on, &is_done),
+        );
+        match committed {
+            Ok(Committed::Done { resolved }) => {
+                work.batch.committed(self, work.projected.applied);
+                log_resolved(self.key, resolved);
+                (work.outcome(), next)
+            }
+            Ok(Committed::Superseded) => (Outcome::Superseded, None),
+            Err(error) => {
+                let failure = of_batch(&error, work.projected.applied, work.first);
+                (Outcome::Failed(failure), None)
             }
         }
-        let outcome = match &projected.poison {
-            // What came before it is applied; the next page begins with it.
-            Some(_) if projected.applied > 0 => Outcome::Applied { to, more: true },
-            Some(poison) => Outcome::Failed(Failure::from(poison)),
-            None => Outcome::Applied { to, more },
-        };
-        (outcome, next)
+    }
+
+    async fn prepare(&self, from: Cursor, limit: i64) -> Result<Work, StoreError> {
+        let (page, batch) = self.read(from, limit).await?;
+        Ok(Work::new(self.key, from, page, batch))
     }
 
     async fn read(&self, from: Cursor, limit: i64) -> Result<(Page, Batch), StoreError> {
@@ -151,45 +236,59 @@ impl Applier<'_> {
             true => self.gate.job(read).await?,
             false => self.gate.work(read).await?,
         };
-        let bytes = page.events.iter().map(|event| event.payload.len()).sum();
-        let size = (page.events.len(), bytes);
+        let size = (page.events.len(), payload(&page));
         telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
         let batch = Batch::read(started.elapsed(), page.age);
         Ok((page, batch))
     }
 
-    /// The page after the one that is being committed: of the log alone, which does not wait for the
-    /// commit. If it cannot be had, it is read again when it is its turn, and what is wrong is told
+    /// What comes after the pages that are being committed: of the log alone, which does not wait for
+    /// the commit. What cannot be had is read again when it is its turn, and what is wrong is told
     /// then.
-    async fn read_ahead(&self, from: Cursor, limit: i64, goes_on: bool) -> Option<Ahead> {
-        let place = self.gate.place_ahead().filter(|_| goes_on)?;
-        let (page, batch) = self.read(from, limit).await.ok()?;
-        Some(Ahead { from, page, batch, _place: place })
-    }
-
-    async fn commit(
+    async fn read_ahead(
         &self,
         from: Cursor,
-        to: Cursor,
-        timeline: Timeline,
-        projected: &Projected,
-    ) -> Result<Committed, StoreError> {
-        let batch = Commit {
+        limit: i64,
+        goes_on: bool,
+        is_done: &AtomicBool,
+    ) -> Option<Ahead> {
+        let place = self.gate.place_ahead().filter(|_| goes_on)?;
+        let mut work = self.prepare(from, limit).await.ok()?;
+        while self.on.joins() && work.has_room() && !is_done.load(Ordering::Relaxed) {
+            match self.read(work.to, limit).await {
+                // Of one history.
+                Ok((page, batch)) if page.timeline == work.timeline => {
+                    work.batch.read_on(&batch);
+                    work.take(self.key, page);
+                }
+                _ => break,
+            }
+        }
+        Some(Ahead { work, _place: place })
+    }
+
+    async fn commit(&self, work: &Work, is_done: &AtomicBool) -> Result<Committed, StoreError> {
+        let batch = &Commit {
             tenant: &self.key.tenant_id,
             projection: self.key.projection,
-            from,
-            to,
-            timeline,
-            changes: &projected.changes,
+            from: work.from,
+            to: work.to,
+            timeline: work.timeline,
+            changes: &work.projected.changes,
             is_live: self.on.is_live(),
         };
-        let batch = &batch;
         let commit = |store: dg_store::Store| async move { store.commit(batch).await };
-        match self.on.yields() {
+        let committed = match self.on.yields() {
             true => self.gate.job(commit).await,
             false => self.gate.work(commit).await,
-        }
+        };
+        is_done.store(true, Ordering::Relaxed);
+        committed
     }
+}
+
+fn payload(page: &Page) -> usize {
+    page.events.iter().map(|event| event.payload.len()).sum()
 }
 
 fn identity(event: &LogEvent) -> (i64, String, String) {
@@ -204,22 +303,6 @@ fn of_batch(error: &StoreError, events: usize, first: Option<(i64, String, Strin
         (_, 1) => Failure { event: first, ..failure },
         _ => Failure { suspects: events as i64, ..failure },
     }
-}
-
-/// The changes of a page and the cursor after those that could be applied.
-fn project_page(key: &WorkerKey, from: Cursor, mut page: Page) -> (Projected, Cursor) {
-    let (mut traces, damage) = load(&mut page);
-    let mut projected = project(key.projection, &page.events, &mut traces);
-    projected.poison = projected.poison.or(damage);
-    let last = match &projected.poison {
-        None => page.end,
-        Some(_) => {
-            let applied = page.events[..projected.applied].last();
-            applied.map_or(from.last_log_seq, |event| event.log_seq)
-        }
-    };
-    let applied_events = from.applied_events + projected.applied as i64;
-    (projected, Cursor { last_log_seq: last, applied_events, ..from })
 }
 
 /// What the page continues. Where an earlier event that is needed again was damaged since, the page
@@ -249,3 +332,7 @@ pub(crate) fn log_resolved(key: &WorkerKey, resolved: u64) {
         tracing::info!(tenant = %key.tenant_id, projection = %key.projection, resolved, "failure resolved");
     }
 }
+
+#[cfg(test)]
+#[path = "pages_tests.rs"]
+mod tests;

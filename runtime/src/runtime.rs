@@ -122,8 +122,8 @@ impl Runtime {
         batch: &[Line],
     ) -> Result<Result<Vec<Admission>, BatchRefusal>, StoreError> {
         let started = Instant::now();
-        let append = self.gate().append(|store| async move { store.append_atomic(batch).await });
-        let outcome = append.await;
+        let append = |store: Store| async move { store.append_atomic(batch).await };
+        let outcome = self.gate().append_waiting(append).await;
         telemetry::appended_atomic(batch, &outcome, started.elapsed());
         let outcome = outcome?;
         if outcome.is_ok() {

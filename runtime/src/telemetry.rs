@@ -159,24 +159,34 @@ pub(crate) struct Batch {
     read: Duration,
     read_at: Instant,
     projected: Duration,
-    projected_at: Instant,
+    commit_at: Instant,
 }
 
 impl Batch {
     pub(crate) fn read(took: Duration, age: Duration) -> Batch {
         let now = Instant::now();
-        Batch { age, read: took, read_at: now, projected: Duration::ZERO, projected_at: now }
+        Batch { age, read: took, read_at: now, projected: Duration::ZERO, commit_at: now }
     }
 
     pub(crate) fn projected(&mut self, took: Duration) {
-        (self.projected, self.projected_at) = (took, Instant::now());
+        self.projected += took;
+    }
+
+    /// One more page of it was read.
+    pub(crate) fn read_on(&mut self, next: &Batch) {
+        self.read += next.read;
+    }
+
+    /// Its commit begins.
+    pub(crate) fn commits(&mut self) {
+        self.commit_at = Instant::now();
     }
 
     /// It is in. A worker's rows are visible from now on; those of a replay have been waited for by
     /// nobody, and those of a rebuild are not seen yet.
     pub(crate) fn committed(&self, by: &Applier<'_>, events: usize) {
         let projection = by.key.projection;
-        metrics::count_batch(projection, [self.read, self.projected, self.projected_at.elapsed()]);
+        metrics::count_batch(projection, [self.read, self.projected, self.commit_at.elapsed()]);
         if by.on == On::Live {
             let after = self.age + self.read_at.elapsed();
             metrics::count_visible(projection, after);

@@ -1,7 +1,7 @@
 //! Append: one transaction a batch, a fixed number of round trips whatever its size.
 //!
-//! [`Store::append_new`] takes events to be new and sends one statement, which is refused as a whole
-//! where that is wrong. [`Store::append_once`] looks first:
+//! [`Store::append_shared`] takes events to be new and sends one statement, for several tenants at once;
+//! it leaves out what is not as it was taken to be. [`Store::append_once`] looks first:
 //! ```text
 //! BEGIN ─ lock the head ─┬ used keys ─┬─ decide (pure) ─ insert ─ COMMIT
 //!                        ├ trace ends ┤
@@ -11,13 +11,14 @@
 //! decision is [`LogView::admit`]; the trigger of `dg_event_log` advances the head.
 
 mod insert;
+mod shared;
 
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
+use dg_projections::Rejection;
 use dg_projections::admission::{Admission, Identity, LogView, Stored, TraceEnd};
 use dg_projections::event::{EventType, Line};
-use dg_projections::{Code, Rejection};
 use tokio_postgres::types::ToSql;
 
 use crate::database::{LOOKUPS, writing};
@@ -25,6 +26,7 @@ use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
 use insert::Rows;
+pub use shared::{Fate, Part};
 
 /// What became of one event.
 pub type Answer = Result<Admission, Rejection>;
@@ -87,10 +89,8 @@ impl Store {
         }
     }
 
-    /// Appends events that are taken to be new, all of them or none, in one statement and no look-up:
-    /// the keys of the log, its checks and its trigger hold the rules. Nothing, if the log does not
-    /// end at `head` or one of the events is not to be inserted; [`Store::append_once`] then tells
-    /// which, and why. Numbers to be kept are not looked at.
+    /// Appends events of one tenant that are taken to be new, all of them or none; nothing, if the log
+    /// does not end at `head`, or somebody holds it, or one of the events is not to be inserted.
     ///
     /// # Errors
     /// When the transaction failed: none of the events is in.
@@ -100,34 +100,12 @@ impl Store {
         batch: &[&Line],
         head: i64,
     ) -> Result<Option<Appended>, StoreError> {
-        let mut rows = Rows::default();
-        let decided: Vec<Answer> = (head + 1..)
-            .zip(batch)
-            .map(|(log_seq, line)| {
-                rows.push(&line.event, log_seq);
-                Ok(Admission::Insert { log_seq })
-            })
-            .collect();
-        let client = self.client().await?;
-        failpoint::pass_on(&**client, Point::AppendNewBefore, tenant).await?;
-        let inserted = async {
-            let inserted = rows.insert_at(&client, tenant, head).await?;
-            failpoint::pass(Point::AppendNewAfter, tenant).await?;
-            Ok(inserted)
-        };
-        match inserted.await {
-            Ok(0) => Ok(None),
-            Ok(_) => Ok(Some(Appended::Done(decided))),
-            Err(error) => {
-                let error: StoreError = error;
-                match error.sqlstate {
-                    // Only silence leaves it open what became of the statement.
-                    None if error.is_outage => Ok(Some(Appended::Unknown { decided, error })),
-                    Some(_) if error.code != Code::Storage => Ok(None),
-                    _ => Err(error),
-                }
-            }
-        }
+        let parts = [Part { tenant, head, lines: batch.to_vec() }];
+        let fate = self.append_shared(&parts).await?.pop();
+        Ok(fate.and_then(|fate| match fate {
+            Fate::Sent(appended) => Some(appended),
+            Fate::LeftOut | Fate::Undone => None,
+        }))
     }
 
     /// Appends events of any tenants in one transaction: all or nothing.
@@ -197,7 +175,7 @@ async fn append_in(
     if keeps {
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'on'").await?;
     }
-    rows.insert(transaction, tenant).await?;
+    rows.insert(transaction).await?;
     if keeps {
         // The transaction may go on with a tenant that keeps none.
         transaction.batch_execute("SET LOCAL decisiongraph.keep_log_seq = 'off'").await?;

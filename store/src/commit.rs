@@ -5,6 +5,11 @@
 //! moved already, or the number has changed, or another generation has taken the place of this one, or
 //! the batch was read from another history of the database, it writes nothing:
 //! [`Committed::Superseded`].
+//!
+//! Edges in large numbers are copied into their table ([`graph`]), which knows no conflict. Where one is
+//! met the transaction begins anew and merges all rows.
+
+mod graph;
 
 use std::sync::LazyLock;
 
@@ -68,6 +73,13 @@ impl Store {
     /// When the transaction failed; nothing is in, unless the connection broke around the commit:
     /// the cursor tells.
     pub async fn commit(&self, batch: &Commit<'_>) -> Result<Committed, StoreError> {
+        match self.commit_rows(batch, true).await {
+            Err(error) if error.is_unique_violation() => self.commit_rows(batch, false).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn commit_rows(&self, batch: &Commit<'_>, copies: bool) -> Result<Committed, StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
         let name = batch.projection.as_str();
@@ -97,6 +109,7 @@ impl Store {
             transaction: &transaction,
             tenant: batch.tenant,
             generation: batch.from.generation,
+            copies,
         };
         rows.write(batch.changes).await?;
         let mut resolved = 0;
@@ -115,26 +128,6 @@ impl Store {
 
 // What exists stays as it is, unless the change comes earlier in the log: so partitions and
 // generations may be written in any order. Rows come in key order, so two writers lock alike.
-
-const NODES: &str = "INSERT INTO dg_cg_nodes AS kept
-        (tenant_id, generation, node_id, node_type, trace_id, log_seq, created_at, attrs)
-    SELECT $1::text, $2::integer, node_id, node_type, trace_id, log_seq, created_at, attrs::jsonb
-    FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[])
-        AS change (node_id, node_type, trace_id, log_seq, created_at, attrs)
-    ON CONFLICT (tenant_id, generation, node_id) DO UPDATE SET trace_id = excluded.trace_id,
-        log_seq = excluded.log_seq, created_at = excluded.created_at, attrs = excluded.attrs
-    WHERE excluded.log_seq < kept.log_seq";
-
-const EDGES: &str = "INSERT INTO dg_cg_edges AS kept (tenant_id, generation, edge_id, edge_type,
-        from_node_id, to_node_id, trace_id, log_seq, created_at, attrs)
-    SELECT $1::text, $2::integer, edge_id, edge_type, from_node_id, to_node_id, trace_id, log_seq, created_at, attrs::jsonb
-    FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[])
-        AS change (edge_id, edge_type, from_node_id, to_node_id, trace_id, log_seq, created_at, attrs)
-    ON CONFLICT (tenant_id, generation, edge_id) DO UPDATE SET edge_type = excluded.edge_type,
-        from_node_id = excluded.from_node_id, to_node_id = excluded.to_node_id,
-        trace_id = excluded.trace_id, log_seq = excluded.log_seq, created_at = excluded.created_at,
-        attrs = excluded.attrs
-    WHERE excluded.log_seq < kept.log_seq";
 
 const SUMMARIES: &str = "INSERT INTO dg_trace_summary (tenant_id, generation, trace_id, workflow, title,
         primary_entity_type, primary_entity_system, primary_entity_id, outcome, started_at,
@@ -187,19 +180,21 @@ struct Rows<'a> {
     transaction: &'a Transaction<'a>,
     tenant: &'a str,
     generation: i32,
+    /// Whether edges may be copied into their table.
+    copies: bool,
 }
 
-/// One column of rows, as an array.
+/// One column of rows, as an array: numbers, or texts by the method that borrows them.
 macro_rules! column {
-    ($rows:expr, $field:ident) => {
-        $rows.iter().map(|row| row.$field.clone()).collect::<Vec<_>>()
+    ($rows:expr, $field:ident $(, $borrow:ident)?) => {
+        $rows.iter().map(|row| row.$field$(.$borrow())?).collect::<Vec<_>>()
     };
 }
+use column;
 
 impl Rows<'_> {
     async fn write(&self, changes: &Changes) -> Result<(), StoreError> {
-        self.nodes(changes).await?;
-        self.edges(changes).await?;
+        self.graph(changes).await?;
         self.summaries(changes).await?;
         self.policy_evals(changes).await?;
         self.precedents(changes).await
@@ -213,31 +208,6 @@ impl Rows<'_> {
         Ok(self.transaction.execute(&statement, &arguments).await?)
     }
 
-    async fn nodes(&self, changes: &Changes) -> Result<(), StoreError> {
-        let rows: Vec<_> = changes.nodes.values().collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let (ids, types) = (column!(rows, node_id), column!(rows, node_type));
-        let (traces, seqs) = (column!(rows, trace_id), column!(rows, log_seq));
-        let (created, attrs) = (column!(rows, created_at), column!(rows, attrs));
-        self.execute(NODES, &[&ids, &types, &traces, &seqs, &created, &attrs]).await.map(drop)
-    }
-
-    async fn edges(&self, changes: &Changes) -> Result<(), StoreError> {
-        let rows: Vec<_> = changes.edges.values().collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let (ids, types) = (column!(rows, edge_id), column!(rows, edge_type));
-        let (from, to) = (column!(rows, from_node_id), column!(rows, to_node_id));
-        let (traces, seqs) = (column!(rows, trace_id), column!(rows, log_seq));
-        let (created, attrs) = (column!(rows, created_at), column!(rows, attrs));
-        let columns: [&(dyn ToSql + Sync); 8] =
-            [&ids, &types, &from, &to, &traces, &seqs, &created, &attrs];
-        self.execute(EDGES, &columns).await.map(drop)
-    }
-
     async fn summaries(&self, changes: &Changes) -> Result<(), StoreError> {
         let (mut started, mut finished) = (Vec::new(), Vec::new());
         for change in changes.summaries.values() {
@@ -247,12 +217,18 @@ impl Rows<'_> {
             }
         }
         if !started.is_empty() {
-            let (traces, workflows) = (column!(started, trace_id), column!(started, workflow));
-            let (titles, types) = (column!(started, title), column!(started, primary_entity_type));
-            let (systems, ids) =
-                (column!(started, primary_entity_system), column!(started, primary_entity_id));
-            let (outcomes, starts) = (column!(started, outcome), column!(started, started_at));
-            let (ends, counts) = (column!(started, finished_at), column!(started, event_count));
+            let (traces, workflows) =
+                (column!(started, trace_id, as_str), column!(started, workflow, as_str));
+            let (titles, types) =
+                (column!(started, title, as_str), column!(started, primary_entity_type, as_str));
+            let (systems, ids) = (
+                column!(started, primary_entity_system, as_deref),
+                column!(started, primary_entity_id, as_str),
+            );
+            let (outcomes, starts) =
+                (column!(started, outcome, as_deref), column!(started, started_at, as_str));
+            let (ends, counts) =
+                (column!(started, finished_at, as_deref), column!(started, event_count));
             let last = column!(started, last_log_seq);
             let columns: [&(dyn ToSql + Sync); 11] = [
                 &traces, &workflows, &titles, &types, &systems, &ids, &outcomes, &starts, &ends,
@@ -261,8 +237,10 @@ impl Rows<'_> {
             self.execute(SUMMARIES, &columns).await?;
         }
         if !finished.is_empty() {
-            let (traces, outcomes) = (column!(finished, trace_id), column!(finished, outcome));
-            let (ends, last) = (column!(finished, finished_at), column!(finished, last_log_seq));
+            let (traces, outcomes) =
+                (column!(finished, trace_id, as_str), column!(finished, outcome, as_str));
+            let (ends, last) =
+                (column!(finished, finished_at, as_str), column!(finished, last_log_seq));
             let updated = self.execute(FINISHES, &[&traces, &outcomes, &ends, &last]).await?;
             if updated != finished.len() as u64 {
                 let lacking = finished.len() as u64 - updated;
@@ -279,9 +257,10 @@ impl Rows<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let (ids, traces) = (column!(rows, index_id), column!(rows, trace_id));
-        let (policies, versions) = (column!(rows, policy_id), column!(rows, policy_version));
-        let (seqs, created) = (column!(rows, log_seq), column!(rows, created_at));
+        let (ids, traces) = (column!(rows, index_id, as_str), column!(rows, trace_id, as_str));
+        let (policies, versions) =
+            (column!(rows, policy_id, as_str), column!(rows, policy_version, as_str));
+        let (seqs, created) = (column!(rows, log_seq), column!(rows, created_at, as_str));
         self.execute(POLICY_EVALS, &[&ids, &traces, &policies, &versions, &seqs, &created])
             .await
             .map(drop)
@@ -292,12 +271,16 @@ impl Rows<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let (ids, seqs) = (column!(rows, source_event_id), column!(rows, log_seq));
-        let (traces, policies) = (column!(rows, trace_id), column!(rows, policy_id));
-        let (versions, exceptions) = (column!(rows, policy_version), column!(rows, exception_id));
-        let (types, systems) =
-            (column!(rows, primary_entity_type), column!(rows, primary_entity_system));
-        let entities = column!(rows, primary_entity_id);
+        let (ids, seqs) = (column!(rows, source_event_id, as_str), column!(rows, log_seq));
+        let (traces, policies) =
+            (column!(rows, trace_id, as_str), column!(rows, policy_id, as_str));
+        let (versions, exceptions) =
+            (column!(rows, policy_version, as_str), column!(rows, exception_id, as_deref));
+        let (types, systems) = (
+            column!(rows, primary_entity_type, as_str),
+            column!(rows, primary_entity_system, as_deref),
+        );
+        let entities = column!(rows, primary_entity_id, as_str);
         let columns: [&(dyn ToSql + Sync); 9] =
             [&ids, &seqs, &traces, &policies, &versions, &exceptions, &types, &systems, &entities];
         self.execute(PRECEDENTS, &columns).await.map(drop)

@@ -6,7 +6,8 @@
 //! - a commit names the number that its page was read under: under another it writes nothing;
 //! - the number changes only where all cursors stand at one place. A change is announced on them,
 //!   with the place of the foremost: none passes it, those behind come up, and whoever finds all of
-//!   them there makes the change, also when the one who announced it is gone.
+//!   them there makes the change, also when the one who announced it is gone. A generation that is
+//!   built has it announced [`BEYOND`] any log: the switch makes it.
 
 mod change;
 
@@ -33,6 +34,10 @@ impl Share {
 /// The hash of a trace, 0 to 255. SHA-256, since its values can never change with a release, a
 /// platform or a build of Postgres; `hashtext` promises nothing and `md5` may be forbidden.
 pub(crate) const TRACE_HASH: &str = "get_byte(sha256(convert_to(trace_id, 'UTF8')), 0)";
+
+/// A change that is announced here binds nobody: it is made by whoever finds the cursors at one place
+/// for another reason.
+pub(crate) const BEYOND: i64 = i64::MAX;
 
 /// Where a partition of a projection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +181,7 @@ impl Standing {
             last_log_seq: *place,
             applied_events: self.applied[partition as usize],
             share: Share { partition, partitions },
-            until: self.respread.map(|(at, _)| at),
+            until: self.respread.map(|(at, _)| at).filter(|at| *at < BEYOND),
             lent: false,
         };
         (0..).zip(&self.places).map(cursor).collect()

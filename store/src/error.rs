@@ -44,6 +44,10 @@ impl StoreError {
         StoreError::new(Code::Storage, format!("{what} took longer than {} ms", after.as_millis()))
     }
 
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        self.sqlstate.as_deref() == Some(SqlState::UNIQUE_VIOLATION.code())
+    }
+
     /// The same as a refusal of one request.
     pub fn to_rejection(&self) -> Rejection {
         Rejection::new(self.code, self.message.clone())

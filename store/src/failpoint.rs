@@ -82,7 +82,7 @@ points! {
     SocketBefore "socket_before" Bare,
     /// It was done; its answer is not sent yet.
     SocketAfter "socket_after" Bare,
-    /// A lane is about to send events that it takes to be new, in one statement.
+    /// A lane is about to send events that it takes to be new, in one statement, by itself or with others.
     AppendNewBefore "append_new_before" Session,
     /// They are in, and nobody knows.
     AppendNewAfter "append_new_after" Call,

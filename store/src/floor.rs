@@ -53,18 +53,6 @@ impl Store {
             .await?;
         Ok(Floor { client, last_log_seq: 0 })
     }
-
-    /// How the server is set: what a figure depends on.
-    ///
-    /// # Errors
-    /// When the database cannot be asked.
-    pub async fn server_settings(&self) -> Result<Vec<(String, String)>, StoreError> {
-        const SETTINGS: &str = "SELECT name, current_setting(name) FROM pg_settings
-            WHERE name = ANY(ARRAY['server_version', 'fsync', 'synchronous_commit',
-                'shared_buffers', 'max_wal_size', 'full_page_writes']) ORDER BY name";
-        let rows = self.client().await?.query(SETTINGS, &[]).await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
-    }
 }
 
 impl Store {

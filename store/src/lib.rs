@@ -13,6 +13,7 @@
 mod append;
 mod commit;
 mod connect;
+mod copy;
 mod cursors;
 mod database;
 mod databases;
@@ -26,21 +27,24 @@ mod failures;
 mod floor;
 mod generations;
 mod health;
+mod identity;
 mod lag;
 mod log;
+mod measure;
 mod migrate;
 mod neighbours;
 mod page;
 mod place;
 mod pointer;
 mod reads;
+mod recovery;
 mod roles;
 mod rows;
 mod runs;
 mod timeline;
 mod verify;
 
-pub use append::{Answer, Appended, BatchRefusal};
+pub use append::{Answer, Appended, BatchRefusal, Fate, Part};
 pub use commit::{Commit, Committed};
 pub use connect::Target;
 pub use cursors::{Cursor, Share};
@@ -53,8 +57,9 @@ pub use dump::{DumpReader, Dumped};
 pub use error::StoreError;
 pub use failures::{Failure, NewFailure, Tail};
 pub use floor::Floor;
-pub use generations::{Building, Cleared, Compared, Prepared, Switch, Switched};
+pub use generations::{Building, Cleared, Compared, Prepared, Spread, Switch, Switched};
 pub use health::{Health, PartitionHealth, ProjectionHealth};
+pub use identity::{Identity, Standpoint};
 pub use lag::Lag;
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
 pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};
@@ -65,10 +70,11 @@ pub use reads::{
     Direction, EdgeCursor, EdgePage, EdgesQuery, LatestTrace, PrecedentHit, PrecedentQuery,
     Subgraph,
 };
+pub use recovery::{Archive, CountedLogs, OpenRuns, Standings, Waiting};
 pub use roles::DAEMON_ROLE;
 pub use runs::{
     ALL_PROJECTIONS, Comparison, Ending, NewRun, Progress, Run, RunFilter, RunKey, RunMode,
     RunStatus, RunStep, Turn,
 };
 pub use timeline::Timeline;
-pub use verify::{Checked, Verdict, VerifyProgress};
+pub use verify::{Checked, Verdict, VerifyProgress, Wanted};

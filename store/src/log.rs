@@ -65,7 +65,8 @@ pub struct TraceSlice {
     pub finished: bool,
 }
 
-const COLUMNS: &str = "tenant_id, log_seq, recorded_at, event_id, trace_id, trace_seq, event_type,
+pub(crate) const COLUMNS: &str =
+    "tenant_id, log_seq, recorded_at, event_id, trace_id, trace_seq, event_type,
     occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
     idempotency_key, correlation_id, causation_event_id, schema_version, tags::text, payload_json,
     payload_hash";
@@ -149,7 +150,7 @@ impl Store {
     }
 }
 
-fn recorded_from(row: &Row) -> Result<RecordedEvent, StoreError> {
+pub(crate) fn recorded_from(row: &Row) -> Result<RecordedEvent, StoreError> {
     Ok(RecordedEvent {
         tenant_id: row.try_get(0)?,
         log_seq: row.try_get(1)?,

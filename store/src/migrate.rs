@@ -58,6 +58,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(4, "partitions", "V0004__partitions.sql"),
     migration!(5, "runs", "V0005__runs.sql"),
     migration!(6, "append_function_of_owners", "V0006__append_function_of_owners.sql"),
+    migration!(7, "admit_in_one_update", "V0007__admit_in_one_update.sql"),
 ];
 
 /// Every step this binary knows, in order.

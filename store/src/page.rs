@@ -1,12 +1,14 @@
 //! A projector's page: the events after a cursor, and what the log says of the traces they continue.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Projection, Traces};
+use futures_util::TryStreamExt as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -43,16 +45,15 @@ pub(crate) const LOG_EVENT_COLUMNS: &str = "log_seq, event_id, trace_id, trace_s
 /// Payload that one page may bring into memory; a page has one event at least, however large.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The rows of a page up to [`PAGE_BYTES`], and as a last column how many there are without that
-/// bound. The lengths are known without reading the payloads that are left out.
+/// The rows of a page up to [`PAGE_BYTES`]. The lengths are known without reading the payloads that
+/// are left out.
 pub(crate) fn within_bytes(page: &str, order: &str) -> String {
     format!(
         "SELECT * FROM (
-            SELECT page.*, count(*) OVER () AS found FROM (
-                SELECT page.*, sum(octet_length(payload_json)) OVER (ORDER BY {order})
-                    - octet_length(payload_json) AS bytes_before
-                FROM ({page}) AS page
-            ) AS page
+            SELECT page.*, sum(octet_length(payload_json))
+                    OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+                - octet_length(payload_json) AS bytes_before
+            FROM ({page}) AS page
          ) AS page WHERE bytes_before < {PAGE_BYTES} ORDER BY {order}"
     )
 }
@@ -84,15 +85,18 @@ impl Store {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
         let reading = Reading { transaction: &transaction, tenant, from, limit };
-        let Found { events, end, more, age, timeline } = match from {
+        let found = match from {
             Cursor { share: Share::WHOLE, .. } => reading.whole().await?,
             _ => reading.shared().await?,
         };
-        let wanted: Vec<&str> = Traces::recalled(projection, &events).into_iter().collect();
-        let (resumed, recalled) = tokio::try_join!(
-            resume(&transaction, tenant, Traces::continued(&events), from.last_log_seq),
+        let continued = Traces::continued(&found.events);
+        let wanted: Vec<&str> = Traces::recalled(projection, &found.events).into_iter().collect();
+        let ((age, timeline), resumed, recalled) = tokio::try_join!(
+            reading.mark(&found),
+            resume(&transaction, tenant, continued, from.last_log_seq),
             recall(&transaction, tenant, &wanted, from.last_log_seq),
         )?;
+        let Found { events, end, more, .. } = found;
         Ok(Page { events, end, resumed, recalled, more, age, timeline })
     }
 }
@@ -115,33 +119,39 @@ struct Reading<'a> {
     limit: i64,
 }
 
-/// The events of a page, how far it looked, whether there may be more, their age and their history.
+/// The events of a page, how far it looked, whether there may be more, and their history if it had to
+/// be asked before.
 struct Found {
     events: Vec<LogEvent>,
     end: i64,
     more: bool,
-    age: Duration,
     timeline: Timeline,
 }
 
-/// How long ago an event was recorded.
-const AGE: &str = "extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS age";
+/// How long ago an event was recorded, and the history: asked once a page, as the clock costs more
+/// than the row.
+static MARK: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8, {TIMELINE}
+         FROM dg_event_log WHERE tenant_id = $1 AND log_seq >= $2 ORDER BY log_seq LIMIT 1"
+    )
+});
 
 impl Reading<'_> {
     async fn whole(&self) -> Result<Found, StoreError> {
         let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS}, {AGE}, {TIMELINE} AS timeline FROM dg_event_log
+            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4 ORDER BY log_seq LIMIT $3"
         );
         let until = self.from.until.unwrap_or(i64::MAX);
         let arguments: [&(dyn ToSql + Sync); 4] =
             [&self.tenant, &self.from.last_log_seq, &self.limit, &until];
-        let ((), (events, (age, timeline), cut)) = tokio::try_join!(
+        let ((), (events, more)) = tokio::try_join!(
             async { Ok(self.transaction.batch_execute(LOOKUPS).await?) },
             self.events(&page, &arguments),
         )?;
         let end = events.last().map_or(self.from.last_log_seq, |event| event.log_seq);
-        Ok(Found { events, end, more: cut, age, timeline })
+        Ok(Found { events, end, more, timeline: Timeline::default() })
     }
 
     /// As many events of the log as hold a page of the share on average, and of those its own.
@@ -158,41 +168,54 @@ impl Reading<'_> {
         let (end, looked): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let timeline = Timeline(row.try_get(2)?);
         if looked == 0 {
-            let (events, age) = (Vec::new(), Duration::ZERO);
-            return Ok(Found { events, end, more: false, age, timeline });
+            return Ok(Found { events: Vec::new(), end, more: false, timeline });
         }
         let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS}, {AGE}, {TIMELINE} AS timeline FROM dg_event_log
+            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4
                AND {TRACE_HASH} % $5 = $6 ORDER BY log_seq LIMIT $3"
         );
         let arguments: [&(dyn ToSql + Sync); 6] =
             [&self.tenant, &last_log_seq, &self.limit, &end, &partitions, &partition];
-        let (events, (age, _), cut) = self.events(&page, &arguments).await?;
+        let (events, cut) = self.events(&page, &arguments).await?;
         // Cut short, it looked no further than its last event.
         let (end, more) = match events.last() {
             Some(last) if cut => (last.log_seq, true),
             _ => (end, looked == width),
         };
-        Ok(Found { events, end, more, age, timeline })
+        Ok(Found { events, end, more, timeline })
     }
 
-    /// The events of a page within its bytes, their age and history, and whether more than those may be
-    /// its own.
+    /// The events of a page within its bytes, and whether more than those may be its own. Each is
+    /// decoded while the next are on their way.
     async fn events(
         &self,
         page: &str,
         arguments: &[&(dyn ToSql + Sync)],
-    ) -> Result<(Vec<LogEvent>, (Duration, Timeline), bool), StoreError> {
+    ) -> Result<(Vec<LogEvent>, bool), StoreError> {
         let statement = self.transaction.prepare_cached(&within_bytes(page, "log_seq")).await?;
-        let rows = self.transaction.query(&statement, arguments).await?;
-        let events = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
-        let found: i64 = rows.first().map_or(Ok(0), |row| row.try_get("found"))?;
-        let cut = found == self.limit || (events.len() as i64) < found;
-        let age: f64 = rows.first().map_or(Ok(0.0), |row| row.try_get("age"))?;
-        let age = Duration::try_from_secs_f64(age).unwrap_or_default();
-        let timeline = rows.first().map_or(Ok(0), |row| row.try_get("timeline"))?;
-        Ok((events, (age, Timeline(timeline)), cut))
+        let rows = self.transaction.query_raw(&statement, arguments.iter().copied()).await?;
+        let mut rows = pin!(rows);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await? {
+            let event = log_event_from(&row)?;
+            bytes += event.payload.len();
+            events.push(event);
+        }
+        let cut = events.len() as i64 == self.limit || bytes >= PAGE_BYTES;
+        Ok((events, cut))
+    }
+
+    /// The age of the first event, and the history that the page is of.
+    async fn mark(&self, found: &Found) -> Result<(Duration, Timeline), StoreError> {
+        let Some(first) = found.events.first() else {
+            return Ok((Duration::ZERO, found.timeline));
+        };
+        let statement = self.transaction.prepare_cached(&MARK).await?;
+        let row = self.transaction.query_opt(&statement, &[&self.tenant, &first.log_seq]).await?;
+        let Some(row) = row else { return Ok(Default::default()) }; // taken from the log meanwhile
+        let age = Duration::try_from_secs_f64(row.try_get(0)?).unwrap_or_default();
+        Ok((age, Timeline(row.try_get(1)?)))
     }
 }
 

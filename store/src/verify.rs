@@ -2,22 +2,30 @@
 //!
 //! One snapshot, so it may run beside live writers; it changes nothing. The log is checked first
 //! (numbers, hashes, sequences, the head's counts), since a projection of a damaged log proves
-//! nothing.
+//! nothing. On the way it is hashed as well: it is read whole here, which is what a hash costs.
+
+mod differences;
+
+use std::collections::BTreeSet;
 
 use deadpool_postgres::Transaction;
 use dg_projections::compare::{Comparison, Difference};
-use dg_projections::event::LogEvent;
+use dg_projections::event::{LogEvent, RecordedEvent};
+use dg_projections::log_hash::{LogHash, Mark, spacing};
 use dg_projections::model::{Model, Tables};
-use dg_projections::projection::{Poison, Projection};
+use dg_projections::projection::Projection;
 use dg_projections::rows::{EdgeRow, NodeRow, PolicyEvalRow, PrecedentRow, SummaryRow};
 use dg_projections::{Code, hash::Hash};
 use futures_util::{StreamExt as _, pin_mut};
 
 use crate::cursors::{Standing, TRACE_HASH};
 use crate::database::snapshot;
-use crate::page::{LOG_EVENT_COLUMNS, log_event_from};
-use crate::rows::{StoredRow, hash, stream};
+use crate::log::{COLUMNS, recorded_from};
+use crate::rows::{StoredRow, hash, stream, tags_from};
 use crate::{Store, StoreError};
+use differences::{
+    cursor_difference, damaged, digest_difference, head_difference, headless, log_difference,
+};
 
 /// What was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +40,21 @@ pub struct Checked {
     pub digests: u64,
     /// The digests that the log gives, by name, each at its projection's cursor.
     pub computed: Vec<(String, Hash, i64)>,
+    /// The hash of the log: of its beginnings, and last of all of it.
+    pub marks: Vec<Mark>,
+    /// How many rows each table has.
+    pub tables: Vec<(&'static str, u64)>,
+    /// The digests at the place that was asked for, of those projections that have passed it.
+    pub then: Vec<(String, Hash)>,
+}
+
+/// What a proof is to tell besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The hash of the log after each of these many events; others come anyway.
+    pub marks: BTreeSet<u64>,
+    /// The digests that the log gives up to this number.
+    pub digests_at: Option<i64>,
 }
 
 /// The result of a proof.
@@ -82,10 +105,23 @@ impl Store {
         tenant: &str,
         progress: VerifyProgress<'_>,
     ) -> Result<Verdict, StoreError> {
+        self.verify_and_tell(tenant, Wanted::default(), progress).await
+    }
+
+    /// The same, and what is wanted besides.
+    ///
+    /// # Errors
+    /// As [`Store::verify`].
+    pub async fn verify_and_tell(
+        &self,
+        tenant: &str,
+        wanted: Wanted,
+        progress: VerifyProgress<'_>,
+    ) -> Result<Verdict, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, true).await?;
         let mut proof =
-            Proof { transaction, tenant, model: Model::new(), checked: Checked::default() };
+            Proof { transaction, tenant, wanted, model: Model::new(), checked: Checked::default() };
         match proof.run(progress).await {
             Ok(()) => Ok(Verdict::Proven(proof.checked)),
             Err(Stop::Different(mut difference)) => {
@@ -112,6 +148,11 @@ struct Place {
 }
 
 impl Place {
+    /// Its projection and how far that is.
+    fn name(&self) -> (&'static str, i64) {
+        (self.projection.as_str(), self.standing.foremost())
+    }
+
     /// Those of a page that its cursors have passed, by the hashes of their traces.
     fn passed_of(&self, page: &[LogEvent], hashes: &[i32]) -> Vec<LogEvent> {
         let places = &self.standing.places;
@@ -124,6 +165,7 @@ impl Place {
 struct Proof<'a> {
     transaction: Transaction<'a>,
     tenant: &'a str,
+    wanted: Wanted,
     model: Model,
     checked: Checked,
 }
@@ -177,16 +219,7 @@ impl Proof<'_> {
     async fn no_head(&self) -> Result<Stop, Stop> {
         let sql = "SELECT log_seq FROM dg_event_log WHERE tenant_id = $1 LIMIT 1";
         if self.transaction.query_opt(sql, &[&self.tenant]).await?.is_some() {
-            let lost = Difference {
-                table: "dg_tenant_heads".to_owned(),
-                key: self.tenant.to_owned(),
-                field: None,
-                expected: Some("a row".to_owned()),
-                found: None,
-                log_seq: None,
-                event_id: None,
-            };
-            return Ok(Stop::Different(Box::new(lost)));
+            return Ok(Stop::Different(headless(self.tenant)));
         }
         let message = format!("tenant '{}' has no log", self.tenant);
         Ok(StoreError::new(Code::NotFound, message).into())
@@ -200,37 +233,68 @@ impl Proof<'_> {
         progress: VerifyProgress<'_>,
     ) -> Result<(), Stop> {
         let sql = format!(
-            "SELECT {LOG_EVENT_COLUMNS}, {TRACE_HASH} AS trace_hash FROM dg_event_log
+            "SELECT {COLUMNS}, {TRACE_HASH} AS trace_hash FROM dg_event_log
              WHERE tenant_id = $1 AND log_seq > $2 ORDER BY log_seq LIMIT $3"
         );
         let statement = self.transaction.prepare(&sql).await?;
         // The log itself is proven to its end, also where no projection has arrived yet.
         let mut beyond = Model::new();
+        let every = spacing(head.event_count.max(0) as u64);
+        let mut log_hash = LogHash::new(every, std::mem::take(&mut self.wanted.marks));
         let mut last = 0;
         loop {
             let rows = self.transaction.query(&statement, &[&self.tenant, &last, &PAGE]).await?;
-            let page = rows.iter().map(log_event_from).collect::<Result<Vec<_>, _>>()?;
-            let hashes = rows.iter().map(|row| row.try_get("trace_hash"));
-            let hashes = hashes.collect::<Result<Vec<i32>, _>>()?;
+            let (page, hashes) = decoded(&rows, &mut log_hash)?;
             let Some(end) = page.last() else { break };
             check_numbers(&page, last, head)?;
+            last = end.log_seq;
             beyond.apply(Projection::TraceSummary, &page).map_err(|poison| damaged(&poison))?;
             beyond.tables = Tables::default();
-            for place in places.iter_mut() {
-                let passed = match end.log_seq <= place.standing.least() {
-                    true => &page,
-                    false => &place.passed_of(&page, &hashes),
-                };
-                place.passed += passed.len() as i64;
-                let applied = self.model.apply(place.projection, passed);
-                applied.map_err(|poison| damaged(&poison))?;
+            let until = self.wanted.digests_at.unwrap_or(0);
+            let before = page.partition_point(|event| event.log_seq <= until);
+            self.project(places, &page[..before], &hashes[..before])?;
+            if page[..before].last().is_some_and(|event| event.log_seq == until) {
+                self.note_digests(places, until)?;
             }
-            last = end.log_seq;
+            self.project(places, &page[before..], &hashes[before..])?;
             self.checked.events += page.len() as u64;
             progress(self.checked.events, head.event_count as u64);
         }
+        self.checked.marks = log_hash.finish();
         self.check_end(head, last)?;
         check_counts(head, places)
+    }
+
+    /// Those of these events that their cursors have passed.
+    fn project(
+        &mut self,
+        places: &mut [Place],
+        page: &[LogEvent],
+        hashes: &[i32],
+    ) -> Result<(), Stop> {
+        let Some(end) = page.last() else { return Ok(()) };
+        for place in places.iter_mut() {
+            let passed = match end.log_seq <= place.standing.least() {
+                true => page,
+                false => &place.passed_of(page, hashes),
+            };
+            place.passed += passed.len() as i64;
+            let applied = self.model.apply(place.projection, passed);
+            applied.map_err(|poison| damaged(&poison))?;
+        }
+        Ok(())
+    }
+
+    /// The digests on the way, of those that go as far.
+    fn note_digests(&mut self, places: &[Place], at: i64) -> Result<(), Stop> {
+        let digests = self.model.tables.digests().map_err(StoreError::from)?;
+        let there: Vec<&Place> = places.iter().filter(|it| it.standing.least() >= at).collect();
+        let of = |it: &&Place| (it.projection.as_str().to_owned(), digests.of(it.projection));
+        self.checked.then = there.iter().map(of).collect();
+        if there.len() == places.len() {
+            self.checked.then.push(("full_projection".to_owned(), digests.full_projection()));
+        }
+        Ok(())
     }
 
     fn check_end(&self, head: &Head, last: i64) -> Result<(), Stop> {
@@ -251,34 +315,22 @@ impl Proof<'_> {
         let tables = &self.model.tables;
         let (transaction, tenant, generation) =
             (&self.transaction, self.tenant, place.standing.generation);
-        let rows = match place.projection {
-            Projection::ContextGraph => {
-                compare_table::<NodeRow>(transaction, tenant, generation, &tables.nodes).await?
-                    + compare_table::<EdgeRow>(transaction, tenant, generation, &tables.edges)
-                        .await?
-            }
+        let at = (transaction, tenant, generation);
+        let counts = match place.projection {
+            Projection::ContextGraph => vec![
+                compare_table::<NodeRow>(at, &tables.nodes).await?,
+                compare_table::<EdgeRow>(at, &tables.edges).await?,
+            ],
             Projection::TraceSummary => {
-                compare_table::<SummaryRow>(transaction, tenant, generation, &tables.summaries)
-                    .await?
+                vec![compare_table::<SummaryRow>(at, &tables.summaries).await?]
             }
-            Projection::PrecedentIndex => {
-                compare_table::<PolicyEvalRow>(
-                    transaction,
-                    tenant,
-                    generation,
-                    &tables.policy_evals,
-                )
-                .await?
-                    + compare_table::<PrecedentRow>(
-                        transaction,
-                        tenant,
-                        generation,
-                        &tables.precedents,
-                    )
-                    .await?
-            }
+            Projection::PrecedentIndex => vec![
+                compare_table::<PolicyEvalRow>(at, &tables.policy_evals).await?,
+                compare_table::<PrecedentRow>(at, &tables.precedents).await?,
+            ],
         };
-        self.checked.rows += rows;
+        self.checked.rows += counts.iter().map(|(_, rows)| rows).sum::<u64>();
+        self.checked.tables.extend(counts);
         Ok(())
     }
 
@@ -344,19 +396,54 @@ impl Proof<'_> {
     }
 }
 
+/// The table, and how many rows it has.
 async fn compare_table<R: StoredRow>(
-    transaction: &Transaction<'_>,
-    tenant: &str,
-    generation: i32,
+    (transaction, tenant, generation): (&Transaction<'_>, &str, i32),
     expected: &std::collections::BTreeMap<String, R>,
-) -> Result<u64, Stop> {
+) -> Result<(&'static str, u64), Stop> {
     let mut comparison = Comparison::new(expected);
     let rows = stream::<R>(transaction, tenant, generation).await?;
     pin_mut!(rows);
     while let Some(row) = rows.next().await {
         comparison.row(&row?)?;
     }
-    Ok(comparison.finish()?)
+    Ok((R::TABLE, comparison.finish()?))
+}
+
+/// The events of a page, hashed, and the hashes of their traces.
+fn decoded(
+    rows: &[tokio_postgres::Row],
+    log_hash: &mut LogHash,
+) -> Result<(Vec<LogEvent>, Vec<i32>), Stop> {
+    let (mut page, mut hashes) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for row in rows {
+        let tags: &str = row.try_get("tags")?;
+        if tags_from(tags).is_err() {
+            let (at, expected) = (row.try_get("log_seq")?, "a list of strings");
+            return Err(log_difference(at, "tags", expected, Some(tags.to_owned())).into());
+        }
+        let event = recorded_from(row)?;
+        log_hash.event(&event);
+        page.push(projected(event));
+        hashes.push(row.try_get("trace_hash")?);
+    }
+    Ok((page, hashes))
+}
+
+/// What a projection needs of an event.
+fn projected(event: RecordedEvent) -> LogEvent {
+    LogEvent {
+        log_seq: event.log_seq,
+        event_id: event.event_id,
+        trace_id: event.trace_id,
+        trace_seq: event.trace_seq,
+        event_type: event.event_type,
+        occurred_at: event.occurred_at,
+        actor_type: event.actor_type,
+        actor_id: event.actor_id,
+        payload: event.payload,
+        payload_hash: event.payload_hash,
+    }
 }
 
 /// The exact proof: as many events applied as the log has up to the cursors, none of which is ahead
@@ -365,11 +452,11 @@ fn check_counts(head: &Head, places: &[Place]) -> Result<(), Stop> {
     for place in places {
         if place.passed != place.standing.applied_events() {
             let fields = ("applied_events", place.passed, place.standing.applied_events());
-            return Err(cursor_difference(place, fields).into());
+            return Err(cursor_difference(place.name(), fields).into());
         }
         if place.standing.foremost() > head.last_log_seq {
             let fields = ("last_log_seq", head.last_log_seq, place.standing.foremost());
-            return Err(cursor_difference(place, fields).into());
+            return Err(cursor_difference(place.name(), fields).into());
         }
     }
     Ok(())
@@ -386,77 +473,4 @@ fn check_numbers(page: &[LogEvent], last: i64, head: &Head) -> Result<(), Stop> 
         }
     }
     Ok(())
-}
-
-fn damaged(poison: &Poison) -> Box<Difference> {
-    let (field, found) = match poison.reason.code {
-        Code::Conflict => ("payload_json", poison.reason.message.clone()),
-        Code::EventSequenceInvalid => ("trace_seq", poison.reason.message.clone()),
-        _ => ("payload_json", poison.reason.to_string()),
-    };
-    let expected = match poison.reason.code {
-        Code::Conflict => "the payload whose hash the log has",
-        Code::EventSequenceInvalid => "the next event of its trace",
-        _ => "a valid event",
-    };
-    let mut difference = log_difference(poison.log_seq, field, expected, Some(found));
-    difference.event_id = Some(poison.event_id.clone());
-    difference
-}
-
-fn log_difference(
-    log_seq: i64,
-    field: &str,
-    expected: &str,
-    found: Option<String>,
-) -> Box<Difference> {
-    Box::new(Difference {
-        table: "dg_event_log".to_owned(),
-        key: log_seq.to_string(),
-        field: Some(field.to_owned()),
-        expected: Some(expected.to_owned()),
-        found,
-        log_seq: Some(log_seq),
-        event_id: None,
-    })
-}
-
-fn cursor_difference(place: &Place, (field, expected, found): (&str, i64, i64)) -> Box<Difference> {
-    Box::new(Difference {
-        table: "dg_projection_cursors".to_owned(),
-        key: place.projection.as_str().to_owned(),
-        field: Some(field.to_owned()),
-        expected: Some(expected.to_string()),
-        found: Some(found.to_string()),
-        log_seq: Some(place.standing.foremost()),
-        event_id: None,
-    })
-}
-
-fn digest_difference(
-    name: &str,
-    log_seq: i64,
-    (field, expected, found): (&str, String, String),
-) -> Box<Difference> {
-    Box::new(Difference {
-        table: "dg_projection_digests".to_owned(),
-        key: name.to_owned(),
-        field: Some(field.to_owned()),
-        expected: Some(expected),
-        found: Some(found),
-        log_seq: Some(log_seq),
-        event_id: None,
-    })
-}
-
-fn head_difference(tenant: &str, field: &str, expected: i64, found: i64) -> Box<Difference> {
-    Box::new(Difference {
-        table: "dg_tenant_heads".to_owned(),
-        key: tenant.to_owned(),
-        field: Some(field.to_owned()),
-        expected: Some(expected.to_string()),
-        found: Some(found.to_string()),
-        log_seq: None,
-        event_id: None,
-    })
 }

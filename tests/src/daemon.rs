@@ -69,6 +69,11 @@ impl Daemon {
         self.fail_points.clear();
     }
 
+    /// Whether something goes wrong in its next lives.
+    pub fn is_armed(&self) -> bool {
+        !self.fail_points.is_empty()
+    }
+
     /// This goes wrong in its next lives.
     pub fn arm(&mut self, fail_points: &str) {
         fail_points.clone_into(&mut self.fail_points);
@@ -305,9 +310,12 @@ impl Daemon {
     /// # Panics
     /// When it does not run.
     pub fn stop(&mut self) -> i32 {
-        let mut process = self.process.take().unwrap();
+        // Kept until it has ended: one that does not is killed with this value.
+        let process = self.process.as_mut().unwrap();
         kill(Pid::from_raw(process.id() as i32), Signal::SIGTERM).unwrap();
-        until("the daemon ends", || process.try_wait().unwrap()).code().unwrap_or(-1)
+        let code = until("the daemon ends", || process.try_wait().unwrap()).code().unwrap_or(-1);
+        self.process = None;
+        code
     }
 
     /// The postmaster of its embedded cluster, alive or not.

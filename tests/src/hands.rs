@@ -4,8 +4,8 @@ use dg_projections::event::Line;
 use dg_projections::projection::Projection;
 use dg_projections::{Code, Rejection};
 use dg_store::{
-    Committed, Compared, Comparison, NewRun, Prepared, Run, RunKey, RunMode, Store, StoreError,
-    Switch, Switched,
+    Committed, Compared, Comparison, NewRun, Prepared, Run, RunKey, RunMode, Spread, Store,
+    StoreError, Switch, Switched,
 };
 
 use crate::Database;
@@ -77,9 +77,9 @@ pub async fn prepared(
     run: &RunKey,
     owner: &str,
     projection: Projection,
-    partitions: i32,
+    spread: impl Into<Spread>,
 ) -> i32 {
-    match store.prepare_generation(run, owner, projection, partitions).await.unwrap() {
+    match store.prepare_generation(run, owner, projection, spread).await.unwrap() {
         Prepared::Building { generation, .. } => generation,
         other => panic!("nothing to build: {other:?}"),
     }
@@ -156,10 +156,14 @@ impl<'a> Rebuild<'a> {
     ///
     /// # Panics
     /// When another run is in the way.
-    pub async fn begin(store: &'a Store, projection: Projection, partitions: i32) -> Rebuild<'a> {
+    pub async fn begin(
+        store: &'a Store,
+        projection: Projection,
+        spread: impl Into<Spread>,
+    ) -> Rebuild<'a> {
         let new = asked_of("a", RunMode::Rebuild, projection);
         let run = taken_up(store, "x", &new).await.key;
-        let generation = prepared(store, &run, "x", projection, partitions).await;
+        let generation = prepared(store, &run, "x", projection, spread).await;
         Rebuild { store, run, projection, generation }
     }
 

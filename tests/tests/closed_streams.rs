@@ -11,7 +11,7 @@ use dg_projections::json::Json;
 use dg_tests::{Answer, Daemon, Stage, events, run_into};
 
 /// Each command that prints and ends, as it succeeds on the stage.
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 36] = [
     &["--help"],
     &["--version"],
     &["help", "serve"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 33] = [
     &["config"],
     &["config", "check"],
     &["digest"],
+    &["digest", "--log-hash"],
     &["doctor", "DATABASE"],
     &["edges", "trace", "t1"],
     &["events"],
@@ -37,6 +38,8 @@ const COMMANDS: [&[&str]; 33] = [
     &["replay", "all", "--reason", "x", "--wait"],
     &["retry", "context_graph"],
     &["run", "RUN"],
+    &["runbook"],
+    &["runbook", "storage"],
     &["runs"],
     &["status"],
     &["status", "--tree"],

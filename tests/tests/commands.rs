@@ -89,7 +89,8 @@ fn objects_have_the_members_of_the_contract() {
     let stage = sample();
     let json = |arguments: &[&str]| ask(&stage, &[arguments, &["-o", "json"]].concat()).ok().json();
     let digest = json(&["digest"]);
-    assert_eq!(keys(&digest), ["digests", "tenant_id"]);
+    let asked = ["digests", "event_count", "last_log_seq", "tenant_id", "versions"];
+    assert_eq!(keys(&digest), asked);
     let digests = digest.get("digests").unwrap();
     assert_eq!(
         keys(digests),

@@ -79,6 +79,8 @@ fn it_has_what_belongs_in_it_with_owners_and_modes() {
         ("-rw-r--r--", "/usr/share/doc/decisiongraph/changelog.Debian.gz"),
         ("-rw-r--r--", "/usr/share/doc/decisiongraph/prometheus/decisiongraph.rules.yml"),
         ("-rw-r--r--", "/usr/share/doc/decisiongraph/grafana/decisiongraph.json"),
+        ("-rw-r--r--", "/usr/share/doc/decisiongraph/runbooks/README.md"),
+        ("-rw-r--r--", "/usr/share/doc/decisiongraph/runbooks/store-down.md"),
     ] {
         let line = found(path);
         assert!(line.starts_with(mode), "{line}");

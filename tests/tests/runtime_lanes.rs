@@ -6,16 +6,22 @@ use dg_projections::Code;
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
 use dg_runtime::Runtime;
+use dg_store::{Answer, Store, StoreError};
 use dg_tests::Database;
 use dg_tests::log::settings;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Transaction};
 
 /// The start of a trace of its own.
 fn start(trace: usize) -> Line {
+    start_of("acme", trace)
+}
+
+fn start_of(tenant: &str, trace: usize) -> Line {
     let text = format!(
         r#"{{"event_id":"e{trace}","trace_id":"t{trace}","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-01-01T00:00:00Z","source":{{"producer_id":"p","system":"s"}},"actor":{{"actor_type":"agent","actor_id":"a"}},"idempotency_key":"k{trace}","payload":{{"workflow":"w","title":"x","primary_entity":{{"entity_type":"y","entity_id":"z"}}}}}}"#
     );
-    parse_line(&text, "acme", Keeping::NewNumbers).unwrap()
+    parse_line(&text, tenant, Keeping::NewNumbers).unwrap()
 }
 
 /// Nothing of the tenant is committed while this transaction lasts.
@@ -85,6 +91,101 @@ async fn a_refused_request_leaves_those_that_share_its_commit_unharmed() {
             0 => assert_eq!(answer.unwrap_err().code, Code::EventSequenceInvalid),
             1 => assert!(matches!(answer, Ok(Admission::Reused { log_seq: 1, .. })), "{answer:?}"),
             _ => assert!(matches!(answer, Ok(Admission::Insert { .. })), "{answer:?}"),
+        }
+    }
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+/// A runtime with the lanes of so many tenants, each of which has looked at its log and trusts it.
+async fn lanes_that_trust(store: Store, tenants: usize) -> (Runtime, Vec<String>) {
+    let runtime = Runtime::start(store, settings()).await.unwrap();
+    let names: Vec<String> = (0..tenants).map(|number| format!("tenant-{number:02}")).collect();
+    for tenant in &names {
+        runtime.append(tenant, [start_of(tenant, 0)]).await.unwrap().remove(0).unwrap();
+    }
+    (runtime, names)
+}
+
+/// An event of each tenant, all at once.
+fn append_each(
+    runtime: &Runtime,
+    tenants: &[String],
+    line: impl Fn(&str) -> Line,
+) -> Vec<JoinHandle<Result<Vec<Answer>, StoreError>>> {
+    let append = |tenant: &String| {
+        let (runtime, tenant, line) = (runtime.clone(), tenant.clone(), line(tenant));
+        tokio::spawn(async move { runtime.append(&tenant, [line]).await })
+    };
+    tenants.iter().map(append).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_that_wait_at_the_same_time_share_a_transaction() {
+    let (database, store) = Database::with_schema().await;
+    let (runtime, tenants) = lanes_that_trust(store, 40).await;
+    for trace in 1..=5 {
+        for append in append_each(&runtime, &tenants, |tenant| start_of(tenant, trace)) {
+            let log_seq = trace as i64 + 1;
+            assert_eq!(append.await.unwrap().unwrap(), [Ok(Admission::Insert { log_seq })]);
+        }
+    }
+    let sql = "SELECT count(DISTINCT xmin::text) FROM dg_event_log WHERE log_seq > 1";
+    let commits: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
+    assert!(commits < 100, "200 appends of 40 tenants took {commits} transactions");
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_head_is_held_holds_up_nobody_else() {
+    let (database, store) = Database::with_schema().await;
+    let (runtime, tenants) = lanes_that_trust(store, 20).await;
+    let mut client = database.connect().await;
+    let holding = client.transaction().await.unwrap();
+    // More of them than may append at once.
+    let sql =
+        "SELECT FROM dg_tenant_heads WHERE tenant_id IN ('tenant-00', 'tenant-01', 'tenant-02')
+        FOR UPDATE";
+    holding.execute(sql, &[]).await.unwrap();
+    for trace in 1..=3 {
+        let held = append_each(&runtime, &tenants[..3], |tenant| start_of(tenant, trace));
+        for append in append_each(&runtime, &tenants[3..], |tenant| start_of(tenant, trace)) {
+            let log_seq = trace as i64 + 1;
+            assert_eq!(append.await.unwrap().unwrap(), [Ok(Admission::Insert { log_seq })]);
+        }
+        assert!(held.iter().all(|append| !append.is_finished()));
+    }
+    holding.rollback().await.unwrap();
+    let sql = "SELECT count(*) FROM dg_event_log WHERE tenant_id < 'tenant-03'";
+    dg_tests::eventually("what was held is in", || async {
+        let count: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
+        (count == 12).then_some(())
+    })
+    .await;
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_leaves_the_tenants_that_share_its_transaction_unharmed() {
+    let (_database, store) = Database::with_schema().await;
+    let (runtime, tenants) = lanes_that_trust(store, 30).await;
+    for trace in 1..=10 {
+        // Every tenth tenant sends its first event under another key, others the same once more.
+        let line = |tenant: &str| match tenant.as_bytes()[tenant.len() - 1] {
+            b'0' => {
+                let mut line = start_of(tenant, 0);
+                line.event.idempotency_key = format!("other{trace}");
+                line
+            }
+            b'1' => start_of(tenant, 0),
+            _ => start_of(tenant, trace),
+        };
+        for (tenant, append) in tenants.iter().zip(append_each(&runtime, &tenants, line)) {
+            let answer = append.await.unwrap().unwrap().remove(0);
+            match tenant.as_bytes()[tenant.len() - 1] {
+                b'0' => assert_eq!(answer.unwrap_err().code, Code::EventSequenceInvalid),
+                b'1' => assert!(matches!(answer, Ok(Admission::Reused { log_seq: 1, .. }))),
+                _ => assert_eq!(answer, Ok(Admission::Insert { log_seq: trace as i64 + 1 })),
+            }
         }
     }
     runtime.stop(std::time::Duration::from_secs(5)).await;

@@ -85,3 +85,38 @@ async fn a_poison_event_is_named_and_fifty_other_tenants_do_not_notice() {
     assert_proven(&store, "bad").await;
     runtime.stop(STOP).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_event_among_pages_that_come_together_is_named_and_passed_by_nobody() {
+    let (database, store) = Database::with_schema().await;
+    let texts: Vec<_> = (0..500).flat_map(|t| events::whole_trace(&format!("t{t}"))).collect();
+    let lines = parsed("a", &texts);
+    append_all(&store, "a", &lines, 1_000).await;
+    let client = database.connect().await;
+    let sql = "UPDATE dg_event_log SET payload_json = $1 WHERE log_seq = 1777";
+    client.execute(sql, &[&"{}"]).await.unwrap();
+
+    // Sixty pages: while one is committed, those after it come together.
+    let runtime = Runtime::start(database.store(), settings()).await.unwrap();
+    let letters = eventually("each projection has its dead letter", || async {
+        let letters = store.failures("a", false).await.ok()?;
+        (letters.len() == 3).then_some(letters)
+    })
+    .await;
+    let event = &lines[1_776].event;
+    for letter in &letters {
+        let found = (letter.log_seq, letter.event_id.as_deref());
+        assert_eq!(found, (Some(1_777), Some(&*event.event_id)), "{letter:?}");
+    }
+    for projection in Projection::ALL {
+        let at = &store.live_cursors("a", projection).await.unwrap()[0];
+        assert_eq!((at.last_log_seq, at.applied_events), (1_776, 1_776), "{projection}");
+    }
+    client.execute(sql, &[&event.payload]).await.unwrap();
+    for projection in Projection::ALL {
+        assert!(runtime.retry("a", projection).await.unwrap());
+    }
+    until_applied(&store, "a").await;
+    assert_proven(&store, "a").await;
+    runtime.stop(STOP).await;
+}

@@ -120,11 +120,16 @@ async fn a_cursor_is_opened_once_by_many() {
 }
 
 /// The changes of some traces of a log, as a worker of a partition makes them, page by page.
-fn partition(projection: Projection, log: &[Line], traces: &BTreeSet<&str>) -> Vec<(i64, Changes)> {
+fn partition(
+    projection: Projection,
+    log: &[Line],
+    traces: &BTreeSet<&str>,
+    size: usize,
+) -> Vec<(i64, Changes)> {
     let own = (1..).zip(log).filter(|(_, line)| traces.contains(&*line.event.trace_id));
     let own: Vec<LogEvent> = own.map(|(at, line)| LogEvent::from_event(&line.event, at)).collect();
     let mut state = Traces::new();
-    own.chunks(7)
+    own.chunks(size)
         .map(|page| (page[page.len() - 1].log_seq, project(projection, page, &mut state).changes))
         .collect()
 }
@@ -146,16 +151,16 @@ async fn commit_partition(
 #[tokio::test]
 async fn partitions_committed_in_any_order_give_the_rows_of_the_first_events() {
     let mut random = Random::seeded(31);
-    let log = generated_lines("a", 10, 14, 5);
-    let model = model_of(&log).tables;
-    let all: Vec<&str> = log.iter().map(|line| &*line.event.trace_id).collect();
-    for _ in 0..4 {
+    // Small pages, and some whose rows are copied.
+    for (traces, size) in [(10, 7), (10, 7), (10, 7), (90, 300)] {
+        let log = generated_lines("a", traces, 14, 5);
+        let model = model_of(&log).tables;
+        let all: Vec<&str> = log.iter().map(|line| &*line.event.trace_id).collect();
         let (_database, store) = Database::with_schema().await;
         let (left, right): (BTreeSet<&str>, BTreeSet<&str>) =
             all.iter().partition(|trace| trace.as_bytes()[0] % 2 == 0);
         for projection in Projection::ALL {
-            let mut parts =
-                [partition(projection, &log, &left), partition(projection, &log, &right)];
+            let mut parts = [&left, &right].map(|traces| partition(projection, &log, traces, size));
             parts.iter_mut().for_each(|part| part.reverse());
             while parts.iter().any(|part| !part.is_empty()) {
                 let turn = random.below(2);
@@ -166,6 +171,48 @@ async fn partitions_committed_in_any_order_give_the_rows_of_the_first_events() {
             }
         }
         assert_eq!(store.tables("a").await.unwrap(), model);
+    }
+}
+
+/// Traces that share their actor, their policy and their approver, one after the other.
+fn sharing(traces: usize) -> Vec<Line> {
+    let texts: Vec<_> =
+        (0..traces).flat_map(|t| events::whole_trace(&format!("t{t:04}"))).collect();
+    parsed("a", &texts)
+}
+
+#[tokio::test]
+async fn large_pages_share_rows() {
+    let (_database, store) = Database::with_schema().await;
+    let log = sharing(300);
+    append_all(&store, "a", &log, 600).await;
+    catch_up(&store, "a", 600).await;
+    assert_eq!(store.tables("a").await.unwrap(), model_of(&log).tables);
+    assert_proven(&store, "a").await;
+}
+
+#[tokio::test]
+async fn large_pages_that_meet_their_rows_again_change_nothing() {
+    let (database, store) = Database::with_schema().await;
+    let (client, log) = (database.connect().await, sharing(200));
+    append_all(&store, "a", &log, 600).await;
+    catch_up(&store, "a", 600).await;
+    let model = model_of(&log).tables;
+    // All rows are there; then all but the first edges, which a copy finds out in the middle; then
+    // all but some nodes.
+    for taken in [
+        "SELECT 1",
+        "DELETE FROM dg_cg_edges WHERE edge_id IN (SELECT edge_id FROM dg_cg_edges ORDER BY 1 LIMIT 40)",
+        "DELETE FROM dg_cg_nodes WHERE node_type = 'actor'",
+        "UPDATE dg_cg_nodes SET log_seq = 1000000 WHERE node_type = 'exception'",
+    ] {
+        client.batch_execute(taken).await.unwrap();
+        let back = "UPDATE dg_projection_cursors SET last_log_seq = 0, applied_events = 0
+            WHERE projection_name = 'context_graph'";
+        client.batch_execute(back).await.unwrap();
+        catch_up(&store, "a", 600).await;
+        assert_eq!(store.tables("a").await.unwrap(), model, "{taken}");
+        assert_proven(&store, "a").await;
     }
 }
 

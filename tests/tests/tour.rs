@@ -11,7 +11,7 @@ use dg_tests::http::{WATCHED, address};
 use dg_tests::{Stage, skip};
 
 /// What each command asks of the daemon; nothing, for those that work without one.
-const COMMANDS: [(&str, &[&str]); 35] = [
+const COMMANDS: [(&str, &[&str]); 36] = [
     ("append", &["POST /v1/events"]),
     ("backup", &[]),
     ("bench", &[]),
@@ -19,8 +19,11 @@ const COMMANDS: [(&str, &[&str]); 35] = [
     ("completions", &[]),
     ("config", &[]),
     ("demo", &[]),
-    ("digest", &["GET /v1/digests"]),
-    ("doctor", &["GET /v1/status", "GET /v1/health", "GET /v1/runs"]),
+    ("digest", &["GET /v1/digests", "GET /v1/events"]),
+    (
+        "doctor",
+        &["GET /v1/status", "GET /v1/health", "GET /v1/runs", "GET /v1/workers", "GET /v1/tree"],
+    ),
     ("edges", &["GET /v1/edges"]),
     ("events", &["GET /v1/events"]),
     ("export", &["GET /v1/events"]),
@@ -39,6 +42,7 @@ const COMMANDS: [(&str, &[&str]); 35] = [
     ("resume", &["POST /v1/runs/{run_id}/resume"]),
     ("retry", &["POST /v1/projections/{projection_name}/retry"]),
     ("run", &["GET /v1/runs/{run_id}"]),
+    ("runbook", &[]),
     ("runs", &["GET /v1/runs"]),
     ("serve", &[]),
     ("status", &["GET /v1/status", "GET /v1/tree"]),

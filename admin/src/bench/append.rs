@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dg_projections::Code;
-use dg_projections::event::Line;
+use dg_projections::event::{DEFAULT_TENANT, Line};
 use dg_projections::json::Json;
 use tokio::task::JoinSet;
 
@@ -156,12 +156,16 @@ async fn insert_floor(
     took: &mut Duration,
 ) -> Result<(), Failure> {
     let mut floor = scene.store.floor().await?;
-    let warm_up: Vec<Line> = lines(WARM_UP).map(|text| parsed(&text)).collect::<Result<_, _>>()?;
+    let warm_up: Vec<Line> =
+        lines(WARM_UP).map(|text| parsed(DEFAULT_TENANT, &text)).collect::<Result<_, _>>()?;
     floor.insert(&warm_up, batch).await?;
     let mut texts = texts.peekable();
     while texts.peek().is_some() {
-        let chunk: Vec<Line> =
-            texts.by_ref().take(BATCH).map(|text| parsed(&text)).collect::<Result<_, _>>()?;
+        let chunk: Vec<Line> = texts
+            .by_ref()
+            .take(BATCH)
+            .map(|text| parsed(DEFAULT_TENANT, &text))
+            .collect::<Result<_, _>>()?;
         *took += floor.insert(&chunk, batch).await?.iter().sum::<Duration>();
     }
     Ok(())

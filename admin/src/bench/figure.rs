@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dg_projections::json::Json;
 
+use super::goals::judge;
 use crate::output::grouped;
 use crate::wire::object;
 
@@ -18,18 +19,29 @@ pub(crate) struct Sample {
     pub(crate) each: Vec<Duration>,
     pub(crate) peak_rss_kb: u64,
     pub(crate) settings: Vec<(String, String)>,
+    /// What was measured besides.
+    pub(crate) measures: Vec<(&'static str, f64)>,
 }
 
 impl Sample {
-    fn rate(&self, took: Duration) -> f64 {
+    pub(super) fn rate(&self, took: Duration) -> f64 {
         self.events as f64 / took.as_secs_f64().max(1e-9)
     }
 
-    fn ratio(&self) -> Option<f64> {
+    pub(super) fn ratio(&self) -> Option<f64> {
         self.floor.map(|floor| floor.as_secs_f64() / self.took.as_secs_f64().max(1e-9))
     }
 
-    fn percentile_ms(&self, part: f64) -> Option<f64> {
+    /// What was measured besides under this name.
+    pub(super) fn measure(&self, name: &str) -> Option<f64> {
+        self.measures.iter().find(|(one, _)| *one == name).map(|(_, value)| *value)
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn percentile_ms(&self, part: f64) -> Option<f64> {
         let mut each = self.each.clone();
         each.sort_unstable();
         let at = ((each.len() as f64 * part).ceil() as usize).max(1) - 1;
@@ -40,22 +52,65 @@ impl Sample {
 /// The median round of a measurement.
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
-    name: &'static str,
+    name: String,
     sample: Sample,
 }
 
 /// The columns of [`Figure::row`].
-pub(crate) const HEAD: [&str; 9] =
-    ["name", "events", "seconds", "events/s", "floor/s", "ratio", "p50 ms", "p99 ms", "peak MB"];
+pub(crate) const HEAD: [&str; 14] = [
+    "name",
+    "events",
+    "seconds",
+    "events/s",
+    "floor/s",
+    "ratio",
+    "p50 ms",
+    "p99 ms",
+    "peak MB",
+    "database MB",
+    "besides",
+    "target",
+    "aim",
+    "reached",
+];
+
+/// What all figures of a run share, and is told once.
+const SHARED: [&str; 6] = [
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "max_wal_size",
+];
 
 impl Figure {
     /// The round with the median ratio; of those without one, the median time.
-    pub(super) fn median(name: &'static str, mut samples: Vec<Sample>) -> Figure {
+    pub(super) fn median(name: impl Into<String>, mut samples: Vec<Sample>) -> Figure {
         let worth = |sample: &Sample| sample.ratio().unwrap_or_else(|| sample.rate(sample.took));
         samples.sort_by(|a, b| worth(a).total_cmp(&worth(b)));
         let middle = samples.len() / 2;
         let sample = samples.into_iter().nth(middle).unwrap_or_default();
-        Figure { name, sample }
+        Figure { name: name.into(), sample }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn sample(&self) -> &Sample {
+        &self.sample
+    }
+
+    /// What the run stands on: versions and settings.
+    pub(crate) fn ground(&self) -> String {
+        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        let shared = SHARED
+            .iter()
+            .filter_map(|name| self.sample.setting(name).map(|value| format!("{name} {value}")));
+        let own =
+            [format!("decisiongraph {}", env!("CARGO_PKG_VERSION")), format!("{cores} cores")];
+        own.into_iter().chain(shared).collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn row(&self) -> Vec<String> {
@@ -63,8 +118,12 @@ impl Figure {
         let optional = |number: Option<f64>, digits: usize| {
             number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"))
         };
+        let judged = judge(&self.name, sample);
+        let word = |word: Option<String>| word.unwrap_or_else(|| "-".to_owned());
+        let besides: Vec<String> =
+            sample.measures.iter().map(|(name, value)| format!("{value:.2} {name}")).collect();
         vec![
-            self.name.to_owned(),
+            self.name.clone(),
             grouped(sample.events as i64),
             format!("{:.2}", sample.took.as_secs_f64()),
             grouped(sample.rate(sample.took) as i64),
@@ -73,6 +132,11 @@ impl Figure {
             optional(sample.percentile_ms(0.5), 2),
             optional(sample.percentile_ms(0.99), 2),
             format!("{}", sample.peak_rss_kb / 1024),
+            sample.setting("database_mb").unwrap_or("-").to_owned(),
+            besides.join(", "),
+            word(judged.target),
+            word(judged.aim),
+            word(judged.reached),
         ]
     }
 
@@ -81,8 +145,14 @@ impl Figure {
         let number = |value: Option<f64>| value.map_or(Json::Null, crate::wire::decimal);
         let settings =
             sample.settings.iter().map(|(name, value)| (name.clone(), Json::from(value.as_str())));
+        let measures = sample
+            .measures
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), crate::wire::decimal(*value)));
+        let judged = judge(&self.name, sample);
+        let word = |word: Option<String>| word.map_or(Json::Null, |word| word.as_str().into());
         object([
-            ("name", self.name.into()),
+            ("name", self.name.as_str().into()),
             ("events", (sample.events as i64).into()),
             ("seconds", number(Some(sample.took.as_secs_f64()))),
             ("events_per_second", number(Some(sample.rate(sample.took)))),
@@ -92,6 +162,10 @@ impl Figure {
             ("p99_ms", number(sample.percentile_ms(0.99))),
             ("peak_rss_mb", ((sample.peak_rss_kb / 1024) as i64).into()),
             ("settings", Json::Object(settings.collect())),
+            ("measures", Json::Object(measures.collect())),
+            ("target", word(judged.target)),
+            ("aim", word(judged.aim)),
+            ("reached", word(judged.reached)),
         ])
     }
 }

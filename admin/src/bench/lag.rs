@@ -108,7 +108,7 @@ async fn lag(stage: &Stage, rate: u64, effort: Effort, flood: bool) -> Result<Sa
     let mut settings = scene.store.server_settings().await?;
     settings.push(("tenants".to_owned(), TENANTS.to_string()));
     stage.clear(scene).await;
-    Ok(Sample { events: each.len() as u64, took, floor: None, each, peak_rss_kb, settings })
+    Ok(Sample { events: each.len() as u64, took, each, peak_rss_kb, settings, ..Sample::default() })
 }
 
 /// Imports the bulk workload again and again, each time another.

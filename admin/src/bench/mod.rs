@@ -13,21 +13,30 @@
 //! figures of the log alone keep no projections.
 
 mod append;
+mod baseline;
+mod digest;
 mod figure;
+mod goals;
+mod grow;
+mod idle;
 mod lag;
 mod project;
 mod read;
 mod rebuild;
+mod shapes;
 mod stage;
+mod stress;
+mod tenants;
 
+pub(crate) use baseline::below;
 pub(crate) use figure::{Figure, HEAD};
 pub(crate) use stage::Stage;
 
 use dg_projections::Code;
-use dg_projections::event::{DEFAULT_TENANT, Keeping, Line, parse_line};
+use dg_projections::event::{Keeping, Line, parse_line};
 
 use crate::failure::Failure;
-use crate::generate::{Plan, lines};
+use crate::generate::Plan;
 use figure::Sample;
 use stage::Scene;
 
@@ -50,6 +59,29 @@ pub(crate) enum Group {
     Project,
     Rebuild,
     Lag,
+    Idle,
+    Digest,
+    Curve,
+    Tenants,
+    Shapes,
+    Stress,
+}
+
+impl Group {
+    /// All, in the order in which they are measured.
+    pub(crate) const ALL: [(&'static str, Group); 11] = [
+        ("append", Group::Append),
+        ("read", Group::Read),
+        ("project", Group::Project),
+        ("rebuild", Group::Rebuild),
+        ("lag", Group::Lag),
+        ("idle", Group::Idle),
+        ("digest", Group::Digest),
+        ("curve", Group::Curve),
+        ("tenants", Group::Tenants),
+        ("shapes", Group::Shapes),
+        ("stress", Group::Stress),
+    ];
 }
 
 /// Measures a group; `say` is told what is being done.
@@ -68,6 +100,12 @@ pub(crate) async fn run(
         Group::Project => project::all(stage, effort, say).await,
         Group::Rebuild => rebuild::all(stage, effort, say).await,
         Group::Lag => lag::all(stage, effort, say).await,
+        Group::Idle => idle::all(stage, effort, say).await,
+        Group::Digest => digest::all(stage, effort, say).await,
+        Group::Curve => grow::all(stage, effort, say).await,
+        Group::Tenants => tenants::all(stage, effort, say).await,
+        Group::Shapes => shapes::all(stage, effort, say).await,
+        Group::Stress => stress::all(stage, effort, say).await,
     }
 }
 
@@ -77,11 +115,21 @@ impl Effort {
         let traces = (self.traces / part).max(tenants.into());
         Plan { traces, tenants, ..Plan::default() }
     }
+
+    /// So many of something when the whole workload is measured, and as many fewer as it is smaller.
+    fn scaled(&self, of_whole: u64) -> u64 {
+        (of_whole * self.traces / Plan::default().traces).max(1)
+    }
+
+    /// For what takes long and is even: once.
+    fn once(self) -> Effort {
+        Effort { rounds: 1, ..self }
+    }
 }
 
 /// Repeats a measurement and takes the median.
 async fn median_of<F: Future<Output = Result<Sample, Failure>>>(
-    name: &'static str,
+    name: &str,
     effort: Effort,
     say: &dyn Fn(&str),
     mut measure: impl FnMut() -> F,
@@ -97,13 +145,17 @@ async fn median_of<F: Future<Output = Result<Sample, Failure>>>(
 /// Events of a page, and of a batch that fills a log.
 const PAGE: i64 = 1_000;
 
-/// Puts a log into a database.
-async fn fill(scene: &Scene, plan: Plan) -> Result<(), Failure> {
-    let mut texts = lines(plan).peekable();
+/// Puts a tenant's log into a database.
+async fn fill(
+    scene: &Scene,
+    tenant: &str,
+    texts: impl Iterator<Item = String>,
+) -> Result<(), Failure> {
+    let mut texts = texts.peekable();
     while texts.peek().is_some() {
         let batch = texts.by_ref().take(PAGE as usize);
-        let batch: Vec<Line> = batch.map(|text| parsed(&text)).collect::<Result<_, _>>()?;
-        for answer in scene.store.append(DEFAULT_TENANT, &batch).await? {
+        let batch: Vec<Line> = batch.map(|text| parsed(tenant, &text)).collect::<Result<_, _>>()?;
+        for answer in scene.store.append(tenant, &batch).await? {
             answer.map_err(|rejection| Failure::new(rejection.code, rejection.message))?;
         }
     }
@@ -111,8 +163,8 @@ async fn fill(scene: &Scene, plan: Plan) -> Result<(), Failure> {
 }
 
 /// A generated line, which is always valid.
-fn parsed(text: &str) -> Result<Line, Failure> {
-    parse_line(text, DEFAULT_TENANT, Keeping::NewNumbers)
+fn parsed(tenant: &str, text: &str) -> Result<Line, Failure> {
+    parse_line(text, tenant, Keeping::NewNumbers)
         .map_err(|rejection| Failure::new(rejection.code, rejection.message))
 }
 

@@ -12,6 +12,7 @@ use dg_store::Cursor;
 use super::stage::{Scene, Stage, peak_rss_kb};
 use super::{Effort, Figure, PAGE, Sample, fill, median_of};
 use crate::failure::Failure;
+use crate::generate::lines;
 
 pub(super) async fn all(
     stage: &Stage,
@@ -20,7 +21,7 @@ pub(super) async fn all(
 ) -> Result<Vec<Figure>, Failure> {
     let plan = effort.plan(1, 1);
     let scene = stage.scene().await?;
-    fill(&scene, plan).await?;
+    fill(&scene, DEFAULT_TENANT, lines(plan)).await?;
     let scene_ref = &scene;
     let figures = vec![
         median_of("read", effort, say, || read(scene_ref)).await?,
@@ -48,7 +49,15 @@ async fn read(scene: &Scene) -> Result<Sample, Failure> {
     let took = started.elapsed();
     let peak_rss_kb = peak_rss_kb(Path::new("/proc/self"));
     let settings = settings(scene).await?;
-    Ok(Sample { events, took, floor: Some(floor), each, peak_rss_kb, settings })
+    Ok(Sample {
+        events,
+        took,
+        floor: Some(floor),
+        each,
+        peak_rss_kb,
+        settings,
+        ..Sample::default()
+    })
 }
 
 async fn export(stage: &Stage, scene: &Scene) -> Result<Sample, Failure> {
@@ -65,7 +74,7 @@ async fn export(stage: &Stage, scene: &Scene) -> Result<Sample, Failure> {
     let peak_rss_kb = daemon.peak_rss_kb()?;
     daemon.stop().await?;
     let settings = settings(scene).await?;
-    Ok(Sample { events, took, floor: Some(floor), each: Vec::new(), peak_rss_kb, settings })
+    Ok(Sample { events, took, floor: Some(floor), peak_rss_kb, settings, ..Sample::default() })
 }
 
 /// How long Postgres alone takes to hand the log out, page by page; once before it counts.

@@ -44,15 +44,20 @@ pub(super) async fn all(
 
 async fn rebuild(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
     let scene = stage.scene().await?;
-    fill(&scene, plan).await?;
-    let daemon = stage.daemon(&scene, &[]).await?;
-    until_visible(&scene, plan.event_count() as i64).await?;
+    fill(&scene, DEFAULT_TENANT, lines(plan)).await?;
+    let sample = rebuilt(stage, &scene, plan).await?;
+    stage.clear(scene).await;
+    Ok(sample)
+}
+
+/// A daemon rebuilds all projections of the only tenant.
+pub(super) async fn rebuilt(stage: &Stage, scene: &Scene, plan: Plan) -> Result<Sample, Failure> {
+    let daemon = stage.daemon(scene, &[]).await?;
+    until_visible(scene, plan.event_count() as i64).await?;
     let took = run(&daemon.client()).await?;
     let peak_rss_kb = daemon.peak_rss_kb()?;
     daemon.stop().await?;
-    let sample = sample(&scene, plan, took, peak_rss_kb).await?;
-    stage.clear(scene).await;
-    Ok(sample)
+    sample(scene, plan, took, peak_rss_kb).await
 }
 
 async fn sample(
@@ -64,13 +69,13 @@ async fn sample(
     let floor = Some(scene.store.project_floor().await?);
     let settings = scene.store.server_settings().await?;
     let events = plan.event_count();
-    Ok(Sample { events, took, floor, each: Vec::new(), peak_rss_kb, settings })
+    Ok(Sample { events, took, floor, peak_rss_kb, settings, ..Sample::default() })
 }
 
 /// The rebuild, and the lag of the appends beside it.
 async fn rebuild_beside(stage: &Stage, plan: Plan) -> Result<(Sample, Sample), Failure> {
     let scene = stage.scene().await?;
-    fill(&scene, plan).await?;
+    fill(&scene, DEFAULT_TENANT, lines(plan)).await?;
     let daemon = stage.daemon(&scene, &[]).await?;
     until_visible(&scene, plan.event_count() as i64).await?;
     let (unseen, ends) = (Arc::new(Unseen::default()), Arc::new(AtomicBool::new(false)));
@@ -94,7 +99,8 @@ async fn rebuild_beside(stage: &Stage, plan: Plan) -> Result<(Sample, Sample), F
     let rebuilt = sample(&scene, plan, took, peak_rss_kb).await?;
     stage.clear(scene).await;
     let settings = rebuilt.settings.clone();
-    let lag = Sample { events: sent, took: lasted, floor: None, each, peak_rss_kb, settings };
+    let lag =
+        Sample { events: sent, took: lasted, each, peak_rss_kb, settings, ..Sample::default() };
     Ok((rebuilt, lag))
 }
 

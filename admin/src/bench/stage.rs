@@ -157,9 +157,14 @@ impl Daemon {
         self.process.id().ok_or_else(gone)
     }
 
+    /// What the kernel tells of it.
+    pub(super) fn process(&self) -> Result<PathBuf, Failure> {
+        Ok(Path::new("/proc").join(self.pid()?.to_string()))
+    }
+
     /// The most memory that it has had.
     pub(super) fn peak_rss_kb(&self) -> Result<u64, Failure> {
-        Ok(peak_rss_kb(&Path::new("/proc").join(self.pid()?.to_string())))
+        Ok(peak_rss_kb(&self.process()?))
     }
 
     /// Ends it in order.
@@ -173,7 +178,16 @@ impl Daemon {
 
 /// The most memory that a process has had; 0 where the kernel does not tell.
 pub(super) fn peak_rss_kb(process: &Path) -> u64 {
+    status_kb(process, "VmHWM:")
+}
+
+/// The memory that a process has.
+pub(super) fn rss_kb(process: &Path) -> u64 {
+    status_kb(process, "VmRSS:")
+}
+
+fn status_kb(process: &Path, name: &str) -> u64 {
     let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }

@@ -45,6 +45,10 @@ fn value(name: &'static str, value_name: &'static str, help: &'static str) -> Ar
     Arg::new(name).long(name).value_name(value_name).help(help)
 }
 
+fn path(name: &'static str, help: &'static str) -> Arg {
+    value(name, "FILE", help).value_parser(value_parser!(PathBuf))
+}
+
 fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
 }
@@ -71,6 +75,14 @@ fn run_commands() -> Vec<Command> {
             .args(on_both_sides(direct_flags())),
         Command::new("doctor")
             .about("check what can go wrong, with a remedy for each; changes nothing")
+            .arg(switch(
+                "recovered",
+                "after an accident: whether all is well again, with the figures",
+            ))
+            .arg(
+                switch("quick", "with --recovered: verify ten tenants rather than all")
+                    .requires("recovered"),
+            )
             .args(serve_flags()),
         Command::new("psql")
             .about("psql on the daemon's database")
@@ -290,9 +302,15 @@ fn prove_commands() -> Vec<Command> {
         Command::new("digest")
             .about("the four digests and the cursor each stands for")
             .arg(switch("fresh", "compute them anew"))
+            .arg(
+                switch("log-hash", "the hash of the log, too, which is read whole for it")
+                    .conflicts_with("watch"),
+            )
             .arg(watch()),
         Command::new("verify")
             .about("project the whole log in memory and compare every row; changes nothing")
+            .arg(path("receipt", "write down what was checked, in a file that is not there yet"))
+            .arg(path("against", "compare with a receipt made elsewhere, or earlier"))
             .args(direct_flags()),
         Command::new("parity")
             .about("run bundles of scenarios through the real pipeline in a scratch database")
@@ -321,7 +339,11 @@ fn bench_command() -> Command {
         .arg(
             Arg::new("what")
                 .value_name("WHAT")
-                .value_parser(["append", "read", "project", "rebuild", "lag", "all"])
+                .value_parser([
+                    "append", "read", "project", "rebuild", "lag", "idle", "digest", "curve",
+                    "tenants", "shapes", "stress", "all",
+                ])
+                .num_args(1..)
                 .default_value("all")
                 .help("what to measure"),
         )
@@ -329,6 +351,8 @@ fn bench_command() -> Command {
             number("traces", "traces of 8 events in the bulk measurements").default_value("20000"),
             number("rounds", "measurements of which the median is shown").default_value("3"),
             number("seconds", "how long a steady load lasts").default_value("60"),
+            value("baseline", "FILE", "fail if a ratio is below a third of what this JSON has")
+                .value_parser(value_parser!(PathBuf)),
             switch("json", "the same as -o json"),
         ])
         .args(direct_flags())
@@ -345,6 +369,11 @@ fn shell_commands() -> Vec<Command> {
                 .value_name("DIR")
                 .value_parser(value_parser!(PathBuf))
                 .help("write a page for each command there; else the main page is printed"),
+        ),
+        Command::new("runbook").about("what to do when something is wrong: a page of it").arg(
+            Arg::new("name")
+                .value_name("NAME")
+                .help("a page, an error code or an alert; without one, all that there are"),
         ),
     ]
 }

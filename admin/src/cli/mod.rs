@@ -124,6 +124,14 @@ fn print_answer(answer: &clap::Error) -> ExitCode {
     }
 }
 
+/// What to read where nothing better is known. Some codes need no more than their message.
+fn runbook_of(code: &str) -> Option<String> {
+    let code = Code::from_word(code)?;
+    let says_all = [Code::InvalidArgument, Code::NotFound, Code::Conflict];
+    (!says_all.contains(&code))
+        .then(|| format!("`decisiongraph runbook {code}` says what to look at"))
+}
+
 fn report(format: Format, failure: &Failure) -> ExitCode {
     if failure.is_silent {
         return ExitCode::from(failure.exit);
@@ -131,7 +139,7 @@ fn report(format: Format, failure: &Failure) -> ExitCode {
     match format {
         Format::Table => {
             note(&format!("error: {}: {}", failure.code, failure.message));
-            if let Some(help) = &failure.help {
+            if let Some(help) = failure.help.clone().or_else(|| runbook_of(&failure.code)) {
                 note(&format!("help: {help}"));
             }
         }

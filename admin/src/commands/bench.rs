@@ -1,8 +1,10 @@
 //! `bench`.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
-use dg_projections::json::Json;
+use dg_projections::Code;
+use dg_projections::json::{self, Json};
 
 use super::direct;
 use super::run::Signals;
@@ -13,14 +15,8 @@ use crate::output::{Format, note};
 use crate::scratch::ScratchServer;
 
 pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
-    let groups = match session.required("what")?.as_str() {
-        "append" => vec![Group::Append],
-        "read" => vec![Group::Read],
-        "project" => vec![Group::Project],
-        "rebuild" => vec![Group::Rebuild],
-        "lag" => vec![Group::Lag],
-        _ => vec![Group::Append, Group::Read, Group::Project, Group::Rebuild, Group::Lag],
-    };
+    let groups = wanted(session);
+    let recorded = recorded(session)?;
     let mut signals = Signals::new()?;
     // A cluster of its own unless a database is named: a running daemon's is not to be disturbed.
     let config = session.config()?;
@@ -34,8 +30,32 @@ pub(crate) async fn run(session: &Session) -> Result<u8, Failure> {
         () = signals.next() => Err(Failure::interrupted()),
     };
     stage.close().await;
-    print(session, &outcome?)?;
-    Ok(0)
+    let figures = outcome?;
+    print(session, &figures)?;
+    let slower = recorded.map(|recorded| bench::below(&figures, &recorded)).unwrap_or_default();
+    if slower.is_empty() {
+        return Ok(0);
+    }
+    let message = format!("far slower than recorded: {}", slower.join("; "));
+    Err(Failure::new(Code::Internal, message))
+}
+
+/// The groups that are named, in their own order.
+fn wanted(session: &Session) -> Vec<Group> {
+    let named: Vec<&String> = session.args.get_many("what").unwrap_or_default().collect();
+    let is_wanted = |name: &str| named.iter().any(|one| *one == name || *one == "all");
+    Group::ALL.into_iter().filter(|(name, _)| is_wanted(name)).map(|(_, group)| group).collect()
+}
+
+/// What was measured before, if figures are to be held against it.
+fn recorded(session: &Session) -> Result<Option<Json>, Failure> {
+    let Some(path) = session.args.get_one::<PathBuf>("baseline") else { return Ok(None) };
+    let bad = |reason: String| {
+        let message = format!("--baseline {}: {reason}", path.display());
+        Failure::new(Code::InvalidArgument, message)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    json::parse(&text).map(Some).map_err(|error| bad(error.to_string()))
 }
 
 async fn measure(
@@ -65,5 +85,9 @@ fn print(session: &Session, figures: &[Figure]) -> Result<(), Failure> {
         output.format = Format::Json;
     }
     let shown: Vec<Json> = figures.iter().map(Figure::to_json).collect();
-    output.many(&shown, |_| output.table(&HEAD, figures.iter().map(Figure::row).collect()))
+    output.many(&shown, |_| {
+        let table = output.table(&HEAD, figures.iter().map(Figure::row).collect());
+        let ground = figures.first().map(Figure::ground).unwrap_or_default();
+        format!("{table}\n{ground}")
+    })
 }

@@ -1,10 +1,12 @@
 //! Sending lines to the daemon in batches, and giving back one answer a line, in order.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dg_projections::json::{Json, Object};
 use dg_projections::{Code, Rejection};
+use futures_util::future::{Either, select};
 
 use super::source::Source;
 use crate::client::Client;
@@ -38,6 +40,24 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Counts what became of a batch and tells each of its lines; whether to go on.
+    fn tell(
+        &mut self,
+        sent: Result<Vec<Json>, Failure>,
+        mut each: impl FnMut(&Json) -> Result<(), Failure>,
+    ) -> Result<bool, Failure> {
+        match sent {
+            Ok(results) => {
+                for result in results {
+                    self.count(&result);
+                    each(&result)?;
+                }
+            }
+            Err(failure) => self.broken_off = Some(failure),
+        }
+        Ok(self.broken_off.is_none())
+    }
+
     fn count(&mut self, result: &Json) {
         match result.get("status").and_then(Json::as_str) {
             Some("inserted") => self.inserted += 1,
@@ -82,12 +102,16 @@ struct Batch {
     body: String,
     numbers: Vec<usize>,
     answered: Vec<(usize, Json)>,
+    /// What was read of the source up to here.
+    progress: (u64, Option<u64>),
+    /// Nothing comes after it.
+    is_last: bool,
 }
 
 impl Batch {
     /// The next lines of a source; a pause of its writer ends a batch, so that a source that
-    /// trickles is answered as it goes. The flag tells whether the source has ended.
-    async fn gather(source: &mut Source, atomic: bool) -> Result<(Batch, bool), Failure> {
+    /// trickles is answered as it goes.
+    async fn gather(source: &mut Source, atomic: bool) -> Result<Batch, Failure> {
         let mut batch = Batch::default();
         while atomic || !batch.is_full() {
             let next = source.next();
@@ -101,10 +125,14 @@ impl Batch {
             };
             match line {
                 Some(line) => batch.take(line.number, line.text),
-                None => return Ok((batch, true)),
+                None => {
+                    batch.is_last = true;
+                    break;
+                }
             }
         }
-        Ok((batch, false))
+        batch.progress = source.progress();
+        Ok(batch)
     }
 
     fn is_empty(&self) -> bool {
@@ -129,8 +157,9 @@ impl Batch {
     }
 }
 
-/// Feeds a source to the daemon; `each` gets every answer with the bytes read so far. When daemon
-/// or database go away on the way, the tally says so and the rest of the source is left.
+/// Feeds a source to the daemon; `each` gets every answer with the bytes that were read up to those
+/// that were sent with it. While a batch is answered the next is gathered. When daemon or database go
+/// away on the way, the tally says so and the rest of the source is left.
 ///
 /// # Errors
 /// When the source cannot be read, or `each` fails; answers given before stand.
@@ -141,26 +170,32 @@ pub(crate) async fn feed(
     mut each: impl FnMut(&Json, (u64, Option<u64>)) -> Result<(), Failure>,
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
-    let mut ended = false;
-    while !ended && tally.broken_off.is_none() {
-        let (batch, is_last) = Batch::gather(source, mode.atomic).await?;
-        ended = is_last;
-        match send(client, batch, mode).await {
-            Ok(results) => {
-                for result in results {
-                    tally.count(&result);
-                    each(&result, source.progress())?;
-                }
-            }
-            Err(failure) => tally.broken_off = Some(failure),
+    let mut next = Some(Batch::gather(source, mode.atomic).await?);
+    while let Some(batch) = next.take() {
+        let (progress, is_last) = (batch.progress, batch.is_last);
+        let mut tell = |sent| tally.tell(sent, |result| each(result, progress));
+        let sending = pin!(send(client, batch, mode));
+        if is_last {
+            tell(sending.await)?;
+            break;
         }
+        let gathering = pin!(Batch::gather(source, mode.atomic));
+        let (is_on, gathered) = match select(sending, gathering).await {
+            Either::Left((sent, gathering)) => match tell(sent)? {
+                // A source that trickles may keep the next line to itself for long.
+                true => (true, gathering.await?),
+                false => break,
+            },
+            Either::Right((gathered, sending)) => (tell(sending.await)?, gathered?),
+        };
+        next = is_on.then_some(gathered);
     }
     Ok(tally)
 }
 
 /// The answers of a batch, by line.
 async fn send(client: &Client, batch: Batch, mode: Mode) -> Result<Vec<Json>, Failure> {
-    let Batch { body, numbers, mut answered } = batch;
+    let Batch { body, numbers, mut answered, .. } = batch;
     if mode.atomic && !answered.is_empty() {
         let line = answered[0].0;
         let not_sent = numbers.iter().filter(|number| **number != line);
@@ -171,7 +206,7 @@ async fn send(client: &Client, batch: Batch, mode: Mode) -> Result<Vec<Json>, Fa
         let sent =
             client.post("/v1/events", &parameters, "application/x-ndjson", Bytes::from(body)).await;
         match sent {
-            Ok(data) => answered.extend(renumber(&data, &numbers)?),
+            Ok(data) => answered.extend(renumber(data, &numbers)?),
             Err(failure) if mode.atomic && failure.details.contains_key("line") => {
                 answered.extend(refused_together(&failure, &numbers));
             }
@@ -183,17 +218,23 @@ async fn send(client: &Client, batch: Batch, mode: Mode) -> Result<Vec<Json>, Fa
 }
 
 /// The daemon counts the lines it was sent; the user counts those of the file.
-fn renumber(data: &Json, numbers: &[usize]) -> Result<Vec<(usize, Json)>, Failure> {
-    let results = data.get("results").and_then(Json::as_array).unwrap_or_default();
-    if results.len() != numbers.len() {
+fn renumber(data: Json, numbers: &[usize]) -> Result<Vec<(usize, Json)>, Failure> {
+    let results = match data {
+        Json::Object(mut members) => members.remove("results"),
+        _ => None,
+    };
+    let Some(Json::Array(results)) =
+        results.filter(|all| all.as_array().is_some_and(|all| all.len() == numbers.len()))
+    else {
         return Err(Failure::new(Code::Internal, "the daemon answered another number of lines"));
-    }
-    let numbered = results.iter().zip(numbers).map(|(result, number)| {
-        let mut members = result.as_object().cloned().unwrap_or_default();
-        members.insert("line".to_owned(), Json::from(*number as i64));
-        (*number, Json::Object(members))
-    });
-    Ok(numbered.collect())
+    };
+    let renumbered = |(mut result, number): (Json, &usize)| {
+        if let Json::Object(members) = &mut result {
+            members.insert("line".to_owned(), Json::from(*number as i64));
+        }
+        (*number, result)
+    };
+    Ok(results.into_iter().zip(numbers).map(renumbered).collect())
 }
 
 /// An atomic batch that was refused: the line to blame, and the rest.

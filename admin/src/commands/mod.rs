@@ -12,10 +12,12 @@ mod operate;
 mod prove;
 mod read;
 mod run;
+mod runbook;
 mod runs;
 mod shell;
 mod source;
 mod top;
+mod verify;
 mod watch;
 
 pub(crate) use feed::{Mode, feed};
@@ -67,12 +69,13 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "cancel" => runs::cancel(session).await,
         "resume" => runs::resume(session).await,
         "digest" => prove::digest(session).await,
-        "verify" => prove::verify(session).await,
+        "verify" => verify::verify(session).await,
         "backup" => backup::backup(session).await,
         "bench" => bench::run(session).await,
         "parity" => prove::parity(session).await,
         "completions" => shell::completions(session),
         "man" => shell::man(session),
+        "runbook" => runbook::runbook(session),
         other => Err(Failure::new(Code::Internal, format!("command {other} has no code"))),
     }
 }

@@ -1,5 +1,7 @@
 //! `status`, `health`, `workers`, `failures`, `retry`.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use dg_projections::Code;
 use dg_projections::json::Json;
@@ -297,7 +299,19 @@ fn failures_table(session: &Session, failures: &[Json]) -> String {
         "since",
         "message",
     ];
-    session.output.table(&head, failures.iter().map(row).collect())
+    let table = session.output.table(&head, failures.iter().map(row).collect());
+    [table].into_iter().chain(failures_help(failures)).collect::<Vec<_>>().join("\n")
+}
+
+/// Where it is said what to do about those that are open.
+fn failures_help(failures: &[Json]) -> Vec<String> {
+    let open = failures.iter().filter(|failure| field(failure, "status") == "open");
+    let page = |failure| match Code::from_word(&field(failure, "error_code")) {
+        Some(code @ (Code::Internal | Code::Storage)) => code.as_str(),
+        _ => "projection-failed", // the event's fault
+    };
+    let pages: BTreeSet<&str> = open.map(page).collect();
+    pages.into_iter().map(|page| format!("help: `decisiongraph runbook {page}`")).collect()
 }
 
 pub(crate) async fn retry(session: &Session) -> Result<u8, Failure> {

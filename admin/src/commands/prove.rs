@@ -1,19 +1,19 @@
-//! `digest`, `verify`, `parity`.
+//! `digest`, `parity`.
 
-use std::io::IsTerminal as _;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dg_projections::compare::Difference;
-use dg_projections::json::Json;
-use dg_store::{Checked, Verdict};
-use indicatif::{ProgressBar, ProgressStyle};
+use dg_projections::Code;
+use dg_projections::json::{self, Json};
+use dg_projections::log_hash::{LogHash, Mark};
 
 use super::direct;
 use super::run::Signals;
 use super::{watch, which_tenant};
 use crate::cli::Session;
+use crate::client::Client;
 use crate::failure::{Failure, exit};
-use crate::output::{field, grouped, heard_or_not, line, note, shell_word, since};
+use crate::output::{field, grouped, heard_or_not, line, since};
 use crate::parity;
 use crate::wire::object;
 
@@ -21,10 +21,44 @@ pub(crate) async fn digest(session: &Session) -> Result<u8, Failure> {
     let client = session.client()?;
     watch::shown(session, async || {
         let asked = client.get("/v1/digests", &[("fresh", session.flag("fresh"))]).await;
-        let data = asked.map_err(which_tenant)?;
+        let mut data = asked.map_err(which_tenant)?;
+        if session.args.get_flag("log-hash") {
+            add_log_hash(&client, &mut data).await?;
+        }
         Ok(session.output.text_of_one(&data, |data| digest_table(session, data)))
     })
     .await
+}
+
+/// The log's own hash is made of an export, here: the whole log is read for it, which nobody should
+/// make a daemon do who only wants to see the digests.
+async fn add_log_hash(client: &Client, data: &mut Json) -> Result<(), Failure> {
+    let until = data.get("last_log_seq").and_then(Json::as_i64).unwrap_or(0);
+    let mut hash = LogHash::new(u64::MAX, BTreeSet::new());
+    let each = |text: &str| {
+        let event = json::parse(text).ok();
+        let log_seq = event.and_then(|event| event.get("log_seq")?.as_i64()).unwrap_or(0);
+        match hash.exported(log_seq, text) {
+            true => Ok(()),
+            false => {
+                Err(Failure::new(Code::Internal, "the daemon has sent a line that is no event"))
+            }
+        }
+    };
+    client.lines("/v1/events", &[("until_log_seq", Some(until.to_string()))], each).await?;
+    if let Json::Object(members) = data {
+        members.insert("log".to_owned(), log_hash(&hash.end()));
+    }
+    Ok(())
+}
+
+/// The hash of a log's first events.
+pub(super) fn log_hash(of: &Mark) -> Json {
+    object([
+        ("event_count", (of.events as i64).into()),
+        ("last_log_seq", of.log_seq.into()),
+        ("hash", of.hash.to_string().into()),
+    ])
 }
 
 pub(super) fn digest_table(session: &Session, data: &Json) -> String {
@@ -32,96 +66,12 @@ pub(super) fn digest_table(session: &Session, data: &Json) -> String {
     let row = |(name, one): (&String, &Json)| {
         vec![name.clone(), field(one, "log_seq"), field(one, "digest"), since(one, "updated_at")]
     };
-    session
-        .output
-        .table(&["digest of", "log_seq", "value", "computed"], digests.iter().map(row).collect())
-}
-
-pub(crate) async fn verify(session: &Session) -> Result<u8, Failure> {
-    let store = direct::store(session)?;
-    let bar = events_bar();
-    let progress = |done: u64, all: u64| {
-        bar.set_length(all);
-        bar.set_position(done);
-    };
-    let verdict = store.verify(session.tenant(), &progress).await;
-    bar.finish_and_clear();
-    match verdict.map_err(|error| which_tenant(error.into()))? {
-        Verdict::Proven(checked) => {
-            session.output.one(&proven(session.tenant(), &checked), |_| {
-                proven_text(session.tenant(), &checked)
-            })?;
-            Ok(0)
-        }
-        Verdict::Different(difference) => {
-            let shown = object([
-                ("tenant_id", session.tenant().into()),
-                ("proven", false.into()),
-                ("difference", difference.to_json()),
-            ]);
-            heard_or_not(session.output.one(&shown, |_| format!("different: {difference}")))?;
-            if session.output.format == crate::output::Format::Table {
-                note(&remedy(session.tenant(), &difference));
-            }
-            Ok(exit::PROOF)
-        }
+    let mut rows: Vec<Vec<String>> = digests.iter().map(row).collect();
+    if let Some(log) = data.get("log") {
+        let now = "now".to_owned();
+        rows.push(vec!["log".to_owned(), field(log, "last_log_seq"), field(log, "hash"), now]);
     }
-}
-
-/// Projections can be had again from the log; the log only from somewhere else.
-fn remedy(tenant: &str, difference: &Difference) -> String {
-    if matches!(&*difference.table, "dg_event_log" | "dg_tenant_heads") {
-        return "help: put back what was changed, or restore from a backup".to_owned();
-    }
-    let tenant = shell_word(tenant);
-    format!("help: `decisiongraph rebuild all -t {tenant} --reason TEXT --wait` mends it")
-}
-
-fn events_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template(
-        "{elapsed_precise} [{wide_bar}] {human_pos}/{human_len} events {per_sec} eta {eta}",
-    );
-    let bar = ProgressBar::new(0);
-    match style {
-        Ok(style) => bar.with_style(style.progress_chars("=> ")),
-        Err(_) => bar,
-    }
-}
-
-pub(super) fn proven(tenant: &str, checked: &Checked) -> Json {
-    let one = |(name, digest, log_seq): &(String, dg_projections::hash::Hash, i64)| {
-        (
-            name.clone(),
-            object([("digest", digest.to_string().into()), ("log_seq", (*log_seq).into())]),
-        )
-    };
-    object([
-        ("tenant_id", tenant.into()),
-        ("proven", true.into()),
-        ("events", (checked.events as i64).into()),
-        ("last_log_seq", checked.last_log_seq.into()),
-        ("rows", (checked.rows as i64).into()),
-        ("stored_digests", (checked.digests as i64).into()),
-        ("digests", Json::Object(checked.computed.iter().map(one).collect())),
-    ])
-}
-
-pub(super) fn proven_text(tenant: &str, checked: &Checked) -> String {
-    let end = checked.last_log_seq;
-    let line = |(name, digest, log_seq): &(String, dg_projections::hash::Hash, i64)| {
-        let behind =
-            if *log_seq < end { format!(", the log goes to {end}") } else { String::new() };
-        format!("\n  {name:<16} {digest} at {log_seq}{behind}")
-    };
-    let digests: String = checked.computed.iter().map(line).collect();
-    format!(
-        "proven: tenant {tenant}, {} events give the {} rows that are there{digests}",
-        grouped(checked.events as i64),
-        grouped(checked.rows as i64),
-    )
+    session.output.table(&["digest of", "log_seq", "value", "computed"], rows)
 }
 
 pub(crate) async fn parity(session: &Session) -> Result<u8, Failure> {
@@ -164,22 +114,4 @@ async fn run_bundles(
         heard_or_not(session.output.many(&shown, |_| String::new()))?;
     }
     Ok((scenarios, failed))
-}
-
-#[cfg(test)]
-mod tests {
-    use dg_projections::hash::Hash;
-
-    use super::*;
-
-    #[test]
-    fn what_lags_is_proven_up_to_its_cursor_and_says_so() {
-        let computed = [("context_graph", 85), ("trace_summary", 100)];
-        let computed = computed.map(|(name, at)| (name.to_owned(), Hash([0; 32]), at)).to_vec();
-        let checked = Checked { events: 100, last_log_seq: 100, rows: 9, digests: 0, computed };
-        let text = proven_text("a", &checked);
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[1].ends_with(" at 85, the log goes to 100"), "{text}");
-        assert!(lines[2].ends_with(" at 100"), "{text}");
-    }
 }

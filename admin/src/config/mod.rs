@@ -52,6 +52,7 @@ pub(crate) use live::{LiveConfig, Reloaded};
 pub use problem::{ConfigError, Position, Problem, Source};
 pub use secret::{Secret, mask};
 pub use settings::{Config, EffectiveValue, LogFormat, Migrate};
+pub(crate) use suggest::nearest;
 pub use table::markdown_table;
 pub use template::commented_file;
 pub use warning::Warning;

@@ -118,7 +118,7 @@ pub struct Config {
     pub projections: Vec<&'static str>,
     /// Workers a tenant's projection is spread over, 1 to 64.
     pub projection_partitions: u32,
-    /// The most events a worker applies in one commit, 1 to 100 000.
+    /// The most events of a page of a worker, 1 to 100 000; far behind, it commits up to five at once.
     pub projection_batch_size: usize,
     /// The most events a replay or rebuild applies in one commit, 1 to 100 000.
     pub projection_job_batch_size: usize,

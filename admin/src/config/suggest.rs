@@ -2,7 +2,7 @@
 
 /// The name out of `known` that was probably meant by `word`: one with few typing errors between,
 /// else the only one that contains it.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     let known: Vec<&str> = known.collect();
     let least = known.iter().map(|name| (distance(&word, name), *name)).min();

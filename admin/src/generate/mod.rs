@@ -27,7 +27,7 @@ use line::Clock;
 use schedule::Schedule;
 
 const MAX_TRACES: u64 = 1_000_000_000;
-const MAX_EVENTS_PER_TRACE: u32 = 10_000;
+const MAX_EVENTS_PER_TRACE: u32 = 1_000_000;
 const MAX_EVENTS: u64 = 10_000_000_000;
 const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 const MAX_TENANTS: u32 = 100_000;

@@ -159,7 +159,10 @@ fn validate_names_what_is_out_of_range() {
     for (bad, message) in [
         (Plan { traces: 0, ..standard }, "traces must be between 1 and 1000000000, not 0"),
         (Plan { traces: u64::MAX, ..standard }, "traces must be between"),
-        (Plan { events_per_trace: 0, ..standard }, "events per trace must be between 1 and 10000"),
+        (
+            Plan { events_per_trace: 0, ..standard },
+            "events per trace must be between 1 and 1000000",
+        ),
         (Plan { payload_bytes: 1_000_001, ..standard }, "payload bytes must be between 0"),
         (Plan { tenants: 0, ..standard }, "tenants must be between 1 and 100000, not 0"),
         (Plan { tenants: 20_001, ..standard }, "20001 tenants cannot share 20000 traces"),

@@ -2,6 +2,7 @@
 //! `/proc/self` and system calls: where a sandbox hides the rest of `/proc` (`ProcSubset=pid`),
 //! nothing is missing, the start included, which others compute from `/proc/stat`.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,12 @@ fn write_stat(page: &mut Page, stat: &Stat) {
     let meaning = "Memory that is addressed, in bytes.";
     page.gauge("process_virtual_memory_bytes", meaning).add(&[], stat.virtual_bytes as f64);
     page.gauge("process_threads", "Threads of the process.").add(&[], stat.threads as f64);
+}
+
+/// Processor time that a process has had, of which `/proc` tells in this directory.
+pub(crate) fn processor_seconds(process: &Path) -> Option<f64> {
+    let stat = parse(&std::fs::read_to_string(process.join("stat")).ok()?)?;
+    Some(stat.worked as f64 / a_second()?)
 }
 
 /// Ticks of the clock that the kernel counts in.

@@ -26,6 +26,9 @@ pub(crate) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 /// The most events of a request: more than that many real ones do not fit into a body.
 const MAX_EVENTS: usize = 200_000;
 
+/// Text that is worth giving up the thread for; less is read sooner than another thread is woken.
+const LONG: usize = 64 * 1024;
+
 /// Texts of events, with their numbers from 1.
 type Numbered<'a> = Vec<(usize, &'a str)>;
 /// A line's event, or why it has none.
@@ -39,7 +42,7 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     };
     let runtime = asked.runtime()?;
     let body = body::read(body, crowd).await?;
-    let (texts, is_single) = tokio::task::block_in_place(|| split(&body.text, asked.headers))?;
+    let (texts, is_single) = busy(body.text.len(), || split(&body.text, asked.headers))?;
     let parse = |texts: &[(usize, &str)]| parse_all(texts, &asked.tenant, keeping);
     let results = match atomic {
         true => all_or_nothing(&runtime, parse(&texts)).await?,
@@ -51,10 +54,16 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     answer(results, is_single)
 }
 
-/// Parsing and hashing are work for the processor: other tasks of this thread move elsewhere.
+/// Work for the processor on so many bytes of text: if they are many, other tasks of this thread move
+/// elsewhere.
+fn busy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes < LONG { work() } else { tokio::task::block_in_place(work) }
+}
+
 fn parse_all(texts: &[(usize, &str)], tenant: &str, keeping: Keeping) -> Vec<(usize, Parsed)> {
     let parse = |(number, text): &(usize, &str)| (*number, parse(text, tenant, keeping));
-    let parsed: Vec<_> = tokio::task::block_in_place(|| texts.iter().map(parse).collect());
+    let bytes = texts.iter().map(|(_, text)| text.len()).sum();
+    let parsed: Vec<_> = busy(bytes, || texts.iter().map(parse).collect());
     let unread = parsed.iter().filter_map(|(line, one)| Some((*line, one.as_ref().err()?)));
     telemetry::unread(tenant, unread);
     parsed
@@ -169,6 +178,9 @@ async fn each_its_own(
             results.extend(before.await.map_err(|panic| crashed(&panic))?);
         }
         let append = append_all(runtime.clone(), parsed, outage.clone());
+        if batch.len() == texts.len() {
+            return Ok(append.await); // there is nothing to do meanwhile
+        }
         under_way = Some(tokio::spawn(append));
     }
     if let Some(last) = under_way {

@@ -36,8 +36,18 @@ impl RecordedEvent {
     /// One line of an export: the envelope with `log_seq`, `recorded_at` and `payload_hash`, keys
     /// sorted, the payload byte for byte as stored.
     pub fn to_json(&self) -> String {
+        let mut members = self.envelope();
+        members.insert("recorded_at".to_owned(), Json::from(rfc3339(self.recorded_at)));
+        self.with_payload(&members)
+    }
+
+    /// The same line without `recorded_at`: what a log's hash is of.
+    pub fn to_timeless_json(&self) -> String {
+        self.with_payload(&self.envelope())
+    }
+
+    fn with_payload(&self, members: &Object) -> String {
         let mut out = String::with_capacity(512 + self.payload.len());
-        let members = self.envelope();
         let payload_place = "payload";
         let mut written_payload = false;
         out.push('{');
@@ -56,7 +66,7 @@ impl RecordedEvent {
         out
     }
 
-    /// Everything but the payload.
+    /// Everything but the payload and the time of the store.
     fn envelope(&self) -> Object {
         let text = |value: &str| Json::from(value);
         let source = Object::from([
@@ -72,7 +82,6 @@ impl RecordedEvent {
         Object::from([
             ("tenant_id".to_owned(), text(&self.tenant_id)),
             ("log_seq".to_owned(), Json::from(self.log_seq)),
-            ("recorded_at".to_owned(), Json::from(rfc3339(self.recorded_at))),
             ("event_id".to_owned(), text(&self.event_id)),
             ("trace_id".to_owned(), text(&self.trace_id)),
             ("trace_seq".to_owned(), Json::from(self.trace_seq)),

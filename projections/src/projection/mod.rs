@@ -155,16 +155,24 @@ struct Checked<'a> {
 /// load it for the page (see [`Traces::load`]).
 pub fn project(projection: Projection, page: &[LogEvent], traces: &mut Traces) -> Projected {
     let mut projected = Projected::default();
-    for event in page {
-        match apply(projection, event, traces, &mut projected.changes) {
-            Ok(()) => projected.applied += 1,
-            Err(reason) => {
-                projected.poison = Some(Poison::new(event, reason));
-                break;
+    projected.go_on(projection, page, traces);
+    projected
+}
+
+impl Projected {
+    /// Applies the next page: what both pages change is as if they were one. After a poison nothing
+    /// is applied.
+    pub fn go_on(&mut self, projection: Projection, page: &[LogEvent], traces: &mut Traces) {
+        for event in page {
+            if self.poison.is_some() {
+                return;
+            }
+            match apply(projection, event, traces, &mut self.changes) {
+                Ok(()) => self.applied += 1,
+                Err(reason) => self.poison = Some(Poison::new(event, reason)),
             }
         }
     }
-    projected
 }
 
 fn apply(

@@ -1,11 +1,13 @@
 //! A lane's batch at the database: one transaction, sent again when its commit broke off.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dg_projections::admission::Admission;
 use dg_projections::event::Line;
-use dg_store::{Answer, Appended, Store, StoreError};
+use dg_store::{Answer, Appended, Fate, Store, StoreError};
 
+use super::company::{Company, Member};
 use super::queue::{Waiting, truthful};
 use super::trust::Trust;
 use super::{Lanes, Place, Reply};
@@ -14,6 +16,12 @@ use crate::tenants::KeeperMsg;
 
 /// A broken commit is asked about again after so long, until the storage time-out.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What goes together: the events of some requests, in order.
+struct Batch<'a> {
+    requests: &'a [Arc<[Line]>],
+    lines: Vec<&'a Line>,
+}
 
 /// Appends a batch, answers its requests, and wakes the tenant's workers.
 pub(super) async fn commit(
@@ -24,14 +32,17 @@ pub(super) async fn commit(
 ) {
     let mut replies = Vec::new();
     // Held until the answers are sent: until then the events are in memory, and have their places.
-    let mut held = Vec::new();
+    let (mut requests, mut places) = (Vec::new(), Vec::new());
     for Waiting { lines, reply, place } in batch {
         replies.push((lines.len(), reply));
-        held.push((lines, place));
+        requests.push(lines);
+        places.push(place);
     }
-    let lines: Vec<&Line> = held.iter().flat_map(|(lines, _)| lines.iter()).collect();
+    let lines: Vec<&Line> = requests.iter().flat_map(|lines| lines.iter()).collect();
+    let batch = Batch { requests: &requests, lines };
     let started = Instant::now();
-    let outcome = append_surely(tenant, lanes, trust, &lines).await;
+    let outcome = append_surely(tenant, lanes, trust, &batch).await;
+    let lines = batch.lines;
     match &outcome {
         Ok(answers) => telemetry::appended(tenant, &lines, answers, started.elapsed()),
         Err(error) => telemetry::append_failed(tenant, lines.len(), error, started.elapsed()),
@@ -65,9 +76,10 @@ async fn append_surely(
     tenant: &str,
     lanes: &Lanes,
     trust: &mut Trust,
-    lines: &[&Line],
+    batch: &Batch<'_>,
 ) -> Result<Vec<Answer>, StoreError> {
-    let (appended, looked) = match append_trusting(tenant, lanes, trust, lines).await {
+    let lines = &batch.lines;
+    let (appended, looked) = match append_trusting(tenant, lanes, trust, batch).await {
         Ok(Some(appended)) => (Ok(appended), false),
         Ok(None) => (append_once(tenant, lanes, lines).await, true),
         Err(error) => (Err(error), false),
@@ -91,20 +103,49 @@ async fn append_trusting(
     tenant: &str,
     lanes: &Lanes,
     trust: &mut Trust,
-    lines: &[&Line],
+    batch: &Batch<'_>,
 ) -> Result<Option<Appended>, StoreError> {
-    let keeps = lines.iter().any(|line| line.log_seq.is_some());
+    let keeps = batch.lines.iter().any(|line| line.log_seq.is_some());
     let Some(head) = trust.head().filter(|_| !keeps) else { return Ok(None) };
-    let append = |store: Store| async move { store.append_new(tenant, lines, head).await };
-    let appended = lanes.gate.append(append).await?;
+    let fate = match Company::takes(batch.lines.len()) {
+        true => in_company(tenant, lanes, batch, head).await?,
+        false => Fate::Undone,
+    };
+    let appended = match fate {
+        Fate::Sent(appended) => Some(appended),
+        Fate::LeftOut => None,
+        Fate::Undone => {
+            let lines = &batch.lines;
+            let append = |store: Store| async move { store.append_new(tenant, lines, head).await };
+            lanes.gate.append(append).await?
+        }
+    };
     if appended.is_none() {
         trust.disappointed();
     }
     Ok(appended)
 }
 
+/// Sends the batch with those of other tenants.
+async fn in_company(
+    tenant: &str,
+    lanes: &Lanes,
+    batch: &Batch<'_>,
+    head: i64,
+) -> Result<Fate, StoreError> {
+    let requests = batch.requests.to_vec();
+    let member = Member { tenant: tenant.to_owned(), head, requests };
+    lanes.company.send(&lanes.gate, member).await.unwrap_or_else(|| {
+        let numbers = (head + 1..).take(batch.lines.len());
+        let decided = numbers.map(|log_seq| Ok(Admission::Insert { log_seq })).collect();
+        let error = StoreError::internal("the transaction ended abnormally");
+        Ok(Fate::Sent(Appended::Unknown { decided, error }))
+    })
+}
+
 async fn append_once(tenant: &str, lanes: &Lanes, lines: &[&Line]) -> Result<Appended, StoreError> {
-    lanes.gate.append(|store| async move { store.append_once(tenant, lines).await }).await
+    let append = |store: Store| async move { store.append_once(tenant, lines).await };
+    lanes.gate.append_waiting(append).await
 }
 
 /// Asks what became of a batch by sending its keys again.

@@ -39,7 +39,7 @@ fn describe_store() {
          again."
     );
     describe_histogram!(APPEND_SECONDS, "Seconds that an append transaction took.");
-    describe_histogram!(APPEND_BATCH, "Events that shared an append transaction.");
+    describe_histogram!(APPEND_BATCH, "Events of one tenant that were appended together.");
     describe_counter!(APPEND_BYTES, "Payload of inserted events, in bytes.");
     describe_histogram!(READ_SECONDS, "Seconds that a page of the log took to read.");
     describe_histogram!(READ_BATCH, "Events of a page of the log.");

@@ -1,5 +1,5 @@
 //! The pages of a run: a lane for each partition of what it works on, how far they are, and how far
-//! they may go.
+//! they may go. A replay has those of the live workers; a rebuild has its own, until the switch.
 
 use std::time::{Duration, Instant};
 
@@ -122,14 +122,16 @@ impl Work {
         Ok(Input::Applied { events, is_there })
     }
 
-    /// Applies a page in each lane; what stood in the way of one, if anything did.
+    /// Applies a page in each lane, together of as many events as one lane would apply: more of them
+    /// take no more memory. What stood in the way of one, if anything did.
     pub(super) async fn round(
         &mut self,
         projection: Projection,
         limit: Option<i64>,
         on: On,
     ) -> Option<Input> {
-        let usual = self.tenants.settings.job_batch_size;
+        let lanes = i64::try_from(self.at.lanes.len()).unwrap_or(1).max(1);
+        let usual = (self.tenants.settings.job_batch_size / lanes).max(1);
         let limit = (limit.map_or(usual, |fewer| fewer.min(usual)), limit.is_some());
         let (gate, tenant) = (self.tenants.gate.clone(), &self.run.key.tenant_id);
         let lanes = self.at.lanes.iter_mut().filter(|lane| lane.more);

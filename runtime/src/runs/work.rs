@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_store::failpoint::{self, Point};
-use dg_store::{Cursor, Prepared, Progress, Run, RunMode, StoreError};
+use dg_store::{Cursor, Prepared, Progress, Run, RunMode, Spread, StoreError};
 
 use super::Runs;
 use super::coordinator::reclaim;
@@ -18,6 +18,9 @@ use crate::worker::Failure;
 
 /// Rows that one transaction deletes of a generation that nobody needs.
 pub(super) const SLICE: i64 = 10_000;
+/// Partitions that a rebuild builds in, if runs may use as many connections: each reads the whole log
+/// and writes its share, and a few of them keep the database busy.
+const MOST_LANES: usize = 4;
 /// How long a rebuild waits for the room that earlier ones took.
 const FOR_SPACE: Duration = Duration::from_secs(15);
 /// How long to wait for another run of ours that is still ending.
@@ -123,10 +126,11 @@ impl Work {
     async fn open_rebuild(&mut self, projection: Projection) -> Result<Input, StoreError> {
         self.clear_remains(projection).await?;
         let (key, owner) = (&self.run.key, self.owner());
-        let partitions = self.tenants.settings.partitions;
         let gate = &self.tenants.gate;
+        let lanes = gate.most_jobs().min(MOST_LANES) as i32;
+        let spread = Spread { building: lanes, serving: self.tenants.settings.partitions };
         let prepared = gate.run(|store| async move {
-            store.prepare_generation(key, owner, projection, partitions).await
+            store.prepare_generation(key, owner, projection, spread).await
         });
         let (generation, is_compared) = match prepared.await? {
             // The answer to the switch was lost.

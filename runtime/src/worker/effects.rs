@@ -35,7 +35,11 @@ pub(super) async fn apply_page(
     ahead: Option<Ahead>,
 ) -> (Input, Option<Ahead>) {
     failpoint::hit(Point::WorkerApplyBefore, &key.to_string()).await;
-    let (outcome, next) = Applier { gate, key, on: On::Live }.apply(from, limit, ahead).await;
+    let place = gate.place().await;
+    // Boxed: of those that wait for their place, none needs the room.
+    let applier = Applier { gate, key, on: On::Live };
+    let (outcome, next) = Box::pin(applier.apply(from, limit, ahead)).await;
+    drop(place);
     let input = match outcome {
         // What is lent is looked at again until nothing is left of what falls to the worker.
         Outcome::Applied { to, more }

@@ -1,4 +1,8 @@
-//! Rows of the log on their way in: one statement for all of them, a column an array.
+//! Rows of the log on their way in: one statement for all of them. Many go as arrays, one a column; a
+//! single row as plain values, which is cheaper for the server than arrays of one.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use dg_projections::event::Event;
@@ -7,9 +11,10 @@ use tokio_postgres::types::ToSql;
 
 use crate::StoreError;
 
-/// The columns of a tenant's new events.
+/// The columns of new events.
 #[derive(Default)]
 pub(super) struct Rows<'a> {
+    tenant_id: Vec<&'a str>,
     log_seq: Vec<i64>,
     trace_seq: Vec<i64>,
     occurred_at_utc: Vec<time::OffsetDateTime>,
@@ -31,27 +36,87 @@ pub(super) struct Rows<'a> {
     payload_hash: Vec<&'a [u8]>,
 }
 
-const INSERT: &str = "INSERT INTO dg_event_log (tenant_id, log_seq, trace_seq, occurred_at_utc,
-        schema_version, event_id, trace_id, event_type, occurred_at, producer_id, source_system,
-        source_subsystem, actor_type, actor_id, idempotency_key, correlation_id, causation_event_id,
-        tags, payload_json, payload_hash)
-    SELECT $1::text, log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id, event_type,
-        occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
-        idempotency_key, correlation_id, causation_event_id, tags::jsonb, payload_json, payload_hash
-    FROM unnest($2::bigint[], $3::bigint[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[])
-        AS rows (log_seq, trace_seq, occurred_at_utc, schema_version, event_id, trace_id,
-        event_type, occurred_at, producer_id, source_system, source_subsystem, actor_type, actor_id,
-        idempotency_key, correlation_id, causation_event_id, tags, payload_json, payload_hash)";
+/// The columns and their types, in the order of the parameters.
+const COLUMNS: [(&str, &str); 20] = [
+    ("tenant_id", "text"),
+    ("log_seq", "bigint"),
+    ("trace_seq", "bigint"),
+    ("occurred_at_utc", "timestamptz"),
+    ("schema_version", "integer"),
+    ("event_id", "text"),
+    ("trace_id", "text"),
+    ("event_type", "text"),
+    ("occurred_at", "text"),
+    ("producer_id", "text"),
+    ("source_system", "text"),
+    ("source_subsystem", "text"),
+    ("actor_type", "text"),
+    ("actor_id", "text"),
+    ("idempotency_key", "text"),
+    ("correlation_id", "text"),
+    ("causation_event_id", "text"),
+    ("tags", "text"),
+    ("payload_json", "text"),
+    ("payload_hash", "bytea"),
+];
 
-/// The head as it must be, locked until the statement's transaction ends. One that somebody moves
-/// meanwhile is waited for and looked at again.
-const AT_HEAD: &str = "CROSS JOIN (SELECT FROM dg_tenant_heads
-        WHERE tenant_id = $1 AND last_log_seq = $21 FOR UPDATE) AS head";
+/// Statements by what they insert: one row, or any number.
+struct Statements {
+    one: String,
+    many: String,
+}
+
+impl Statements {
+    fn of(whole: impl Fn(&str) -> String) -> Statements {
+        let parameters = |suffix: &str| {
+            let each = (1..).zip(COLUMNS);
+            let each = each.map(|(number, (_, kind))| format!("${number}::{kind}{suffix}"));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        let names = COLUMNS.map(|(name, _)| name).join(", ");
+        let values = names.replace("tags", "tags::jsonb");
+        let insert = |source: &str| {
+            whole(&format!(
+                "INSERT INTO dg_event_log ({names}) SELECT {values} FROM {source} AS rows ({names})"
+            ))
+        };
+        Statements {
+            one: insert(&format!("(VALUES ({}))", parameters(""))),
+            many: insert(&format!("unnest({})", parameters("[]"))),
+        }
+    }
+
+    fn text(&self, rows: usize) -> &str {
+        if rows == 1 { &self.one } else { &self.many }
+    }
+}
+
+static INSERT: LazyLock<Statements> = LazyLock::new(|| Statements::of(str::to_owned));
+
+/// The rows of those tenants whose heads are as they must be and can be had at once; they stay locked
+/// until the statement's transaction ends. A subquery that locks is looked at for each row before it.
+static INSERT_AT: LazyLock<Statements> = LazyLock::new(|| {
+    Statements::of(|insert| {
+        format!(
+            "WITH ready AS MATERIALIZED (
+                SELECT asked.tenant_id
+                FROM (SELECT set_config('lock_timeout', $23, true) AS bound) AS patience,
+                    unnest($21::text[], $22::bigint[]) AS asked (tenant_id, head)
+                    CROSS JOIN LATERAL (SELECT FROM dg_tenant_heads AS h
+                        WHERE h.tenant_id = asked.tenant_id AND h.last_log_seq = asked.head
+                        FOR UPDATE SKIP LOCKED) AS head
+                WHERE patience.bound IS NOT NULL)
+            {insert} WHERE rows.tenant_id IN (SELECT tenant_id FROM ready)"
+        )
+    })
+});
+
+/// How long an insert at heads waits for somebody who holds one of its keys, in milliseconds.
+const PATIENCE: &str = "100";
 
 impl<'a> Rows<'a> {
     pub(super) fn push(&mut self, event: &'a Event, log_seq: i64) {
+        self.tenant_id.push(&event.tenant_id);
         self.log_seq.push(log_seq);
         self.trace_seq.push(event.trace_seq);
         self.occurred_at_utc.push(event.occurred_instant);
@@ -74,56 +139,69 @@ impl<'a> Rows<'a> {
         self.payload_hash.push(&event.payload_hash.0);
     }
 
-    /// Inserts them in a transaction that holds the tenant's head.
-    pub(super) async fn insert(
-        &self,
-        transaction: &Transaction<'_>,
-        tenant: &str,
-    ) -> Result<(), StoreError> {
+    /// Inserts them in a transaction that holds their tenant's head.
+    pub(super) async fn insert(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
         if self.log_seq.is_empty() {
             return Ok(());
         }
-        let insert = transaction.prepare_cached(INSERT).await?;
-        transaction.execute(&insert, &self.columns(&tenant)).await?;
+        let insert = transaction.prepare_cached(INSERT.text(self.log_seq.len())).await?;
+        transaction.execute(&insert, &self.columns()).await?;
         Ok(())
     }
 
-    /// Inserts them as a transaction of their own if the tenant's log ends at `head`; how many rows
-    /// went in.
-    pub(super) async fn insert_at(
+    /// Inserts, as a transaction of their own, those of the tenants whose logs end at `heads`; which
+    /// tenants they are.
+    pub(super) async fn insert_at<'b>(
         &self,
         client: &ClientWrapper,
-        tenant: &str,
-        head: i64,
-    ) -> Result<u64, tokio_postgres::Error> {
-        let insert = client.prepare_cached(&format!("{INSERT} {AT_HEAD}")).await?;
-        let mut arguments = self.columns(&tenant).to_vec();
-        arguments.push(&head);
-        client.execute(&insert, &arguments).await
+        tenants: &[&'b str],
+        heads: &[i64],
+    ) -> Result<HashSet<&'b str>, tokio_postgres::Error> {
+        let insert = INSERT_AT.text(self.log_seq.len());
+        let mut arguments = self.columns();
+        arguments.extend([&tenants as &(dyn ToSql + Sync), &heads, &PATIENCE]);
+        if let [tenant] = tenants {
+            let insert = client.prepare_cached(insert).await?;
+            let inserted = client.execute(&insert, &arguments).await?;
+            return Ok((inserted > 0).then_some(*tenant).into_iter().collect());
+        }
+        let insert = client.prepare_cached(&format!("{insert} RETURNING tenant_id")).await?;
+        let rows = client.query(&insert, &arguments).await?;
+        let inserted = rows.iter().map(|row| row.try_get(0));
+        let inserted = inserted.collect::<Result<HashSet<&str>, _>>()?;
+        Ok(tenants.iter().copied().filter(|tenant| inserted.contains(tenant)).collect())
     }
 
-    fn columns<'b>(&'b self, tenant: &'b &str) -> [&'b (dyn ToSql + Sync); 20] {
-        [
-            tenant,
-            &self.log_seq,
-            &self.trace_seq,
-            &self.occurred_at_utc,
-            &self.schema_version,
-            &self.event_id,
-            &self.trace_id,
-            &self.event_type,
-            &self.occurred_at,
-            &self.producer_id,
-            &self.source_system,
-            &self.source_subsystem,
-            &self.actor_type,
-            &self.actor_id,
-            &self.idempotency_key,
-            &self.correlation_id,
-            &self.causation_event_id,
-            &self.tags,
-            &self.payload_json,
-            &self.payload_hash,
+    fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {
+        macro_rules! columns {
+            ($($column:ident),+) => {
+                match self.log_seq.len() {
+                    1 => vec![$(&self.$column[0] as &(dyn ToSql + Sync)),+],
+                    _ => vec![$(&self.$column as &(dyn ToSql + Sync)),+],
+                }
+            };
+        }
+        columns![
+            tenant_id,
+            log_seq,
+            trace_seq,
+            occurred_at_utc,
+            schema_version,
+            event_id,
+            trace_id,
+            event_type,
+            occurred_at,
+            producer_id,
+            source_system,
+            source_subsystem,
+            actor_type,
+            actor_id,
+            idempotency_key,
+            correlation_id,
+            causation_event_id,
+            tags,
+            payload_json,
+            payload_hash
         ]
     }
 }

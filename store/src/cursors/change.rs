@@ -19,7 +19,7 @@ enum Change {
     /// So many partitions, and not all have a cursor.
     Fill(i32),
     Announce(i32),
-    Make(i32),
+    Make,
 }
 
 impl Standing {
@@ -27,12 +27,30 @@ impl Standing {
         let partitions = self.partitions();
         match self.respread {
             _ if self.found < self.places.len() => Some(Change::Fill(partitions)),
-            Some((at, to)) => (self.common() == Some(at)).then_some(Change::Make(to)),
+            Some((at, _)) => (self.common() == Some(at)).then_some(Change::Make),
             None if claim && partitions != wanted.partitions => {
                 Some(Change::Announce(wanted.partitions))
             }
             None => None,
         }
+    }
+}
+
+impl Standing {
+    /// Makes the change that was announced, if one was: all cursors stand at one place, and nobody
+    /// moves them until the transaction ends.
+    pub(crate) async fn make(
+        &self,
+        transaction: &Transaction<'_>,
+        tenant: &str,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        let Some((_, to)) = self.respread else { return Ok(()) };
+        let (generation, place, applied) = (self.generation, self.least(), self.applied_events());
+        transaction.execute(REMOVE, &[&tenant, &name, &generation]).await?;
+        let begin: [&(dyn ToSql + Sync); 6] = [&tenant, &name, &generation, &to, &place, &applied];
+        transaction.execute(BEGIN_AT, &begin).await?;
+        Ok(())
     }
 }
 
@@ -153,8 +171,7 @@ impl<'a> Locked<'a> {
 
     async fn apply(&self, change: Change, standing: Option<&Standing>) -> Result<(), StoreError> {
         let (tenant, name, generation) = (&self.tenant, &self.name, &self.generation);
-        let (foremost, applied) =
-            standing.map_or((0, 0), |standing| (standing.foremost(), standing.applied_events()));
+        let foremost = standing.map_or(0, Standing::foremost);
         match change {
             Change::Fill(to) => {
                 self.transaction.execute(FILL, &[tenant, name, generation, &to]).await?;
@@ -163,11 +180,10 @@ impl<'a> Locked<'a> {
                 let place: [&(dyn ToSql + Sync); 5] = [tenant, name, generation, &foremost, &to];
                 self.transaction.execute(ANNOUNCE, &place).await?;
             }
-            Change::Make(to) => {
-                self.transaction.execute(REMOVE, &[tenant, name, generation]).await?;
-                let begin: [&(dyn ToSql + Sync); 6] =
-                    [tenant, name, generation, &to, &foremost, &applied];
-                self.transaction.execute(BEGIN_AT, &begin).await?;
+            Change::Make => {
+                if let Some(standing) = standing {
+                    standing.make(self.transaction, self.tenant, self.name).await?;
+                }
                 self.transaction.execute(FORGET_FAILURES, &[tenant, name]).await?;
             }
         }

@@ -24,12 +24,27 @@ pub use clear::Cleared;
 pub use compare::Compared;
 pub use switch::{Switch, Switched};
 
-use crate::cursors::{Cursor, Standing};
+use crate::cursors::{BEYOND, Cursor, Standing};
 use crate::database::writing;
 use crate::failpoint::{self, Point};
 use crate::pointer::lock_pointer;
 use crate::runs::RunKey;
 use crate::{Store, StoreError};
+
+/// Over how many partitions a generation is spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// While it is built.
+    pub building: i32,
+    /// Once it is served.
+    pub serving: i32,
+}
+
+impl From<i32> for Spread {
+    fn from(partitions: i32) -> Spread {
+        Spread { building: partitions, serving: partitions }
+    }
+}
 
 /// What a rebuild finds of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +89,13 @@ const BEGIN: &str = "WITH next AS (
     SELECT $1, $2, next.generation, partition, $4 FROM next, generate_series(0, $4 - 1) AS partition
     RETURNING generation";
 
+// As many as whoever is at it now wants: announced beyond any log, and made by the switch.
+const SERVE_IN: &str = "UPDATE dg_projection_cursors
+    SET respread_at = CASE WHEN partitions <> $4 THEN $5::bigint END,
+        respread_to = nullif($4, partitions)
+    WHERE tenant_id = $1 AND projection_name = $2 AND generation = $3 AND NOT retired
+        AND respread_to IS DISTINCT FROM nullif($4, partitions)";
+
 const OWN_IT: &str = "UPDATE dg_projection_run_steps SET generation = $4, processed_events = 0,
         last_log_seq = 0, compared_log_seq = NULL, digest = NULL, digest_before = NULL,
         difference = NULL, not_compared = NULL
@@ -92,9 +114,28 @@ async fn lock_run(
     Ok(row.is_some())
 }
 
+/// Begins a generation; what other runs had begun is retired.
+async fn begin(
+    transaction: &Transaction<'_>,
+    (run, name): (&RunKey, &str),
+    active: i32,
+    partitions: i32,
+) -> Result<i32, StoreError> {
+    let tenant = &run.tenant_id;
+    transaction.execute(RETIRE_OTHERS, &[tenant, &name, &active]).await?;
+    let begin: [&(dyn ToSql + Sync); 4] = [tenant, &name, &active, &partitions];
+    let generation = match transaction.query(BEGIN, &begin).await?.first() {
+        Some(row) => row.try_get::<_, i32>(0)?,
+        None => return Err(StoreError::internal("a generation without partitions")),
+    };
+    transaction.execute(OWN_IT, &[tenant, &run.run_id, &name, &generation]).await?;
+    Ok(generation)
+}
+
 impl Store {
-    /// The generation that a step of a run builds: the one that it began, if that is still there, or
-    /// a new one with so many partitions. What other runs had begun of the projection is retired.
+    /// The generation that a step of a run builds: the one that it began, if that is still there, in
+    /// the partitions that it began with; or a new one, and what other runs had begun of the projection
+    /// is retired. It is served in as many partitions as are wanted now.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -103,35 +144,30 @@ impl Store {
         run: &RunKey,
         owner: &str,
         projection: Projection,
-        partitions: i32,
+        spread: impl Into<Spread>,
     ) -> Result<Prepared, StoreError> {
+        let Spread { building, serving } = spread.into();
         let (tenant, name) = (&run.tenant_id, projection.as_str());
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        let active = lock_pointer(&transaction, tenant, projection.as_str()).await?;
+        let active = lock_pointer(&transaction, tenant, name).await?;
         if !lock_run(&transaction, run, owner).await? {
             return Ok(Prepared::NotOurs);
         }
         let row = transaction.query_one(OWN, &[tenant, &run.run_id, &name]).await?;
         let (is_switched, is_compared, is_there) =
             (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        match row.try_get(0)? {
+        let prepared = match row.try_get(0)? {
             _ if is_switched => return Ok(Prepared::Switched),
-            Some(generation) if is_there => {
-                return Ok(Prepared::Building { generation, is_compared });
-            }
-            Some(_) | None => {}
-        }
-        transaction.execute(RETIRE_OTHERS, &[tenant, &name, &active]).await?;
-        let begin: [&(dyn ToSql + Sync); 4] = [tenant, &name, &active, &partitions];
-        let generation = match transaction.query(BEGIN, &begin).await?.first() {
-            Some(row) => row.try_get::<_, i32>(0)?,
-            None => return Err(StoreError::internal("a generation without partitions")),
+            Some(generation) if is_there => (generation, is_compared),
+            Some(_) | None => (begin(&transaction, (run, name), active, building).await?, false),
         };
-        transaction.execute(OWN_IT, &[tenant, &run.run_id, &name, &generation]).await?;
+        let (generation, is_compared) = prepared;
+        let serve_in: [&(dyn ToSql + Sync); 5] = [tenant, &name, &generation, &serving, &BEYOND];
+        transaction.execute(SERVE_IN, &serve_in).await?;
         failpoint::pass_on(&*transaction, Point::RunOpenBefore, name).await?;
         transaction.commit().await?;
-        Ok(Prepared::Building { generation, is_compared: false })
+        Ok(Prepared::Building { generation, is_compared })
     }
 
     /// The cursors of a generation by partition, and how far the active one is.

@@ -115,6 +115,7 @@ impl Store {
             );
             return Err(StoreError::internal(message));
         }
+        built.make(&transaction, tenant, name).await?;
         transaction.execute(POINT, &[tenant, &name, &generation]).await?;
         transaction.execute(RETIRE, &[tenant, &name, &active]).await?;
         transaction.execute(NOTE, &[tenant, &run.run_id, &name]).await?;

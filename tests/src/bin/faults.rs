@@ -1,5 +1,5 @@
-//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--rounds N] [--json]
-//! [--page] [--list] [--soak MINUTES]`. Exits 1 when something did not hold, having told how to repeat it.
+//! The failure-injection harness: `faults [--quick|--full] [--seed N] [--only NAME] [--point NAME]
+//! [--rounds N] [--no-shrink] [--json] [--page] [--list] [--soak MINUTES]`. Exits 1 when something did not hold, having told how to repeat it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,16 +14,19 @@ use std::time::{Duration, Instant};
 
 use dg_projections::json::canonical;
 use dg_store::failpoint::Point;
-use dg_tests::faults::{Outcome, SCENARIOS, Scenario, page, run, soak, table};
+use dg_tests::faults::{Dose, Outcome, SCENARIOS, Scenario, page, run, shrink, soak, table};
 
-const USAGE: &str = "usage: faults [--quick|--full] [--seed N] [--only NAME] [--rounds N]
-              [--soak MINUTES] [--json|--page] [--list]
+const USAGE: &str = "usage: faults [--quick|--full] [--seed N] [--only NAME] [--point NAME] [--rounds N]
+              [--no-shrink] [--soak MINUTES] [--json|--page] [--list]
 
   --quick     the scenarios that are run each time, a round each (the default)
   --full      all scenarios, three rounds each
   --seed N    of all draws; one that is new each time if not given
   --only NAME one scenario, or those whose names begin so
+  --point NAME
+              of the scenarios that go by fail points, this one alone, or these: NAME,NAME
   --rounds N  how many times over each fault comes
+  --no-shrink does not look for the smallest of a scenario that still fails
   --json      an object a scenario
   --page      a table for a page
   --list      the scenarios and the fail points
@@ -34,6 +37,8 @@ struct Wanted {
     is_full: bool,
     seed: u64,
     only: Option<String>,
+    points: Vec<Point>,
+    shrinks: bool,
     rounds: Option<usize>,
     soak: Option<u64>,
     shows: Shows,
@@ -50,8 +55,16 @@ enum Shows {
 fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let seed = clock.as_secs() % 1_000_000;
-    let mut wanted =
-        Wanted { is_full: false, seed, only: None, rounds: None, soak: None, shows: Shows::Table };
+    let mut wanted = Wanted {
+        is_full: false,
+        seed,
+        only: None,
+        points: Vec::new(),
+        shrinks: true,
+        rounds: None,
+        soak: None,
+        shows: Shows::Table,
+    };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
@@ -62,6 +75,8 @@ fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
             "--full" => wanted.is_full = true,
             "--seed" => wanted.seed = number(value()?)?,
             "--only" => wanted.only = Some(value()?),
+            "--point" => wanted.points = points(&value()?)?,
+            "--no-shrink" => wanted.shrinks = false,
             "--rounds" => wanted.rounds = Some(number(value()?)? as usize),
             "--soak" => wanted.soak = Some(number(value()?)?),
             "--json" => wanted.shows = Shows::Json,
@@ -71,6 +86,14 @@ fn wanted(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
         }
     }
     Ok(wanted)
+}
+
+fn points(names: &str) -> Result<Vec<Point>, String> {
+    let named = |name| {
+        let point = Point::ALL.iter().copied().find(|point| point.name() == name);
+        point.ok_or(format!("there is no fail point '{name}'; --list tells which there are"))
+    };
+    names.split(',').map(named).collect()
 }
 
 fn main() -> ExitCode {
@@ -99,7 +122,7 @@ fn main() -> ExitCode {
     let chosen: Vec<&Scenario> =
         SCENARIOS.iter().filter(|scenario| is_chosen(scenario, &wanted)).collect();
     if chosen.is_empty() {
-        eprintln!("error: there is no such scenario; --list tells which there are");
+        eprintln!("error: no scenario is called so and goes by that; --list tells what there is");
         return ExitCode::from(2);
     }
     let outcomes = run_all(&chosen, &wanted);
@@ -122,7 +145,7 @@ fn keep_mounts_here() {
     }
 }
 
-/// Tells what was skipped and what did not hold.
+/// Tells how many held, what was skipped and what did not hold.
 fn verdict(outcomes: &[Outcome]) -> ExitCode {
     for outcome in outcomes {
         if let Some(missing) = &outcome.skipped {
@@ -134,10 +157,16 @@ fn verdict(outcomes: &[Outcome]) -> ExitCode {
         eprintln!("\n{} (seed {}) did not hold:", outcome.scenario, outcome.seed);
         outcome.wrong.iter().take(20).for_each(|what| eprintln!("  {what}"));
         if let Some(path) = keep_log(outcome) {
-            eprintln!("  log:   {}", path.display());
+            eprintln!("  log:      {}", path.display());
         }
-        eprintln!("  again: {}", outcome.command());
+        eprintln!("  again:    {}", outcome.command());
+        if let Some(shortest) = outcome.told_shortest() {
+            eprintln!("  shortest: {shortest}");
+        }
     }
+    let skipped = outcomes.iter().filter(|one| one.skipped.is_some()).count();
+    let held = outcomes.iter().filter(|one| one.is_held()).count();
+    eprintln!("{held} held, {skipped} skipped, {} did not hold", broken.len());
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -150,6 +179,10 @@ fn keep_log(outcome: &Outcome) -> Option<PathBuf> {
 }
 
 fn is_chosen(scenario: &Scenario, wanted: &Wanted) -> bool {
+    let goes_by = |point: &Point| scenario.goes_by(*point);
+    if !wanted.points.is_empty() && !wanted.points.iter().any(goes_by) {
+        return false;
+    }
     match &wanted.only {
         Some(name) if SCENARIOS.iter().any(|one| one.name == name) => scenario.name == name,
         Some(name) => scenario.name.starts_with(name.as_str()),
@@ -161,18 +194,27 @@ fn run_all(chosen: &[&Scenario], wanted: &Wanted) -> Vec<Outcome> {
     let rounds = wanted.rounds.unwrap_or(if wanted.is_full { 3 } else { 1 });
     let mut outcomes = Vec::new();
     for scenario in chosen {
-        let started = Instant::now();
-        eprint!("{} ... ", scenario.name);
-        let outcome = run(scenario, wanted.seed, rounds);
-        let verdict = match (outcome.wrong.is_empty(), &outcome.skipped) {
-            (false, _) => "DID NOT HOLD",
-            (true, Some(_)) => "skipped",
-            (true, None) => "held",
-        };
-        eprintln!("{verdict} ({:.0} s)", started.elapsed().as_secs_f64());
+        let again = |dose: &Dose| run_one(scenario, wanted.seed, dose);
+        let mut outcome = again(&Dose::of(scenario, rounds, &wanted.points));
+        if wanted.shrinks && !outcome.wrong.is_empty() {
+            outcome.shrunk = Some(shrink(&outcome, again));
+        }
         outcomes.push(outcome);
     }
     outcomes
+}
+
+fn run_one(scenario: &Scenario, seed: u64, dose: &Dose) -> Outcome {
+    let started = Instant::now();
+    eprint!("{}{} ... ", scenario.name, dose.flags());
+    let outcome = run(scenario, seed, dose);
+    let verdict = match (outcome.wrong.is_empty(), &outcome.skipped) {
+        (false, _) => "DID NOT HOLD",
+        (true, Some(_)) => "skipped",
+        (true, None) => "held",
+    };
+    eprintln!("{verdict} ({:.0} s)", started.elapsed().as_secs_f64());
+    outcome
 }
 
 fn list() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dg_admin::client::Client;
 use dg_projections::event::Line;
+use dg_store::failpoint::Point;
 use dg_store::{Options, Store};
 use tokio_postgres::NoTls;
 
@@ -58,6 +59,7 @@ pub struct Arena {
     ground: Ground,
     at_work: Option<(Workload, Watcher)>,
     faults: BTreeMap<String, u64>,
+    points: Vec<Point>,
     /// Why its scenario could not be had after all.
     skipped: Option<Missing>,
     /// How often clients have begun.
@@ -111,6 +113,7 @@ impl Arena {
             ground,
             at_work,
             faults,
+            points: Vec::new(),
             skipped: None,
             eras: 0,
             hits,
@@ -192,6 +195,26 @@ impl Arena {
         *self.faults.entry(what.to_owned()).or_default() += 1;
     }
 
+    /// Whether this fault has happened.
+    pub(super) fn has_had(&self, what: &str) -> bool {
+        self.faults.contains_key(what)
+    }
+
+    /// The fail points that a scenario is to go by.
+    pub(super) fn points(&self) -> Vec<Point> {
+        self.points.clone()
+    }
+
+    /// It is to go by these.
+    pub(super) fn set_points(&mut self, points: &[Point]) {
+        self.points = points.to_vec();
+    }
+
+    /// It is at this one, or at none any more.
+    pub(super) fn go_to(&self, point: Option<Point>) {
+        self.told().at = point;
+    }
+
     /// Something is missing for the scenario.
     pub(super) fn skip(&mut self, missing: Missing) {
         self.skipped = Some(missing);
@@ -243,6 +266,10 @@ impl Arena {
             server.start_if_stopped();
         }
         for daemon in &mut self.daemons {
+            // What nobody has come by yet would go wrong in the middle of the check.
+            if daemon.is_armed() && !daemon.has_ended() {
+                daemon.kill();
+            }
             daemon.mend();
             daemon.log_to(LogTo::File);
             if daemon.has_ended() {

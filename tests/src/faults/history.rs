@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use dg_projections::event::Line;
+use dg_store::failpoint::Point;
 
 use crate::Random;
 
@@ -44,6 +45,10 @@ pub(super) struct Told {
     pub(super) wrong: Vec<String>,
     /// When the first of it was seen.
     pub(super) wrong_since: Option<Instant>,
+    /// At which fail point that was.
+    pub(super) wrong_at: Option<Point>,
+    /// The fail point that the scenario is at.
+    pub(super) at: Option<Point>,
     /// How often a failover has lost the last commits.
     pub(super) losses: u64,
     /// Events that were acknowledged and are gone with the server that had them.
@@ -127,7 +132,9 @@ impl History {
     /// Something that must not be.
     pub(super) fn wrong(&self, what: impl Into<String>) {
         let mut told = self.told();
-        told.wrong_since.get_or_insert_with(Instant::now);
+        if told.wrong.is_empty() {
+            (told.wrong_since, told.wrong_at) = (Some(Instant::now()), told.at);
+        }
         told.wrong.push(what.into());
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use dg_admin::wire::{decimal, object};
 use dg_projections::json::Json;
+use dg_store::failpoint::Point;
 
-use super::Arena;
 use super::checker::Counted;
+use super::{Arena, Dose, Shrunk};
 
 /// The name of what is all scenarios in one.
 pub(super) const SOAK: &str = "soak";
@@ -20,6 +21,8 @@ pub struct Outcome {
     pub scenario: &'static str,
     /// Its seed.
     pub seed: u64,
+    /// How much of it was run.
+    pub dose: Dose,
     faults: BTreeMap<String, u64>,
     hits: BTreeMap<String, u64>,
     requests: u64,
@@ -32,33 +35,34 @@ pub struct Outcome {
     recovery: Duration,
     /// From the start to the first that must not be.
     found_after: Option<Duration>,
+    /// The fail point that it was at then.
+    pub(super) found_at: Option<Point>,
     /// What was missing for it.
     pub skipped: Option<String>,
     /// What must not be.
     pub wrong: Vec<String>,
     /// What the daemons logged, if something was wrong.
     pub log: String,
+    /// The smallest dose after which something was wrong as well, if that was looked for.
+    pub shrunk: Option<Shrunk>,
 }
 
 impl Outcome {
     /// Of a scenario that cannot be had here.
-    pub(super) fn skipped(scenario: &'static str, seed: u64, missing: String) -> Outcome {
-        Outcome { scenario, seed, skipped: Some(missing), ..Outcome::default() }
+    pub(super) fn skipped(missing: String) -> Outcome {
+        Outcome { skipped: Some(missing), ..Outcome::default() }
     }
 
-    pub(super) fn of(
-        scenario: &'static str,
-        seed: u64,
-        arena: &Arena,
-        counted: &Counted,
-        recovery: Duration,
-    ) -> Outcome {
+    /// Of one whose place could not be built.
+    pub(super) fn without_a_place(why: String) -> Outcome {
+        Outcome { wrong: vec![why], ..Outcome::default() }
+    }
+
+    pub(super) fn of(arena: &Arena, (counted, recovery): (&Counted, Duration)) -> Outcome {
         let acknowledged = arena.count();
         let log = if arena.told().wrong.is_empty() { String::new() } else { arena.log() };
         let told = arena.told();
         Outcome {
-            scenario,
-            seed,
             faults: arena.faults(),
             hits: arena.hits(),
             requests: told.requests,
@@ -70,18 +74,52 @@ impl Outcome {
             runs: told.runs.len(),
             recovery,
             found_after: told.wrong_since.map(|since| since - arena.began()),
+            found_at: told.wrong_at,
             skipped: arena.skipped(),
             wrong: told.wrong.clone(),
             log,
+            ..Outcome::default()
         }
+    }
+
+    /// Whose it is.
+    pub(super) fn named(self, scenario: &'static str, seed: u64, dose: Dose) -> Outcome {
+        Outcome { scenario, seed, dose, ..self }
     }
 
     /// The command that repeats it.
     pub fn command(&self) -> String {
+        self.command_of(&self.dose)
+    }
+
+    /// The command that repeats the smallest of it that fails, if one was found.
+    pub fn shortest(&self) -> Option<String> {
+        let smaller = self.shrunk.as_ref().filter(|shrunk| shrunk.dose != self.dose);
+        smaller.map(|shrunk| self.command_of(&shrunk.dose))
+    }
+
+    /// The same for people, and how it was looked for.
+    pub fn told_shortest(&self) -> Option<String> {
+        let shrunk = self.shrunk.as_ref()?;
+        let found = match self.shortest() {
+            Some(command) => command,
+            None if shrunk.tried == 0 => "there is nothing smaller to try".to_owned(),
+            None => "as it is: nothing smaller has failed again".to_owned(),
+        };
+        let cut_short = if shrunk.is_cut_short { ", then given up" } else { "" };
+        Some(format!("{found} ({} tried{cut_short})", shrunk.tried))
+    }
+
+    /// Whether everything was done and nothing was wrong.
+    pub fn is_held(&self) -> bool {
+        self.skipped.is_none() && self.wrong.is_empty()
+    }
+
+    fn command_of(&self, dose: &Dose) -> String {
         let Outcome { scenario, seed, .. } = self;
         let what = match *scenario {
             SOAK => "--soak 60".to_owned(),
-            scenario => format!("--only {scenario}"),
+            scenario => format!("--only {scenario}{}", dose.flags()),
         };
         format!("cargo run -p dg-tests --bin faults -- {what} --seed {seed}")
     }
@@ -119,6 +157,7 @@ impl Outcome {
                 self.found_after.map_or(Json::Null, |after| decimal(after.as_secs_f64())),
             ),
             ("repeat", Json::from(self.command())),
+            ("shortest", Json::from(self.shortest())),
         ])
     }
 

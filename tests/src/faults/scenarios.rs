@@ -14,9 +14,12 @@ mod tamper;
 
 use std::time::Duration;
 
+use dg_store::failpoint::Point;
+
+pub(super) use self::at_points::fault_at_point;
+use super::Arena;
 use super::place::Place;
 use super::workload::Pace;
-use super::{Arena, Outcome, checker};
 
 const ORDINARY: Pace = Pace { operator: 400, append: 30 };
 /// Operators ask for something all the time.
@@ -34,24 +37,42 @@ pub struct Scenario {
     /// Whether it is among those that are quick enough to be run each time.
     pub is_quick: bool,
     /// What it takes place in.
-    place: Place,
+    pub(super) place: Place,
     /// Whether a round is short and can follow any other: one for a soak.
     is_short: bool,
     /// How many daemons there are.
-    daemons: usize,
+    pub(super) daemons: usize,
     /// How busy clients are.
-    pace: Pace,
+    pub(super) pace: Pace,
+    /// The fail points that it goes by one after the other: none, for most.
+    pub(super) goes_by: fn(Point) -> bool,
     /// Lets it go wrong, so many times over.
-    act: fn(&mut Arena, rounds: usize),
+    pub(super) act: fn(&mut Arena, rounds: usize),
 }
 
-const fn scenario(
+pub(super) const fn scenario(
     name: &'static str,
     about: &'static str,
     act: fn(&mut Arena, rounds: usize),
 ) -> Scenario {
-    let (place, pace) = (Place::Ordinary, ORDINARY);
-    Scenario { name, about, is_quick: false, place, is_short: true, daemons: 1, pace, act }
+    Scenario {
+        name,
+        about,
+        is_quick: false,
+        place: Place::Ordinary,
+        is_short: true,
+        daemons: 1,
+        pace: ORDINARY,
+        goes_by: |_| false,
+        act,
+    }
+}
+
+impl Scenario {
+    /// Whether it goes by this fail point.
+    pub fn goes_by(&self, point: Point) -> bool {
+        (self.goes_by)(point)
+    }
 }
 
 const fn quick(scenario: Scenario) -> Scenario {
@@ -74,9 +95,10 @@ const fn at(place: Place, scenario: Scenario) -> Scenario {
     Scenario { place, ..scenario }
 }
 
-/// Where runs are to come to their end: the log grows slowly.
-const fn with_a_busy_operator(scenario: Scenario) -> Scenario {
-    Scenario { pace: Pace { operator: 80, append: 400 }, is_short: false, ..scenario }
+/// One that goes by these fail points. Runs are to come to their end meanwhile: the log grows slowly.
+const fn sweep(goes_by: fn(Point) -> bool, scenario: Scenario) -> Scenario {
+    let pace = Pace { operator: 80, append: 400 };
+    Scenario { pace, goes_by, is_short: false, ..scenario }
 }
 
 /// What is not for a soak: it takes long, or makes databases of its own.
@@ -89,31 +111,46 @@ pub const SCENARIOS: &[Scenario] = &[
     quick(scenario("calm", "nothing goes wrong: what the others are held against", |arena, _| {
         arena.pass(Duration::from_secs(2));
     })),
-    quick(with_a_busy_operator(scenario(
-        "kill_at_points",
-        "kill -9 at every fail point, at its first, second and a later hit",
-        at_points::kill,
-    ))),
-    with_a_busy_operator(scenario(
-        "panic_at_points",
-        "whoever is at a fail point panics, at each in turn",
-        at_points::panic,
+    quick(sweep(
+        at_points::is_of_life,
+        scenario(
+            "kill_at_points",
+            "kill -9 at every fail point, at its first, second and a later hit",
+            at_points::kill,
+        ),
     )),
-    with_a_busy_operator(scenario(
-        "error_at_points",
-        "calls fail at each fail point in turn, before or after they were done",
-        at_points::error,
-    )),
-    with_a_busy_operator(scenario(
-        "drop_at_points",
-        "Postgres ends the session that is at work at a fail point, at each in turn",
-        at_points::drop_session,
-    )),
-    with_a_busy_operator(scenario(
-        "delay_at_points",
-        "a fifth of a second goes by at each fail point in turn",
-        at_points::delay,
-    )),
+    sweep(
+        at_points::is_of_life,
+        scenario(
+            "panic_at_points",
+            "whoever is at a fail point panics, at each in turn",
+            at_points::panic,
+        ),
+    ),
+    sweep(
+        |point| at_points::is_of_life(point) && point.can_fail(),
+        scenario(
+            "error_at_points",
+            "calls fail at each fail point in turn, before or after they were done",
+            at_points::error,
+        ),
+    ),
+    sweep(
+        |point| at_points::is_of_life(point) && point.has_session(),
+        scenario(
+            "drop_at_points",
+            "Postgres ends the session that is at work at a fail point, at each in turn",
+            at_points::drop_session,
+        ),
+    ),
+    sweep(
+        at_points::is_of_life,
+        scenario(
+            "delay_at_points",
+            "a fifth of a second goes by at each fail point in turn",
+            at_points::delay,
+        ),
+    ),
     quick(scenario("kill_daemon", "kill -9 of the daemon at any moment", daemons::kill)),
     scenario("stop_daemon", "SIGTERM at any moment, and a start", daemons::stop),
     scenario("freeze_daemon", "the daemon is stopped in its tracks and goes on", daemons::freeze),
@@ -132,17 +169,17 @@ pub const SCENARIOS: &[Scenario] = &[
         "no look of the directory comes, and tenants fall silent after a few events",
         alone::silence,
     )),
-    with_eager_operators(scenario(
+    with_eager_operators(with_two_daemons(scenario(
         "many_runs",
-        "operators ask for runs all the time, also for two at a time",
-        alone::nothing,
-    )),
+        "operators ask for overlapping runs at a time, and admissions are slow",
+        alone::many_runs,
+    ))),
     with_calm_operators(with_two_daemons(scenario(
         "switches",
         "rebuilds beside another daemon, and every conversation takes 20 ms more",
         alone::switches,
     ))),
-    apart(scenario(
+    with_calm_operators(scenario(
         "long_trouble",
         "a projection cannot be written for long, and the daemon dies meanwhile",
         alone::long_trouble,
@@ -303,27 +340,7 @@ pub(super) fn for_soak() -> impl Iterator<Item = &'static Scenario> {
 }
 
 /// Sweeps over all points take long; a soak comes by them one by one.
-const ANY_POINT: Scenario = scenario("any_point", "anything at any fail point", at_points::any);
-
-/// Lets it go wrong once.
-pub(super) fn once(scenario: &Scenario, arena: &mut Arena) {
-    (scenario.act)(arena, 1);
-}
-
-/// Runs a scenario; what came of it.
-///
-/// # Panics
-/// When what it takes place in cannot be had, or does not recover.
-pub fn run(scenario: &Scenario, seed: u64, rounds: usize) -> Outcome {
-    let arena = Arena::new(seed, scenario.place, scenario.daemons, scenario.pace);
-    let mut arena = match arena {
-        Ok(arena) => arena,
-        Err(missing) => return Outcome::skipped(scenario.name, seed, missing),
-    };
-    arena.begin();
-    (scenario.act)(&mut arena, rounds);
-    let recovery = arena.heal();
-    arena.end();
-    let counted = checker::check(&mut arena);
-    Outcome::of(scenario.name, seed, &arena, &counted, recovery)
-}
+const ANY_POINT: Scenario = Scenario {
+    goes_by: at_points::is_of_life,
+    ..scenario("any_point", "anything at any fail point", at_points::any)
+};

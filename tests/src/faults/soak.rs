@@ -10,9 +10,10 @@ use dg_projections::json::Json;
 use super::checker::{self, Usage};
 use super::place::Place;
 use super::report::{Outcome, SOAK};
+use super::run::{act, guarded};
 use super::scenarios::{Scenario, for_soak};
 use super::workload::Pace;
-use super::{Arena, scenarios};
+use super::{Arena, Dose};
 
 /// Rounds between two looks at everything, for which clients pause.
 const ROUNDS: usize = 10;
@@ -33,7 +34,7 @@ pub struct Soak {
 /// Goes on for `time`, or until something is wrong; `told` is called after each look at everything.
 ///
 /// # Panics
-/// As [`super::run`].
+/// When there is no place for it.
 pub fn soak(seed: u64, time: Duration, mut told: impl FnMut(&str)) -> Soak {
     let started = Instant::now();
     let mut arena = Arena::new(seed, Place::Ordinary, 2, PACE).expect("an ordinary place");
@@ -41,16 +42,19 @@ pub fn soak(seed: u64, time: Duration, mut told: impl FnMut(&str)) -> Soak {
     let (mut usage, mut rounds, mut checks) = (Vec::new(), 0, 0);
     let mut slowest = Duration::ZERO;
     let counted = loop {
-        arena.begin();
-        for _ in 0..ROUNDS {
-            let scenario = chosen[arena.random.below(chosen.len())];
-            scenarios::once(scenario, &mut arena);
-            slowest = slowest.max(arena.heal());
-            usage.push(checker::usage(&arena.daemons[1]));
-            rounds += 1;
-        }
-        arena.end();
-        let counted = checker::check(&mut arena);
+        let counted = guarded(&mut arena, |arena| {
+            arena.begin();
+            for _ in 0..ROUNDS {
+                let scenario = chosen[arena.random.below(chosen.len())];
+                act(arena, scenario, &Dose::of(scenario, 1, &[]));
+                slowest = slowest.max(arena.heal());
+                usage.push(checker::usage(&arena.daemons[1]));
+                rounds += 1;
+            }
+            arena.end();
+            checker::check(arena)
+        });
+        let counted = counted.unwrap_or_default();
         checks += 1;
         told(&format!(
             "{:>6.0} s: {rounds} rounds, {} acknowledged, {} wrong, {}",
@@ -63,7 +67,8 @@ pub fn soak(seed: u64, time: Duration, mut told: impl FnMut(&str)) -> Soak {
             break counted;
         }
     };
-    let outcome = Outcome::of(SOAK, seed, &arena, &counted, slowest);
+    let outcome = Outcome::of(&arena, (&counted, slowest));
+    let outcome = outcome.named(SOAK, seed, Dose::default());
     Soak { outcome, rounds, checks, took: started.elapsed(), usage }
 }
 

@@ -19,8 +19,8 @@ use dg_store::{DumpReader, Dumped, Store, Target, Verdict};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 
-use super::prove::{proven, proven_text};
 use super::run::Signals;
+use super::verify::{proven, proven_text};
 use crate::cli::Session;
 use crate::config::Config;
 use crate::daemon::store_options;

@@ -18,7 +18,8 @@ use crate::failure::Failure;
 
 /// What there is to say of it, and a way to it if it lets us in and has our tables.
 pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, Option<Store>) {
-    let store = match way(config) {
+    let options = Options { pool_size: 2, timeout: PATIENCE, ..store_options(config) };
+    let store = match way(config, &options) {
         Ok(Some(store)) => store,
         Ok(None) => {
             let verdict = Verdict::ok("none yet: the first `decisiongraph serve` makes it");
@@ -50,20 +51,19 @@ pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, 
 }
 
 /// Why there is no way to the database.
-enum Closed {
+pub(super) enum Closed {
     /// This user may not see whether there is a cluster.
     Cluster(EmbeddedError),
     Other(Failure),
 }
 
 /// The database of the configuration; none where a cluster is yet to be made.
-fn way(config: &Config) -> Result<Option<Store>, Closed> {
+pub(super) fn way(config: &Config, options: &Options) -> Result<Option<Store>, Closed> {
     let target = match named_database(config).map_err(Closed::Other)? {
         Some(database) => Some(database),
         None => embedded::config_of(&config.data_dir).map_err(Closed::Cluster)?.map(Target::from),
     };
-    let options = Options { pool_size: 2, timeout: PATIENCE, ..store_options(config) };
-    let store = target.map(|target| Store::new(target, &options)).transpose();
+    let store = target.map(|target| Store::new(target, options)).transpose();
     store.map_err(|error| Closed::Other(error.into()))
 }
 
@@ -123,7 +123,7 @@ fn apart(before: OffsetDateTime, there: OffsetDateTime, after: OffsetDateTime) -
 }
 
 /// The fuller of the disks of data and write-ahead log, as far as they can be asked.
-async fn disk(server: &Server) -> Option<Verdict> {
+pub(super) async fn disk(server: &Server) -> Option<Verdict> {
     let data = server.local_data.clone()?;
     let asked = aside(move || {
         let data = Path::new(&data);

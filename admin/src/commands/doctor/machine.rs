@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use dg_projections::json::{self, Json};
 use nix::sys::statvfs::statvfs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,7 +44,7 @@ pub(super) fn closed(error: &EmbeddedError) -> Verdict {
     Verdict::warning(error.to_string(), help)
 }
 
-async fn disk(config: &Config) -> Option<Finding> {
+pub(super) async fn disk(config: &Config) -> Option<Finding> {
     let dir = config.data_dir.clone();
     let here = move || dir.ancestors().find_map(|dir| space_of(&or_here(dir))).map(|it| (dir, it));
     let verdict = match aside(here).await {
@@ -74,7 +75,8 @@ async fn listen(config: &Config, daemon: &Daemon) -> Option<Finding> {
 /// Asks before it tries: an address that is held must not be disturbed.
 async fn look(address: SocketAddr) -> Address {
     if let Ok(stream) = TcpStream::connect(address).await {
-        return if is_ours(stream).await { Address::Ours } else { Address::Other };
+        let is_ours = told(stream).await.is_some();
+        return if is_ours { Address::Ours } else { Address::Other };
     }
     match TcpListener::bind(address).await {
         Ok(_) => Address::Free,
@@ -83,12 +85,17 @@ async fn look(address: SocketAddr) -> Address {
     }
 }
 
+/// What the daemon at an address says of its being ready, if there is one.
+pub(super) async fn readiness(address: SocketAddr) -> Option<Json> {
+    told(TcpStream::connect(address).await.ok()?).await
+}
+
 /// A daemon says whether it is ready, in words of its own.
-async fn is_ours(mut stream: TcpStream) -> bool {
-    let asked = stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await;
+async fn told(mut stream: TcpStream) -> Option<Json> {
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await.ok()?;
     let mut answer = Vec::new();
-    let mut reader = stream.take(64 * 1024);
-    asked.is_ok()
-        && reader.read_to_end(&mut answer).await.is_ok()
-        && String::from_utf8_lossy(&answer).contains("{\"ready\":")
+    stream.take(64 * 1024).read_to_end(&mut answer).await.ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    json::parse(body.trim_end()).ok().filter(|body| body.get("ready").is_some())
 }

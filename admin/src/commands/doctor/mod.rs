@@ -13,6 +13,7 @@ mod daemon;
 mod database;
 mod finding;
 mod machine;
+mod recovered;
 mod verdict;
 
 use std::path::Path;
@@ -31,6 +32,9 @@ use finding::{Finding, Status, Verdict};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn doctor(session: &Session) -> Result<u8, Failure> {
+    if session.args.get_flag("recovered") {
+        return recovered::recovered(session).await;
+    }
     let findings = match session.config() {
         Ok(config) => examine(&beside_socket(session, config)).await,
         Err(failure) => misconfigured(&failure),

@@ -137,10 +137,13 @@ pub(crate) async fn digests(asked: Asked<'_>) -> Handled {
     let (tenant, fresh) = (asked.tenant.as_str(), asked.query.flag("fresh")?);
     let stored = asked.database(|store| async move { store.stored_digests(tenant).await }).await?;
     let is_complete = stored.len() == Projection::ALL.len() + 1;
-    if !fresh && is_complete && stored.iter().all(|digest| digest.is_current) {
-        return Ok(wire::digests(tenant, &stored).into());
-    }
-    Ok(wire::digests(tenant, &asked.runtime()?.digests(tenant, fresh).await?).into())
+    let is_current = is_complete && stored.iter().all(|digest| digest.is_current);
+    let shown = match !fresh && is_current {
+        true => stored,
+        false => asked.runtime()?.digests(tenant, fresh).await?,
+    };
+    let at = asked.database(|store| async move { store.standpoint(tenant).await }).await?;
+    Ok(wire::digests(tenant, &shown, at.as_ref()).into())
 }
 
 pub(crate) async fn retry(asked: Asked<'_>, name: &str) -> Handled {

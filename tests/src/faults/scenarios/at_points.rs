@@ -15,19 +15,22 @@ const START: Duration = Duration::from_secs(5);
 /// How long a daemon is at work with a point that does not end it.
 const LIFE: Duration = Duration::from_millis(700);
 
-/// Points of a start on a database without a schema: see the tests of migrations.
-fn is_of_first_start(point: Point) -> bool {
-    matches!(point, Point::MigrationBefore | Point::MigrationAfter)
+/// Points that a daemon comes by again and again. Those of a start on a database without a schema are
+/// for the tests of migrations.
+pub(super) fn is_of_life(point: Point) -> bool {
+    !matches!(point, Point::MigrationBefore | Point::MigrationAfter)
 }
 
-fn points() -> impl Iterator<Item = Point> {
-    Point::ALL.iter().copied().filter(|point| !is_of_first_start(*point))
+/// The fault that this action is.
+pub(in crate::faults) fn fault_at_point(action: &str) -> String {
+    format!("{action} at a fail point")
 }
 
 /// A daemon after the other dies at a point: at its first hit, its second, and any of the next 20.
 pub(super) fn kill(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds.min(3) {
-        for point in points() {
+        for point in arena.points() {
+            arena.go_to(Some(point));
             let hit = match round {
                 0 => 1,
                 1 => 2,
@@ -36,6 +39,7 @@ pub(super) fn kill(arena: &mut Arena, rounds: usize) {
             live_until(arena, point, hit);
         }
     }
+    arena.go_to(None);
 }
 
 fn live_until(arena: &mut Arena, point: Point, hit: usize) {
@@ -73,24 +77,24 @@ fn live_until(arena: &mut Arena, point: Point, hit: usize) {
 }
 
 pub(super) fn panic(arena: &mut Arena, rounds: usize) {
-    each(arena, rounds, "panic", |_| true);
+    each(arena, rounds, "panic");
 }
 
 pub(super) fn error(arena: &mut Arena, rounds: usize) {
-    each(arena, rounds, "error", Point::can_fail);
+    each(arena, rounds, "error");
 }
 
 pub(super) fn drop_session(arena: &mut Arena, rounds: usize) {
-    each(arena, rounds, "drop", Point::has_session);
+    each(arena, rounds, "drop");
 }
 
 pub(super) fn delay(arena: &mut Arena, rounds: usize) {
-    each(arena, rounds, "delay", |_| true);
+    each(arena, rounds, "delay");
 }
 
 /// Something at some point, in three lives of the daemon.
 pub(super) fn any(arena: &mut Arena, _rounds: usize) {
-    let all: Vec<Point> = points().collect();
+    let all = arena.points();
     for _ in 0..3 {
         let point = all[arena.random.below(all.len())];
         let action = match arena.random.below(5) {
@@ -108,14 +112,15 @@ pub(super) fn any(arena: &mut Arena, _rounds: usize) {
         daemon.arm(&format!("{}={action}*1@{hit}", point.name()));
         daemon.spawn();
         arena.pass_about(2 * LIFE);
-        arena.count_fault(&format!("{action} at a fail point"));
+        arena.count_fault(&fault_at_point(action));
     }
 }
 
-/// At each point where it can be had: once early and once later in a life of the daemon.
-fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Point) -> bool) {
+/// At each point: once early and once later in a life of the daemon.
+fn each(arena: &mut Arena, rounds: usize, action: &str) {
     for _ in 0..rounds {
-        for point in points().filter(|point| can_be_had(*point)) {
+        for point in arena.points() {
+            arena.go_to(Some(point));
             let later = 2 + arena.random.below(6);
             let name = point.name();
             let daemon = &mut arena.daemons[0];
@@ -126,9 +131,10 @@ fn each(arena: &mut Arena, rounds: usize, action: &str, can_be_had: impl Fn(Poin
             daemon.spawn();
             until_under_way(arena);
             arena.pass_about(LIFE);
-            arena.count_fault(&format!("{action} at a fail point"));
+            arena.count_fault(&fault_at_point(action));
         }
     }
+    arena.go_to(None);
 }
 
 /// A life that is over before anybody came by has met no fault. Some points keep it from beginning.

@@ -15,7 +15,7 @@ const MEGABYTE: usize = 1 << 20;
 /// Less than a daemon needs for large payloads, in megabytes.
 const LITTLE: u64 = 16;
 /// Until the kernel has killed it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The kernel kills the daemon under large payloads, and it comes back.
 pub(super) fn out_of_memory(arena: &mut Arena, rounds: usize) {

@@ -44,7 +44,7 @@ pub(in crate::commands::doctor) fn failures(standings: &[Standing]) -> Verdict {
     let names: Vec<String> = failed.iter().map(|one| one.name()).collect();
     let help = match &first.tenant {
         Some(tenant) => format!(
-            "`decisiongraph failures -t {tenant}` names the event; when it is mended, `decisiongraph retry {} -t {tenant}`",
+            "`decisiongraph failures -t {tenant}` names the event; `decisiongraph runbook projection-failed` how to mend it; then `decisiongraph retry {} -t {tenant}`",
             first.projection,
             tenant = shell_word(tenant)
         ),
@@ -85,7 +85,8 @@ pub(in crate::commands::doctor) fn parked(parked: &[String]) -> Verdict {
     if parked.is_empty() {
         return Verdict::ok("no tenant is parked");
     }
-    let help = "the daemon's log has the crash; `decisiongraph retry PROJECTION -t TENANT` starts it again";
+    let help =
+        "the daemon's log has the crash; `decisiongraph runbook tenant-parked` says what to do";
     Verdict::warning(format!("{} parked: {}", parked.len(), first_of(parked)), help)
 }
 

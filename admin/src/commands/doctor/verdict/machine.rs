@@ -20,8 +20,7 @@ pub(in crate::commands::doctor) fn space(space: &Space, path: &str) -> Verdict {
     let percent = free.saturating_mul(100).checked_div(total).unwrap_or(0);
     let found = format!("{} of {} free ({percent} %) at {path}", readable(free), readable(total));
     if free < GIB || percent < 10 {
-        let help =
-            "make room or extend the disk: a full one stops every append until there is room";
+        let help = "make room or extend the disk (`decisiongraph runbook disk-full`): a full one stops every append until there is room";
         return Verdict::warning(found, help);
     }
     Verdict::ok(found)

@@ -1,0 +1,207 @@
+//! Lanes in company: what several lanes have to send while others are at the database becomes one
+//! transaction, so that many quiet tenants cost one commit, not one each.
+//!
+//! ```text
+//! small batches of lanes ─► those that wait ─► a turn ─► one transaction ─► a fate each
+//! ```
+//! Invariants:
+//! - so many turns are under way at most, and no turn waits for a tenant's head: nobody is held up by
+//!   a neighbour for longer than the store's patience with a key;
+//! - those that wait go in the order they came, and all that a turn has room for go at once;
+//! - a turn is nobody's: a lane that ends on the way ends no other's.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dg_projections::event::Line;
+use dg_store::{Fate, Part, Store, StoreError};
+use tokio::sync::oneshot;
+
+use crate::gate::Gate;
+use crate::in_flight::caught;
+
+/// Turns that are under way at once: while one is committed, another is written.
+const TURNS: usize = 2;
+/// Events of one turn. A batch of more has no use for company.
+const MOST_EVENTS: usize = 128;
+
+/// A lane's batch, taken to be new.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) tenant: String,
+    /// Where its log is taken to end.
+    pub(super) head: i64,
+    pub(super) requests: Vec<Arc<[Line]>>,
+}
+
+type Fated = Result<Fate, StoreError>;
+type Told = oneshot::Sender<Fated>;
+
+/// Who waits for a turn. Cheap to clone: clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Company(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    members: VecDeque<(Member, Told)>,
+    under_way: usize,
+}
+
+impl Member {
+    fn events(&self) -> usize {
+        self.requests.iter().map(|lines| lines.len()).sum()
+    }
+
+    fn part(&self) -> Part<'_> {
+        let lines = self.requests.iter().flat_map(|lines| lines.iter()).collect();
+        Part { tenant: &self.tenant, head: self.head, lines }
+    }
+}
+
+impl Company {
+    /// Whether a batch of so many events is to go in company.
+    pub(super) fn takes(events: usize) -> bool {
+        events <= MOST_EVENTS
+    }
+
+    /// Sends a batch with whoever else waits; nothing, if its turn crashed and it is not known what
+    /// became of it.
+    ///
+    /// # Errors
+    /// When the transaction failed: none of its events is in.
+    pub(super) async fn send(&self, gate: &Gate, member: Member) -> Option<Fated> {
+        let (told, fate) = oneshot::channel();
+        self.waiting().members.push_back((member, told));
+        self.go(gate);
+        fate.await.ok()
+    }
+
+    /// Begins as many turns as there may be.
+    fn go(&self, gate: &Gate) {
+        loop {
+            let Some(members) = self.waiting().next() else { return };
+            let (company, gate) = (self.clone(), gate.clone());
+            tokio::spawn(async move {
+                if let Err(panic) = caught(together(&gate, members)).await {
+                    tracing::error!(%panic, "a transaction of several tenants crashed");
+                }
+                company.waiting().under_way -= 1;
+                company.go(&gate);
+            });
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Those whose turn it is, if there is one to be had. A lane that has ended sends nothing.
+    fn next(&mut self) -> Option<Vec<(Member, Told)>> {
+        if self.under_way == TURNS {
+            return None;
+        }
+        let (mut turn, mut events) = (Vec::new(), 0);
+        while let Some((next, told)) = self.members.pop_front() {
+            if told.is_closed() {
+                continue;
+            }
+            events += next.events();
+            if !turn.is_empty() && events > MOST_EVENTS {
+                self.members.push_front((next, told));
+                break;
+            }
+            turn.push((next, told));
+        }
+        (!turn.is_empty()).then(|| {
+            self.under_way += 1;
+            turn
+        })
+    }
+}
+
+/// One transaction; each member is told its fate.
+async fn together(gate: &Gate, members: Vec<(Member, Told)>) {
+    let (members, told): (Vec<Member>, Vec<Told>) = members.into_iter().unzip();
+    let parts: Vec<Part<'_>> = members.iter().map(Member::part).collect();
+    let append = |store: Store| {
+        let parts = &parts;
+        async move { store.append_shared(parts).await }
+    };
+    // A lane that has ended meanwhile wants to know nothing.
+    match gate.append(append).await {
+        Ok(fates) => {
+            told.into_iter().zip(fates).for_each(|(told, fate)| drop(told.send(Ok(fate))));
+        }
+        Err(error) => told.into_iter().for_each(|told| drop(told.send(Err(error.clone())))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dg_projections::event::{Keeping, parse_line};
+
+    use super::*;
+
+    fn waiting(company: &mut Waiting, events: usize, tenant: &str) -> oneshot::Receiver<Fated> {
+        let text = r#"{"event_id":"e","trace_id":"t","trace_seq":0,"event_type":"TraceStarted","occurred_at":"2026-01-01T00:00:00Z","source":{"producer_id":"p","system":"s"},"actor":{"actor_type":"agent","actor_id":"a"},"idempotency_key":"k","payload":{"workflow":"w","title":"x","primary_entity":{"entity_type":"y","entity_id":"z"}}}"#;
+        let line = parse_line(text, tenant, Keeping::NewNumbers).unwrap();
+        let requests = vec![vec![line; events].into()];
+        let (told, fate) = oneshot::channel();
+        let member = Member { tenant: tenant.to_owned(), head: 1, requests };
+        company.members.push_back((member, told));
+        fate
+    }
+
+    fn names(turn: Option<Vec<(Member, Told)>>) -> Vec<String> {
+        turn.into_iter().flatten().map(|(member, _)| member.tenant).collect()
+    }
+
+    #[test]
+    fn a_turn_takes_who_waits_in_order_up_to_its_size() {
+        for (sizes, turns) in [
+            (vec![1, 1, 1], [vec!["0", "1", "2"], vec![]]),
+            (vec![MOST_EVENTS, 1], [vec!["0"], vec!["1"]]),
+            (vec![1, MOST_EVENTS, 1], [vec!["0"], vec!["1"]]),
+            (vec![100, 20, 20], [vec!["0", "1"], vec!["2"]]),
+            (vec![], [vec![], vec![]]),
+        ] {
+            let mut company = Waiting::default();
+            let each = (0..).zip(&sizes);
+            let _fates: Vec<_> = each
+                .map(|(number, size)| waiting(&mut company, *size, &number.to_string()))
+                .collect();
+            for turn in turns {
+                assert_eq!(names(company.next()), turn, "{sizes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn so_many_turns_are_under_way_and_no_more() {
+        let mut company = Waiting::default();
+        let mut fates = Vec::new();
+        for turn in 0..TURNS {
+            fates.push(waiting(&mut company, 1, "a"));
+            assert_eq!(names(company.next()), ["a"], "{turn}");
+        }
+        fates.push(waiting(&mut company, 1, "b"));
+        assert!(company.next().is_none());
+        company.under_way -= 1;
+        assert_eq!(names(company.next()), ["b"]);
+        company.under_way -= 1;
+        assert!(company.next().is_none(), "nobody waits, so nobody's turn begins");
+        assert_eq!(company.under_way, TURNS - 1);
+    }
+
+    #[test]
+    fn a_lane_that_has_ended_sends_nothing() {
+        let mut company = Waiting::default();
+        drop(waiting(&mut company, 1, "gone"));
+        assert!(company.next().is_none());
+        drop(waiting(&mut company, MOST_EVENTS, "gone"));
+        let _fate = waiting(&mut company, 1, "there");
+        assert_eq!(names(company.next()), ["there"]);
+    }
+}
