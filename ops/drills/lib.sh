@@ -206,6 +206,8 @@ proof() {
     decisiongraph verify -t other "$@"
 }
 
+schema() { psql -Atc 'SELECT max(version) FROM dg_schema_migrations' "$DB_URL"; }
+
 cursors() {
     decisiongraph psql -Atc "SELECT tenant_id, projection_name, generation, last_log_seq, applied_events
         FROM dg_projection_cursors ORDER BY 1, 2, 3, 4"
