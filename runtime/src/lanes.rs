@@ -157,11 +157,14 @@ impl Lanes {
         let mut held = Some(room);
         // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
         for _ in 0..HAND_OVERS {
-            let lane = self.lane(tenant).await?;
-            let place = Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
-            let request = |reply| LaneMsg::Append(Waiting { lines: lines.clone(), reply, place });
-            if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
-                return Ok(answers);
+            if let Some(lane) = self.lane(tenant).await? {
+                let place =
+                    Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
+                let request =
+                    |reply| LaneMsg::Append(Waiting { lines: lines.clone(), reply, place });
+                if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
+                    return Ok(answers);
+                }
             }
             tokio::time::sleep(HAND_OVER_PAUSE).await;
         }
@@ -171,10 +174,10 @@ impl Lanes {
         ))
     }
 
-    /// The tenant's lane, started if there is none.
-    async fn lane(&self, tenant: &str) -> Result<LaneOwner, StoreError> {
+    /// The tenant's lane, started if there is none; none if it has ended again already.
+    async fn lane(&self, tenant: &str) -> Result<Option<LaneOwner>, StoreError> {
         if let Some(owner) = self.owners.owner(&tenant.to_owned()) {
-            return Ok(owner);
+            return Ok(Some(owner));
         }
         let starting_again =
             || StoreError::new(Code::Storage, "the append lanes are starting again; send again");
@@ -186,7 +189,7 @@ impl Lanes {
             }
             Err(_) => return Err(starting_again()),
         }
-        self.owners.owner(&tenant.to_owned()).ok_or_else(starting_again)
+        Ok(self.owners.owner(&tenant.to_owned()))
     }
 }
 

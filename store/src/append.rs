@@ -25,7 +25,8 @@ use crate::database::{LOOKUPS, writing};
 use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
-use insert::Rows;
+use insert::{PATIENCE, Rows};
+use shared::is_held;
 pub use shared::{Fate, Part};
 
 /// What became of one event.
@@ -75,9 +76,34 @@ impl Store {
     /// # Errors
     /// When none of the events is in.
     pub async fn append_once(&self, tenant: &str, batch: &[&Line]) -> Result<Appended, StoreError> {
+        self.append_under(LOOKUPS, tenant, batch).await
+    }
+
+    /// The same; nothing, if somebody holds the head or a key for longer than a moment.
+    ///
+    /// # Errors
+    /// When none of the events is in.
+    pub async fn append_at_once(
+        &self,
+        tenant: &str,
+        batch: &[&Line],
+    ) -> Result<Option<Appended>, StoreError> {
+        let settings = format!("{LOOKUPS}; SET LOCAL lock_timeout = {PATIENCE}");
+        match self.append_under(&settings, tenant, batch).await {
+            Err(error) if is_held(&error) => Ok(None),
+            appended => appended.map(Some),
+        }
+    }
+
+    async fn append_under(
+        &self,
+        settings: &str,
+        tenant: &str,
+        batch: &[&Line],
+    ) -> Result<Appended, StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
-        let answers = append_in(&transaction, tenant, batch).await?;
+        let answers = append_in(&transaction, settings, tenant, batch).await?;
         let adds = answers.iter().any(|answer| matches!(answer, Ok(Admission::Insert { .. })));
         match end(transaction, adds).await {
             Ok(()) => Ok(Appended::Done(answers)),
@@ -126,7 +152,7 @@ impl Store {
         // In tenant order, so that two batches cannot wait for each other.
         for (tenant, indices) in by_tenant {
             let lines: Vec<&Line> = indices.iter().map(|index| &batch[*index]).collect();
-            let given = append_in(&transaction, tenant, &lines).await?;
+            let given = append_in(&transaction, LOOKUPS, tenant, &lines).await?;
             for (index, answer) in indices.into_iter().zip(given) {
                 answers[index] = Some(answer);
             }
@@ -157,10 +183,11 @@ async fn end(transaction: Transaction<'_>, adds: bool) -> Result<(), StoreError>
 
 async fn append_in(
     transaction: &Transaction<'_>,
+    settings: &str,
     tenant: &str,
     lines: &[&Line],
 ) -> Result<Vec<Answer>, StoreError> {
-    let mut view = read_view(transaction, tenant, lines).await?;
+    let mut view = read_view(transaction, settings, tenant, lines).await?;
     let answers: Vec<Answer> =
         lines.iter().map(|line| view.admit(&line.event, line.log_seq)).collect();
     let mut rows = Rows::default();
@@ -186,10 +213,11 @@ async fn append_in(
 /// Locks the tenant's head and reads what the log says of these events.
 async fn read_view(
     transaction: &Transaction<'_>,
+    settings: &str,
     tenant: &str,
     lines: &[&Line],
 ) -> Result<LogView, StoreError> {
-    let settings = async { Ok(transaction.batch_execute(LOOKUPS).await?) };
+    let settings = async { Ok(transaction.batch_execute(settings).await?) };
     let ((), mut view) = tokio::try_join!(settings, lock_head(transaction, tenant))?;
     let events = || lines.iter().map(|line| &line.event);
     let producers: Vec<&str> = events().map(|event| event.source.producer_id.as_str()).collect();

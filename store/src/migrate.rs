@@ -62,8 +62,25 @@ const MIGRATIONS: &[Migration] = &[
 ];
 
 /// Every step this binary knows, in order.
+#[cfg(not(feature = "failpoints"))]
 pub fn migrations() -> &'static [Migration] {
     MIGRATIONS
+}
+
+/// The same; of a binary under test also the step of a later release, whose SQL is in the file that
+/// `DECISIONGRAPH_TEST_LATER_STEP` names.
+#[cfg(feature = "failpoints")]
+pub fn migrations() -> &'static [Migration] {
+    static ALL: std::sync::LazyLock<Vec<Migration>> = std::sync::LazyLock::new(|| {
+        let later = std::env::var_os("DECISIONGRAPH_TEST_LATER_STEP").map(|file| {
+            let sql = std::fs::read_to_string(&file);
+            let sql = sql.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let version = MIGRATIONS.len() as i32 + 1;
+            Migration { version, name: "later", sql: sql.leak(), said_again_by: None }
+        });
+        MIGRATIONS.iter().copied().chain(later).collect()
+    });
+    &ALL
 }
 
 /// A step that the database has taken.
@@ -145,26 +162,31 @@ impl MigrationStatus {
     }
 
     fn of(applied: Vec<AppliedMigration>) -> MigrationStatus {
-        let known = |version: i32| MIGRATIONS.iter().find(|step| step.version == version);
-        let drift = applied.iter().filter_map(|step| match known(step.version) {
-            None => Some(Drift::Newer {
-                version: step.version,
-                name: step.name.clone(),
-                binary_version: step.binary_version.clone(),
-            }),
-            Some(ours) if ours.checksum() != step.checksum => Some(Drift::Changed {
-                version: step.version,
-                name: step.name.clone(),
-                applied: step.checksum,
-                known: ours.checksum(),
-            }),
-            Some(_) => None,
+        let drift = applied.iter().filter_map(|step| {
+            let (name, release) = (step.name.clone(), step.binary_version.clone());
+            drift(step.version, name, step.checksum, release)
         });
         let drift = drift.collect();
         let is_applied = |version| applied.iter().any(|step| step.version == version);
-        let versions = MIGRATIONS.iter().map(|step| step.version);
+        let versions = migrations().iter().map(|step| step.version);
         let pending = versions.filter(|version| !is_applied(*version)).collect();
         MigrationStatus { applied, pending, drift }
+    }
+}
+
+/// How a step that a database has departs from what we know, if it does.
+pub(crate) fn drift(
+    version: i32,
+    name: String,
+    applied: Hash,
+    binary_version: String,
+) -> Option<Drift> {
+    match migrations().iter().find(|step| step.version == version) {
+        None => Some(Drift::Newer { version, name, binary_version }),
+        Some(ours) if ours.checksum() != applied => {
+            Some(Drift::Changed { version, name, applied, known: ours.checksum() })
+        }
+        Some(_) => None,
     }
 }
 
@@ -248,7 +270,7 @@ impl Store {
         client.batch_execute(HISTORY).await?;
         let status = self.migration_status().await?;
         status.check()?;
-        for step in MIGRATIONS.iter().filter(|step| status.pending.contains(&step.version)) {
+        for step in migrations().iter().filter(|step| status.pending.contains(&step.version)) {
             let transaction = client.transaction().await?;
             transaction
                 .batch_execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0")

@@ -51,7 +51,8 @@ const COMMANDS: [&[&str]; 36] = [
 ];
 
 /// Those that go on for long, become another program, want a terminal, or need something to act on.
-const OTHERS: [&str; 8] = ["bench", "cancel", "demo", "parity", "psql", "resume", "serve", "top"];
+const OTHERS: [&str; 9] =
+    ["backup", "bench", "cancel", "demo", "parity", "psql", "resume", "serve", "top"];
 
 fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()

@@ -11,8 +11,9 @@ use dg_tests::http::{WATCHED, address};
 use dg_tests::{Stage, skip};
 
 /// What each command asks of the daemon; nothing, for those that work without one.
-const COMMANDS: [(&str, &[&str]); 35] = [
+const COMMANDS: [(&str, &[&str]); 36] = [
     ("append", &["POST /v1/events"]),
+    ("backup", &[]),
     ("bench", &[]),
     ("cancel", &["POST /v1/runs/{run_id}/cancel"]),
     ("completions", &[]),

@@ -316,6 +316,20 @@ fn prove_commands() -> Vec<Command> {
             .about("run bundles of scenarios through the real pipeline in a scratch database")
             .arg(Arg::new("files").value_name("FILE").num_args(1..).required(true).help("bundles"))
             .args(direct_flags()),
+        Command::new("backup")
+            .about("whether a backup could be restored; making and restoring is for Postgres' tools")
+            .arg(
+                value("check", "PATH", "a dump (custom or directory format) or a directory of pg_basebackup; without it what pgbackrest keeps")
+                    .num_args(0..=1)
+                    .default_missing_value("")
+                    .required(true),
+            )
+            .arg(value(
+                "restore-into",
+                "URL",
+                "restore the dump into a scratch database of this server, or of one of its own (the word scratch), and prove it there",
+            ))
+            .args(direct_flags()),
     ]
 }
 

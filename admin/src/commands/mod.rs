@@ -1,5 +1,6 @@
 //! The commands, by group: each turns arguments into a request, and an answer into print.
 
+mod backup;
 mod bench;
 mod config;
 mod demo;
@@ -69,6 +70,7 @@ pub(crate) async fn run(name: &str, session: &Session) -> Result<u8, Failure> {
         "resume" => runs::resume(session).await,
         "digest" => prove::digest(session).await,
         "verify" => verify::verify(session).await,
+        "backup" => backup::backup(session).await,
         "bench" => bench::run(session).await,
         "parity" => prove::parity(session).await,
         "completions" => shell::completions(session),

@@ -167,7 +167,7 @@ fn events_bar() -> ProgressBar {
     }
 }
 
-fn proven(tenant: &str, checked: &Checked) -> Json {
+pub(super) fn proven(tenant: &str, checked: &Checked) -> Json {
     let one = |(name, digest, log_seq): &(String, Hash, i64)| {
         (
             name.clone(),
@@ -186,7 +186,7 @@ fn proven(tenant: &str, checked: &Checked) -> Json {
     ])
 }
 
-fn proven_text(tenant: &str, checked: &Checked) -> String {
+pub(super) fn proven_text(tenant: &str, checked: &Checked) -> String {
     let end = checked.last_log_seq;
     let line = |(name, digest, log_seq): &(String, Hash, i64)| {
         let behind =

@@ -143,7 +143,12 @@ async fn in_company(
     })
 }
 
+/// Looks first. Only who meets a head or a key that somebody holds takes a permit of those who wait.
 async fn append_once(tenant: &str, lanes: &Lanes, lines: &[&Line]) -> Result<Appended, StoreError> {
+    let at_once = |store: Store| async move { store.append_at_once(tenant, lines).await };
+    if let Some(appended) = lanes.gate.append(at_once).await? {
+        return Ok(appended);
+    }
     let append = |store: Store| async move { store.append_once(tenant, lines).await };
     lanes.gate.append_waiting(append).await
 }

@@ -111,8 +111,8 @@ static INSERT_AT: LazyLock<Statements> = LazyLock::new(|| {
     })
 });
 
-/// How long an insert at heads waits for somebody who holds one of its keys, in milliseconds.
-const PATIENCE: &str = "100";
+/// How long is a moment, in which somebody who holds a key may let it go, in milliseconds.
+pub(super) const PATIENCE: &str = "100";
 
 impl<'a> Rows<'a> {
     pub(super) fn push(&mut self, event: &'a Event, log_seq: i64) {

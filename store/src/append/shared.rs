@@ -102,9 +102,11 @@ async fn insert_new<'a>(
 
 /// Whether it was the events that were refused, or a key of theirs that could not be had.
 fn is_refusal(error: &StoreError) -> bool {
+    (error.sqlstate.is_some() && error.code != Code::Storage) || is_held(error)
+}
+
+/// Whether somebody held a lock for longer than we may wait.
+pub(super) fn is_held(error: &StoreError) -> bool {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
-    match error.sqlstate.as_deref() {
-        Some(state) => error.code != Code::Storage || state == LOCK_NOT_AVAILABLE,
-        None => false,
-    }
+    error.sqlstate.as_deref() == Some(LOCK_NOT_AVAILABLE)
 }

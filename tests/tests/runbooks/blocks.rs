@@ -52,7 +52,8 @@ pub(crate) fn blocks(page: &str, text: &str) -> Vec<Block> {
 fn commands<'a>(page: &str, body: impl Iterator<Item = (usize, &'a str)>) -> Vec<Shown> {
     let mut commands: Vec<Shown> = Vec::new();
     for (number, line) in body {
-        let begins = line.strip_prefix("$ ").or_else(|| line.strip_prefix("# "));
+        let prompts = ["$ ", "# ", "postgres$ "];
+        let begins = prompts.iter().find_map(|prompt| line.strip_prefix(prompt));
         match (commands.last_mut(), begins) {
             (Some(last), _) if last.output.is_empty() && goes_on(&last.text) => {
                 last.text = format!("{}\n{line}", last.text);
