@@ -126,11 +126,12 @@ start_daemon() {
 }
 is_settled() { is_gone "$1" || DECISIONGRAPH_CONFIG=$2 quiet timeout 5 decisiongraph health --all-tenants; }
 
+patience=60
 eventually() {
-    local what=$1 deadline=$((SECONDS + 60))
+    local what=$1 deadline=$((SECONDS + patience))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "$what: not within a minute"
+        [ "$SECONDS" -lt "$deadline" ] || fail "$what: not within $patience s"
         sleep 0.05
     done
 }
@@ -248,7 +249,7 @@ is_alone() {
 
 takes_an_append() {
     decisiongraph generate --traces 1 --seed "$(date +%s%N)" | decisiongraph import - -t "$1"
-    eventually "the projections of $1 come up to the log" quiet decisiongraph health --check -t "$1"
+    patience=5 eventually "the projections of $1 come up to the log" quiet decisiongraph health --check -t "$1"
 }
 
 # Digests come up when a projection is at rest.
