@@ -215,11 +215,11 @@ reveal() {
 
 # --- whether all is well -------------------------------------------------------------------------
 
-wrong=0
+wrong=${wrong:-0} # judged by another process each, which are told
 judge() {
     local what=$1 output
     shift
-    if output=$(timeout 120 "$project/ops/accident.sh" ask "$dir" "$@" 2>&1); then echo "ok      $what"; else
+    if output=$(wrong=$wrong timeout 120 "$project/ops/accident.sh" ask "$dir" "$@" 2>&1); then echo "ok      $what"; else
         wrong=1
         printf 'WRONG   %s\n' "$what"
         printf '%s\n' "$output" | tail -n 12 | sed 's/^/        /'
