@@ -41,8 +41,8 @@ accident_postgres_stopped() {
 
 accident_login_refused() {
     as_admin "ALTER ROLE dg NOLOGIN" && drop_sessions
-    was store-down "The role of the daemon may not log in any more."
-    pager "StoreDown: DecisionGraph does not reach its database"
+    was store-errors "The role of the daemon may not log in any more."
+    pager "StoreErrors: calls to the database fail (storage)"
 }
 
 drop_sessions() { as_admin "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'dg'" >/dev/null; }
@@ -92,8 +92,8 @@ accident_event_removed() {
     end_daemons "$config" TERM
     by_force "DELETE FROM dg_event_log WHERE tenant_id = '$tenant' AND log_seq = $last"
     start_daemon "$config"
-    was projection-count-mismatch "Event $last of $tenant, the last of the backup, was deleted from the log."
-    pager "ProjectionCountMismatch: trace_summary of tenant $tenant and the log have different counts of events"
+    was log-damage "Event $last of $tenant, the last of the backup, was deleted from the log."
+    pager "The nightly \`decisiongraph verify -t $tenant\` ended with 7. A colleague says: I have tidied the log a bit."
 }
 
 accident_forgotten_lock() {
@@ -103,57 +103,37 @@ accident_forgotten_lock() {
 }
 
 accident_connections_exhausted() {
-    local number
+    local number process
+    # Held still, so that it does not take back what it loses.
+    process=$(daemons "$config") && kill -STOP "$process"
+    drop_sessions
+    eventually "its sessions have ended" no_sessions
     for number in {1..37}; do session reporting "$DB_URL" -c "SELECT pg_sleep(86400)"; done
     eventually "all connections are taken" no_place
-    drop_daemon_sessions
+    kill -CONT "$process"
     was pool-exhausted "37 sessions called 'reporting' take the connections that the daemon needs."
-    pager "StoreErrors: calls to the database fail (storage)"
+    pager "StoreErrors: calls to the database fail (storage). Users say that appends and reads fail."
 }
 
-no_place() { as_admin "SELECT 'full' FROM pg_stat_activity WHERE application_name = 'reporting' HAVING count(*) >= 15" | quiet grep full; }
-drop_daemon_sessions() {
-    as_admin "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'decisiongraph%'" >/dev/null
-}
+no_sessions() { as_admin "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dg'" | quiet grep -x 0; }
+no_place() { as_admin "SELECT 'full' FROM pg_stat_activity WHERE application_name = 'reporting' HAVING count(*) >= 35" | quiet grep full; }
 
 accident_disk_full() {
-    # Until nothing more goes in.
+    local number
+    # Until nothing more goes in, not even where Postgres has kept room.
     cat /dev/zero >"$dir/volume/old-reports.csv" 2>/dev/null || true
+    for number in {1..20}; do
+        decisiongraph generate --traces 500 --seed "$RANDOM$number" | quiet decisiongraph import - -t "$tenant" || break
+    done
     was disk-full "The volume of Postgres is full of $dir/volume/old-reports.csv."
     pager "A user says: appends end with storage. The data volume is $dir/volume."
 }
-
-accident_run_interrupted() {
-    session psql "$DB_URL" -c "BEGIN" -c "SELECT * FROM dg_tenant_heads FOR UPDATE" \
-        -c "SELECT * FROM dg_projection_cursors FOR UPDATE" -c "SELECT pg_sleep(86400)"
-    eventually "the cursors are held" cursors_are_held
-    quiet decisiongraph rebuild all -t "$tenant" --reason "titles look odd"
-    kill_daemon
-    as_admin "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(86400)'
-        AND pid <> pg_backend_pid()" >/dev/null
-    echo 'projection_partitions = 2' >>"$config"
-    start_daemon "$config"
-    was run-interrupted "The daemon was killed during a rebuild of $tenant and started with other partitions."
-    pager "RunInterrupted: 1 rebuild runs are interrupted"
-}
-
-cursors_are_held() { as_admin "SELECT query FROM pg_stat_activity" | quiet grep -x 'SELECT pg_sleep(86400)'; }
 
 accident_two_daemons() {
     sed "s|$dir/state|$dir/other|" "$config" >"$dir/other.toml"
     start_daemon "$dir/other.toml"
     was two-daemons "A second daemon runs on a copy of the configuration, $dir/other.toml."
     pager "A user says: the log warns of 'another daemon'. Is that wanted?"
-}
-
-accident_index_dropped() {
-    local index
-    index=$(as_admin "SELECT indexname FROM pg_indexes WHERE tablename = 'dg_precedent_index' AND indexname NOT LIKE '%pkey'
-        ORDER BY 1" | head -n 1)
-    as_admin "SELECT indexdef FROM pg_indexes WHERE indexname = '$index'" >"$game/indexdef"
-    as_admin "DROP INDEX $index"
-    was failed-upgrade "The index $index was dropped: $(cat "$game/indexdef")"
-    pager "A user says: reads of precedents are slow since somebody tidied the database by hand."
 }
 
 accident_migration_forgotten() {
