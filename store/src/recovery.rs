@@ -98,8 +98,10 @@ const STANDINGS: &str = "WITH place AS (
         (SELECT coalesce(array_agg(projection_name), '{}') FROM bad)
     FROM place";
 
+// What is tried again by itself waits for nobody.
 const OPEN_FAILURES: &str = "SELECT count(*) OVER (), tenant_id, projection_name
-    FROM dg_projection_failures WHERE status = 'open' ORDER BY tenant_id, projection_name LIMIT $1";
+    FROM dg_projection_failures WHERE status = 'open' AND NOT recoverable
+    ORDER BY tenant_id, projection_name LIMIT $1";
 
 // A run says every few seconds that it is at work; after a minute nobody is.
 const RUNS: &str = "WITH run AS (SELECT tenant_id, run_id::text AS run_id,

@@ -49,7 +49,11 @@ fn note(waiting: &mut Waiting, example: (String, String)) {
 /// Verifies every tenant, or a few with `quick`.
 pub(super) async fn verified(store: &Store, tenants: i64, quick: bool) -> Line {
     let step = if quick { ((tenants + SAMPLE - 1) / SAMPLE).max(1) } else { 1 };
-    let mut proof = Proof { of: tenants, ..Proof::default() };
+    let failed = match store.open_failures().await {
+        Ok(open) => open.examples.into_iter().map(|(tenant, _)| tenant).collect(),
+        Err(error) => return verdicts::unanswered("proof", &error),
+    };
+    let mut proof = Proof { of: tenants, failed, ..Proof::default() };
     let bar = bar(tenants);
     let (mut after, mut number) = (String::new(), 0);
     loop {

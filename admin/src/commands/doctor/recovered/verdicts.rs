@@ -50,10 +50,13 @@ pub(super) fn no_database() -> Line {
 
 pub(super) fn away(error: &StoreError, daemon_has_it: bool) -> Line {
     let help = match daemon_has_it {
-        true => "ask as the daemon's user, or root: the daemon has it, and you are not let in",
+        true => {
+            "the daemon says that it has it: ask as the daemon's user, or root; if its workers retry, too, its role is refused"
+        }
         false => "see that Postgres runs and that database_url is right: `decisiongraph doctor`",
     };
-    Line::ok("database", Vec::new()).fails(error.message.clone(), help, "store-down")
+    let page = if daemon_has_it { "store-errors" } else { "store-down" };
+    Line::ok("database", Vec::new()).fails(error.message.clone(), help, page)
 }
 
 pub(super) fn database(asked: Result<Identity, StoreError>) -> Line {
@@ -265,6 +268,8 @@ pub(super) struct Proof {
     pub(super) different: Waiting,
     /// Those that could not be looked at.
     pub(super) unanswered: Waiting,
+    /// A few tenants that have an open failure.
+    pub(super) failed: Vec<String>,
 }
 
 pub(super) fn proof(proof: &Proof) -> Line {
@@ -279,19 +284,7 @@ pub(super) fn proof(proof: &Proof) -> Line {
     ];
     let line = Line::ok("proof", evidence);
     if let Some((tenant, what)) = proof.different.examples.first() {
-        let (page, help) = match what.starts_with("dg_event_log")
-            || what.starts_with("dg_tenant_heads")
-        {
-            true => {
-                ("log-damage", "put back what was changed, or restore from a backup".to_owned())
-            }
-            false => {
-                let word = shell_word(tenant);
-                let help =
-                    format!("`decisiongraph rebuild all -t {word} --reason TEXT --wait` mends it");
-                ("projection-rows-differ", help)
-            }
-        };
+        let (page, help) = mended_by(tenant, what, proof.failed.contains(tenant));
         return line.fails(some_of(&proof.different.examples, proof.different.count), help, page);
     }
     match proof.unanswered.examples.first() {
@@ -302,6 +295,22 @@ pub(super) fn proof(proof: &Proof) -> Line {
             "storage",
         ),
     }
+}
+
+/// The page for a difference, and what to do first.
+fn mended_by(tenant: &str, what: &str, has_failed: bool) -> (&'static str, String) {
+    let word = shell_word(tenant);
+    // No damage: it came in like that, and projections have stopped before it.
+    if has_failed && what.starts_with("dg_event_log") && what.contains("expected 'a valid event'") {
+        let help =
+            format!("`decisiongraph failures -t {word}` says what cannot be applied, and why");
+        return ("projection-failed", help);
+    }
+    if what.starts_with("dg_event_log") || what.starts_with("dg_tenant_heads") {
+        return ("log-damage", "put back what was changed, or restore from a backup".to_owned());
+    }
+    let help = format!("`decisiongraph rebuild all -t {word} --reason TEXT --wait` mends it");
+    ("projection-rows-differ", help)
 }
 
 /// When a backup was made is not written in the database; whether its archive is in order, is.

@@ -99,6 +99,13 @@ fn a_proof_says_what_it_left_out_and_fails_for_what_it_could_not_see() {
         |what: &str| told(&proof(&Proof { different: of(1, &[("a", what)]), ..sample.clone() }));
     assert_eq!(different("dg_event_log '1': expected"), failed("log-damage"));
     assert_eq!(different("dg_cg_nodes 'x': expected"), failed("projection-rows-differ"));
+    let dead = Proof { failed: vec!["a".to_owned()], ..sample.clone() };
+    let dead =
+        |what: &str| told(&proof(&Proof { different: of(1, &[("a", what)]), ..dead.clone() }));
+    let invalid = "dg_event_log '1' field payload_json: expected 'a valid event', found 'x'";
+    assert_eq!(dead(invalid), failed("projection-failed"));
+    assert_eq!(different(invalid), failed("log-damage"));
+    assert_eq!(dead("dg_event_log '1': expected"), failed("log-damage"));
     let unseen = Proof { unanswered: of(1, &[("a", "no answer")]), ..sample.clone() };
     assert_eq!(told(&proof(&unseen)), failed("storage"));
 }

@@ -44,7 +44,7 @@ pub(in crate::commands::doctor) fn failures(standings: &[Standing]) -> Verdict {
     let names: Vec<String> = failed.iter().map(|one| one.name()).collect();
     let help = match &first.tenant {
         Some(tenant) => format!(
-            "`decisiongraph failures -t {tenant}` names the event; `decisiongraph runbook projection-failed` how to mend it; then `decisiongraph retry {} -t {tenant}`",
+            "`decisiongraph failures -t {tenant}` says why, and the page that mends it (`projection-failed`; `workers-retrying` for what is tried again by itself); then `decisiongraph retry {} -t {tenant}`",
             first.projection,
             tenant = shell_word(tenant)
         ),
