@@ -129,6 +129,24 @@ accident_disk_full() {
     pager "A user says: appends end with storage. The data volume is $dir/volume."
 }
 
+accident_run_interrupted() {
+    session psql "$DB_URL" -c "BEGIN" -c "SELECT * FROM dg_tenant_heads FOR UPDATE" \
+        -c "SELECT * FROM dg_projection_cursors FOR UPDATE" -c "SELECT pg_sleep(86400)"
+    eventually "the cursors are held" cursors_are_held
+    quiet decisiongraph rebuild all -t "$tenant" --reason "titles look odd"
+    kill_daemon
+    as_admin "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(86400)'
+        AND pid <> pg_backend_pid()" >/dev/null
+    quiet grep projection_partitions "$config" || echo 'projection_partitions = 2' >>"$config"
+    start_daemon "$config"
+    eventually "the run is known to be interrupted" run_is_interrupted
+    was run-interrupted "The daemon was killed during a rebuild of $tenant and started with other partitions."
+    pager "RunInterrupted: 1 rebuild runs are interrupted"
+}
+
+cursors_are_held() { as_admin "SELECT query FROM pg_stat_activity" | quiet grep -x 'SELECT pg_sleep(86400)'; }
+run_is_interrupted() { decisiongraph runs --status interrupted -o jsonl | quiet grep run_id; }
+
 accident_two_daemons() {
     sed "s|$dir/state|$dir/other|" "$config" >"$dir/other.toml"
     start_daemon "$dir/other.toml"
