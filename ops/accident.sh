@@ -247,8 +247,10 @@ is_alone() {
     status=$(decisiongraph status) && ! grep '^warning' <<<"$status"
 }
 
+sends_a_trace() { decisiongraph generate --traces 1 --seed "$2" | decisiongraph import - -t "$1"; }
 takes_an_append() {
-    decisiongraph generate --traces 1 --seed "$(date +%s%N)" | decisiongraph import - -t "$1"
+    # A daemon may need a moment to find its database again.
+    patience=5 eventually "an append to $1 is taken" quiet sends_a_trace "$1" "$(date +%s%N)"
     patience=5 eventually "the projections of $1 come up to the log" quiet decisiongraph health --check -t "$1"
 }
 
