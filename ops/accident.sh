@@ -99,9 +99,10 @@ stop_postgres() { as_postgres pg_ctl -D "$PGDATA" -m "${1:-fast}" -w stop >/dev/
 
 # The daemons of this game by their process ids, whoever started them: those with this configuration.
 daemons() {
-    local process
+    local process binary
     for process in /proc/[0-9]*; do
-        [ "$(readlink "$process/exe")" = "$(realpath "$dir/bin/decisiongraph")" ] || continue
+        binary=$(readlink "$process/exe") # which may have been built anew
+        [ "${binary% (deleted)}" = "$(realpath "$dir/bin/decisiongraph")" ] || continue
         tr '\0' '\n' <"$process/environ" | grep -qx "DECISIONGRAPH_CONFIG=$1" || continue
         ! tr '\0' '\n' <"$process/cmdline" | grep -qx serve || echo "${process#/proc/}"
     done 2>/dev/null
