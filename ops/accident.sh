@@ -232,7 +232,8 @@ check() {
     local tenant count hash
     judge "the configuration is valid" decisiongraph config check
     judge "one daemon answers, and is alone" is_alone
-    [ "$wrong" = 1 ] || while read -r tenant count hash; do
+    while read -r tenant count hash; do
+        [ "$wrong" = 0 ] || break
         judge "$tenant: an append is taken and seen" takes_an_append "$tenant"
         judge "$tenant: its log begins as before" is_as_before "$tenant" "$count" "$hash"
     done <"$game/logs"
