@@ -21,8 +21,9 @@ pub(super) const SLICE: i64 = 10_000;
 /// Partitions that a rebuild builds in, if runs may use as many connections: each reads the whole log
 /// and writes its share, and a few of them keep the database busy.
 const MOST_LANES: usize = 4;
-/// How long a rebuild waits for the room that earlier ones took.
-const FOR_SPACE: Duration = Duration::from_secs(15);
+/// How long a rebuild waits for the room that earlier ones took: somebody else may be clearing what
+/// is of other tenants.
+const FOR_SPACE: Duration = Duration::from_secs(3);
 /// How long to wait for another run of ours that is still ending.
 const HANDED_OVER: Duration = Duration::from_millis(50);
 
@@ -165,14 +166,14 @@ impl Work {
         while clear().await?.is_some() {
             has_cleared = true;
         }
-        let space = async {
-            let _clearing = self.runs.clearing.lock().await;
-            if has_cleared {
+        if has_cleared {
+            let space = async {
+                let _clearing = self.runs.clearing.lock().await;
                 reclaim(&self.runs, projection).await;
-            }
-        };
-        // Without it the rebuild takes more room, and no harm is done.
-        let _ = tokio::time::timeout(FOR_SPACE, space).await;
+            };
+            // Without it the rebuild takes more room, and no harm is done.
+            let _ = tokio::time::timeout(FOR_SPACE, space).await;
+        }
         Ok(())
     }
 
