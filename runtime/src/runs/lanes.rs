@@ -86,6 +86,9 @@ impl Lane {
     }
 }
 
+/// Events of a page that is not worth dividing.
+const SMALL_PAGE: i64 = 1_000;
+
 impl Work {
     /// A page of each partition that may go on.
     pub(super) async fn apply(
@@ -123,7 +126,8 @@ impl Work {
     }
 
     /// Applies a page in each lane, together of as many events as one lane would apply: more of them
-    /// take no more memory. What stood in the way of one, if anything did.
+    /// take no more memory. Pages that are small already stay as they are. What stood in the way of
+    /// one, if anything did.
     pub(super) async fn round(
         &mut self,
         projection: Projection,
@@ -131,7 +135,8 @@ impl Work {
         on: On,
     ) -> Option<Input> {
         let lanes = i64::try_from(self.at.lanes.len()).unwrap_or(1).max(1);
-        let usual = (self.tenants.settings.job_batch_size / lanes).max(1);
+        let usual = self.tenants.settings.job_batch_size;
+        let usual = (usual / lanes).max(usual.min(SMALL_PAGE));
         let limit = (limit.map_or(usual, |fewer| fewer.min(usual)), limit.is_some());
         let (gate, tenant) = (self.tenants.gate.clone(), &self.run.key.tenant_id);
         let lanes = self.at.lanes.iter_mut().filter(|lane| lane.more);

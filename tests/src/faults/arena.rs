@@ -27,7 +27,7 @@ const FLAGS: [&str; 16] = [
     "--projection-batch-size",
     "20",
     "--projection-job-batch-size",
-    "100",
+    "500",
     "--projection-retry-base-ms",
     "20",
     "--projection-retry-max-ms",

@@ -21,7 +21,7 @@ use super::Arena;
 use super::place::Place;
 use super::workload::Pace;
 
-const ORDINARY: Pace = Pace { operator: 400, append: 30 };
+const ORDINARY: Pace = Pace { operator: 300, append: 150 };
 /// Operators ask for something all the time.
 const EAGER: Pace = Pace { operator: 60, append: 30 };
 /// They leave most of it to the scenario.

@@ -17,6 +17,8 @@ const RUNS: [&str; 6] = [
     r#""mode":"rebuild","projection_name":"context_graph""#,
     r#""mode":"rebuild","projection_name":"precedent_index","dry_run":true"#,
 ];
+/// The pace of those who ask for several at once, in milliseconds.
+const HASTY: usize = 100;
 /// Not the same twice: that a key of the table keeps apart, whatever an admission looks at.
 const OVERLAPPING: [&str; 3] = [RUNS[1], RUNS[2], RUNS[3]];
 
@@ -45,12 +47,14 @@ impl Asker {
         }
     }
 
-    /// Most ask for several runs at the same moment, as people do who do not know of each other: of
-    /// those that are in each other's way one is admitted at most, whichever daemon is asked.
+    /// Whoever hardly rests asks mostly for several runs at the same moment, as people do who do not
+    /// know of each other: of those that are in each other's way one is admitted at most, whichever
+    /// daemon is asked. The others leave tenants alone that a daemon that died was at.
     async fn start_runs(&mut self, tenant: &str) -> Vec<String> {
-        let runs = match self.random.once_in(3) {
-            true => vec![*self.random.pick(&RUNS)],
-            false => self.crowd(),
+        let is_hasty = self.ground.pace.operator <= HASTY;
+        let runs = match is_hasty && !self.random.once_in(3) {
+            true => self.crowd(),
+            false => vec![*self.random.pick(&RUNS)],
         };
         let ask = |(place, run): (usize, &str)| {
             self.history().asked();
