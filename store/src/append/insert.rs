@@ -93,9 +93,25 @@ impl Statements {
 
 static INSERT: LazyLock<Statements> = LazyLock::new(|| Statements::of(str::to_owned));
 
-/// The rows of those tenants whose heads are as they must be and can be had at once; they stay locked
-/// until the statement's transaction ends. A subquery that locks is looked at for each row before it.
-static INSERT_AT: LazyLock<Statements> = LazyLock::new(|| {
+/// The rows of one tenant, if its head is as it must be and can be had at once; it stays locked until the
+/// statement's transaction ends. Asked for by its key alone: with an array of one the server would plan
+/// anew each time.
+static INSERT_AT_HEAD: LazyLock<Statements> = LazyLock::new(|| {
+    Statements::of(|insert| {
+        format!(
+            "WITH ready AS MATERIALIZED (
+                SELECT FROM dg_tenant_heads AS h
+                WHERE h.tenant_id = $21::text AND h.last_log_seq = $22::bigint
+                    AND set_config('lock_timeout', $23, true) IS NOT NULL
+                FOR UPDATE SKIP LOCKED)
+            {insert} WHERE EXISTS (SELECT FROM ready)"
+        )
+    })
+});
+
+/// The rows of those tenants of which the same is true, and who they are. A subquery that locks is looked
+/// at for each row before it.
+static INSERT_AT_HEADS: LazyLock<Statements> = LazyLock::new(|| {
     Statements::of(|insert| {
         format!(
             "WITH ready AS MATERIALIZED (
@@ -106,7 +122,8 @@ static INSERT_AT: LazyLock<Statements> = LazyLock::new(|| {
                         WHERE h.tenant_id = asked.tenant_id AND h.last_log_seq = asked.head
                         FOR UPDATE SKIP LOCKED) AS head
                 WHERE patience.bound IS NOT NULL)
-            {insert} WHERE rows.tenant_id IN (SELECT tenant_id FROM ready)"
+            {insert} WHERE rows.tenant_id IN (SELECT tenant_id FROM ready)
+            RETURNING tenant_id"
         )
     })
 });
@@ -157,15 +174,15 @@ impl<'a> Rows<'a> {
         tenants: &[&'b str],
         heads: &[i64],
     ) -> Result<HashSet<&'b str>, tokio_postgres::Error> {
-        let insert = INSERT_AT.text(self.log_seq.len());
-        let mut arguments = self.columns();
-        arguments.extend([&tenants as &(dyn ToSql + Sync), &heads, &PATIENCE]);
-        if let [tenant] = tenants {
-            let insert = client.prepare_cached(insert).await?;
+        let (rows, mut arguments) = (self.log_seq.len(), self.columns());
+        if let ([tenant], [head]) = (tenants, heads) {
+            let insert = client.prepare_cached(INSERT_AT_HEAD.text(rows)).await?;
+            arguments.extend([tenant as &(dyn ToSql + Sync), head, &PATIENCE]);
             let inserted = client.execute(&insert, &arguments).await?;
             return Ok((inserted > 0).then_some(*tenant).into_iter().collect());
         }
-        let insert = client.prepare_cached(&format!("{insert} RETURNING tenant_id")).await?;
+        let insert = client.prepare_cached(INSERT_AT_HEADS.text(rows)).await?;
+        arguments.extend([&tenants as &(dyn ToSql + Sync), &heads, &PATIENCE]);
         let rows = client.query(&insert, &arguments).await?;
         let inserted = rows.iter().map(|row| row.try_get(0));
         let inserted = inserted.collect::<Result<HashSet<&str>, _>>()?;
