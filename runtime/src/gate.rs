@@ -18,14 +18,13 @@ use dg_store::{Store, StoreError};
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use time::OffsetDateTime;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
-use tokio::time::error::Elapsed;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use crate::Settings;
 use crate::metrics;
 use crate::slot::Slot;
 use crate::supervisor::StartFn;
-use crate::yielding::{LiveLag, share};
+use crate::yielding::Turns;
 
 const PROBE_FIRST: Duration = Duration::from_millis(100);
 const PROBE_LAST: Duration = Duration::from_secs(2);
@@ -53,9 +52,6 @@ struct Permits {
     append: Semaphore,
     /// Of those for appends, how many may wait for somebody's lock at once: one is left for the others.
     wait: Semaphore,
-    /// Of those for work, how many runs may use at once.
-    job: Semaphore,
-    most_jobs: usize,
     /// One, for reads of everything there is.
     stream: Semaphore,
     /// Pages that were read before it is their turn: as many as workers may be at work.
@@ -73,7 +69,8 @@ pub struct Gate {
     state: watch::Receiver<DatabaseState>,
     permits: Arc<Permits>,
     timeout: Duration,
-    live_lag: Arc<LiveLag>,
+    /// Of the permits for work, those that runs may use.
+    turns: Arc<Turns>,
     actor: Slot<GateMsg>,
     publish: Arc<watch::Sender<DatabaseState>>,
 }
@@ -82,10 +79,7 @@ impl Gate {
     /// A gate that is open; [`Gate::start_fn`] starts its actor.
     pub(crate) fn new(store: Store, settings: &Settings) -> Gate {
         let (publish, state) = watch::channel(DatabaseState::Up);
-        let most_jobs = (settings.worker_permits / 2).max(1);
         let permits = Permits {
-            job: Semaphore::new(most_jobs),
-            most_jobs,
             work: Semaphore::new(settings.worker_permits),
             append: Semaphore::new(settings.append_permits),
             wait: Semaphore::new(settings.append_permits.saturating_sub(1).max(1)),
@@ -99,7 +93,7 @@ impl Gate {
             state,
             permits: Arc::new(permits),
             timeout: settings.storage_timeout,
-            live_lag: Arc::new(LiveLag::new()),
+            turns: Arc::new(Turns::new((settings.worker_permits / 2).max(1))),
             actor: Slot::new(),
             publish: Arc::new(publish),
         }
@@ -201,8 +195,8 @@ impl Gate {
         self.permitted(&self.permits.work, work).await
     }
 
-    /// Does a run's work, when a permit of its own and one of the workers' is free. While live workers
-    /// are slower than their goal, a turn weighs more, up to all that runs may use.
+    /// Does a run's work, when it is its turn and a permit of the workers' is free; runs rest after it
+    /// while live workers are slower than their goal.
     ///
     /// # Errors
     /// As [`Gate::run`].
@@ -211,27 +205,42 @@ impl Gate {
         W: FnOnce(Store) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
-        let Permits { job, most_jobs, .. } = &*self.permits;
-        let weight = most_jobs / share(self.live_lag(), *most_jobs);
-        let weight = u32::try_from(weight).unwrap_or(1);
-        let permit = tokio::time::timeout(self.timeout, job.acquire_many(weight)).await;
-        let _permit = self.granted(permit)?;
+        let turn = self.turns.take().await.ok_or_else(closed)?;
+        let timed = |store| async move {
+            let started = Instant::now();
+            work(store).await.map(|done| (done, started.elapsed()))
+        };
+        let (done, took) = self.work(timed).await?;
+        self.turns.rest(turn, took);
+        Ok(done)
+    }
+
+    /// The same for a replay, after which nobody rests: the live workers of its tenant wait for it.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub async fn replay<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let _turn = self.turns.take().await.ok_or_else(closed)?;
         self.work(work).await
     }
 
     /// Connections that runs may use at once.
     pub(crate) fn most_jobs(&self) -> usize {
-        self.permits.most_jobs
+        self.turns.most()
     }
 
     /// A worker's batch became visible so long after it was appended.
     pub(crate) fn note_lag(&self, lag: Duration) {
-        self.live_lag.note(lag, Instant::now());
+        self.turns.note_lag(lag);
     }
 
     /// The longest lag of live workers of late.
     pub(crate) fn live_lag(&self) -> Duration {
-        self.live_lag.recent(Instant::now())
+        self.turns.live_lag()
     }
 
     /// Does an append that waits for whoever holds a tenant's head, when a permit is free.
@@ -271,21 +280,11 @@ impl Gate {
     }
 
     async fn permit<'a>(&self, permits: &'a Semaphore) -> Result<SemaphorePermit<'a>, StoreError> {
-        self.granted(tokio::time::timeout(self.timeout, permits.acquire()).await)
-    }
-
-    /// A permit that came in time, of a gate that is not closed.
-    fn granted<'a>(
-        &self,
-        permit: Result<Result<SemaphorePermit<'a>, AcquireError>, Elapsed>,
-    ) -> Result<SemaphorePermit<'a>, StoreError> {
-        let permit = permit.map_err(|_| {
-            StoreError::new(
-                Code::Storage,
-                format!("no turn at the database in {} ms", self.timeout.as_millis()),
-            )
+        let permit = tokio::time::timeout(self.timeout, permits.acquire()).await.map_err(|_| {
+            let waited = self.timeout.as_millis();
+            StoreError::new(Code::Storage, format!("no turn at the database in {waited} ms"))
         })?;
-        permit.map_err(|_| StoreError::new(Code::Storage, "the store is closed"))
+        permit.map_err(|_| closed())
     }
 
     /// A live worker's place for a page, when it is its turn, in the order of asking. Thousands of
@@ -327,10 +326,14 @@ impl Gate {
         self.permits.work.close();
         self.permits.append.close();
         self.permits.wait.close();
-        self.permits.job.close();
+        self.turns.close();
         self.permits.stream.close();
         self.store.close();
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::new(Code::Storage, "the store is closed")
 }
 
 struct GateActor;

@@ -48,11 +48,6 @@ impl On {
     const fn joins(self) -> bool {
         matches!(self, On::Live)
     }
-
-    /// Whether it takes a turn of those for runs.
-    const fn yields(self) -> bool {
-        matches!(self, On::Replay | On::Building)
-    }
 }
 
 /// Whose pages, by what way to the database, on whose account.
@@ -222,6 +217,18 @@ impl Applier<'_> {
         }
     }
 
+    async fn in_turn<T, W, F>(&self, work: W) -> Result<T, StoreError>
+    where
+        W: FnOnce(dg_store::Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        match self.on {
+            On::Live | On::Switching => self.gate.work(work).await,
+            On::Replay => self.gate.replay(work).await,
+            On::Building => self.gate.job(work).await,
+        }
+    }
+
     async fn prepare(&self, from: Cursor, limit: i64) -> Result<Work, StoreError> {
         let (page, batch) = self.read(from, limit).await?;
         Ok(Work::new(self.key, from, page, batch))
@@ -232,10 +239,7 @@ impl Applier<'_> {
         let read = |store: dg_store::Store| async move {
             store.read_page(&key.tenant_id, key.projection, from, limit).await
         };
-        let page = match self.on.yields() {
-            true => self.gate.job(read).await?,
-            false => self.gate.work(read).await?,
-        };
+        let page = self.in_turn(read).await?;
         let size = (page.events.len(), payload(&page));
         telemetry::read(&key.tenant_id, key.projection.as_str(), size, started.elapsed());
         let batch = Batch::read(started.elapsed(), page.age);
@@ -278,10 +282,7 @@ impl Applier<'_> {
             is_live: self.on.is_live(),
         };
         let commit = |store: dg_store::Store| async move { store.commit(batch).await };
-        let committed = match self.on.yields() {
-            true => self.gate.job(commit).await,
-            false => self.gate.work(commit).await,
-        };
+        let committed = self.in_turn(commit).await;
         is_done.store(true, Ordering::Relaxed);
         committed
     }

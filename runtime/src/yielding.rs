@@ -3,20 +3,82 @@
 //!
 //! The lag is that of the workers' own commits, from the recording of an event to the moment when
 //! readers see it. Where nobody appends there is none, and runs may use their whole share.
+//!
+//! Invariants:
+//! - all runs together rest in proportion to what they have used of the database; that they waited for
+//!   it counts for nothing, so a run that is held back is never held back for that;
+//! - whoever has a turn is done in bounded time, so nobody waits for ever.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 /// Appended to visible, as users of a quiet daemon know it.
-pub(crate) const GOAL: Duration = Duration::from_millis(100);
+const GOAL: Duration = Duration::from_millis(100);
 /// The lag that counts is the longest of the last one to two of these.
 const WINDOW: Duration = Duration::from_secs(1);
 /// However long the lag, a run gets a turn so often.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The turns of runs at the database: so many at once.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    free: Arc<Semaphore>,
+    most: usize,
+    lag: LiveLag,
+}
+
+/// A turn, until it is dropped.
+pub(crate) type Turn = OwnedSemaphorePermit;
+
+impl Turns {
+    pub(crate) fn new(most: usize) -> Turns {
+        Turns { free: Arc::new(Semaphore::new(most)), most, lag: LiveLag::new() }
+    }
+
+    /// Turns there are at once.
+    pub(crate) const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// A worker's batch became visible so long after it was appended.
+    pub(crate) fn note_lag(&self, lag: Duration) {
+        self.lag.note(lag, Instant::now());
+    }
+
+    /// The longest lag of late.
+    pub(crate) fn live_lag(&self) -> Duration {
+        self.lag.recent(Instant::now())
+    }
+
+    /// The next turn, in the order of asking; none when they are closed. While live workers are slower
+    /// than their goal one is worth several.
+    pub(crate) async fn take(&self) -> Option<Turn> {
+        let worth = self.most / share(self.live_lag(), self.most);
+        let worth = u32::try_from(worth).unwrap_or(1);
+        self.free.clone().acquire_many_owned(worth).await.ok()
+    }
+
+    /// Keeps a turn, whose work took so long, for as long as runs are to rest after it.
+    pub(crate) fn rest(&self, turn: Turn, took: Duration) {
+        let rest = rest(self.live_lag(), took);
+        if !rest.is_zero() {
+            tokio::spawn(async move {
+                tokio::time::sleep(rest).await;
+                drop(turn);
+            });
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.free.close();
+    }
+}
+
 /// The longest lag of late.
 #[derive(Debug)]
-pub(crate) struct LiveLag(Mutex<Windows>);
+struct LiveLag(Mutex<Windows>);
 
 #[derive(Debug)]
 struct Windows {
@@ -26,20 +88,19 @@ struct Windows {
 }
 
 impl LiveLag {
-    pub(crate) fn new() -> LiveLag {
+    fn new() -> LiveLag {
         let (now, before) = (Duration::ZERO, Duration::ZERO);
         LiveLag(Mutex::new(Windows { began: Instant::now(), now, before }))
     }
 
-    /// A worker's batch became visible so long after it was appended.
-    pub(crate) fn note(&self, lag: Duration, at: Instant) {
+    fn note(&self, lag: Duration, at: Instant) {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         windows.turn(at);
         windows.now = windows.now.max(lag);
     }
 
     /// The longest lag that was noted a moment ago.
-    pub(crate) fn recent(&self, at: Instant) -> Duration {
+    fn recent(&self, at: Instant) -> Duration {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         windows.turn(at);
         windows.now.max(windows.before)
@@ -59,7 +120,7 @@ impl Windows {
 
 /// How many connections runs may use at once, of `most`: half for each doubling of the lag beyond
 /// its goal, and one at least.
-pub(crate) fn share(lag: Duration, most: usize) -> usize {
+fn share(lag: Duration, most: usize) -> usize {
     let mut share = most;
     let mut bearable = GOAL;
     while share > 1 && lag > bearable {
@@ -69,9 +130,9 @@ pub(crate) fn share(lag: Duration, most: usize) -> usize {
     share.max(1)
 }
 
-/// How long a run rests after a page that took so long: not at all while the goal is kept, then
-/// more than it works.
-pub(crate) fn rest(lag: Duration, took: Duration) -> Duration {
+/// How long runs rest after they have kept the database at work for so long: not at all while the goal
+/// is kept, then more than they work.
+fn rest(lag: Duration, took: Duration) -> Duration {
     if lag <= GOAL {
         return Duration::ZERO;
     }
@@ -127,5 +188,27 @@ mod tests {
         assert_eq!(lag.recent(start + ms(1_600)), ms(300));
         assert_eq!(lag.recent(start + ms(2_600)), ms(50));
         assert_eq!(lag.recent(start + ms(9_000)), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn runs_rest_after_work_while_live_workers_are_late_and_not_before() {
+        let turns = Turns::new(2);
+        let turn = turns.take().await.unwrap();
+        turns.rest(turn, ms(10_000));
+        assert_eq!(turns.free.available_permits(), 2, "nobody is late");
+
+        turns.note_lag(ms(200));
+        let turn = turns.take().await.unwrap();
+        assert_eq!(turns.free.available_permits(), 0, "one is worth both");
+        let began = Instant::now();
+        turns.rest(turn, ms(40));
+        drop(turns.take().await.unwrap());
+        assert!(began.elapsed() >= ms(40));
+
+        let turn = turns.take().await.unwrap();
+        turns.rest(turn, Duration::ZERO);
+        assert_eq!(turns.free.available_permits(), 2, "what took no time is not rested after");
+        turns.close();
+        assert!(turns.take().await.is_none());
     }
 }

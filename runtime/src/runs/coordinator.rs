@@ -15,7 +15,6 @@ use time::OffsetDateTime;
 use super::Runs;
 use super::work::SLICE;
 use crate::in_flight::{InFlight, caught};
-use crate::yielding::rest;
 
 /// Runs that are at work at once: each reads and writes as fast as it may.
 const AT_ONCE: usize = 2;
@@ -253,7 +252,6 @@ async fn clear(runs: &Runs) -> Result<(), StoreError> {
     gate.run(|store| async move { store.retire_abandoned(KEPT).await }).await?;
     let mut cleared_of = BTreeSet::new();
     loop {
-        let started = Instant::now();
         let slice = gate.job(|store| async move { store.clear_retired(None, SLICE).await });
         let Some(cleared) = slice.await? else { break };
         if cleared.is_done {
@@ -261,7 +259,6 @@ async fn clear(runs: &Runs) -> Result<(), StoreError> {
             tracing::info!(%tenant, %projection, generation = cleared.generation, "generation cleared");
             cleared_of.insert(projection);
         }
-        tokio::time::sleep(rest(gate.live_lag(), started.elapsed())).await;
     }
     for projection in cleared_of {
         reclaim(runs, projection).await;

@@ -1,7 +1,7 @@
 //! The pages of a run: a lane for each partition of what it works on, how far they are, and how far
 //! they may go. A replay has those of the live workers; a rebuild has its own, until the switch.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dg_projections::projection::Projection;
 use dg_store::failpoint::{self, Point};
@@ -12,7 +12,6 @@ use super::state::Input;
 use super::work::Work;
 use crate::pages::{Ahead, Applier, On, Outcome};
 use crate::worker::WorkerKey;
-use crate::yielding::rest;
 
 /// Between two looks at live workers that are still apart.
 const APART: Duration = Duration::from_millis(100);
@@ -100,7 +99,6 @@ impl Work {
         if self.run.mode == RunMode::Rebuild && !to_served && self.at.until.is_some() {
             self.at.go_to(None);
         }
-        let started = Instant::now();
         let before = self.at.processed();
         let outcome = self.round(projection, limit, On::job(self.run.mode)).await;
         failpoint::hit(Point::RunApplyAfter, "").await;
@@ -117,10 +115,6 @@ impl Work {
         let is_there = !self.at.has_more() && self.is_near(projection, to_served).await?;
         if !is_there && !self.at.has_more() {
             tokio::time::sleep(APART).await; // for the live workers to come together
-        }
-        // A replay does the work of live workers: nobody is served by its waiting.
-        if !is_there && self.held.is_none() {
-            tokio::time::sleep(rest(self.tenants.gate.live_lag(), started.elapsed())).await;
         }
         Ok(Input::Applied { events, is_there })
     }
