@@ -185,6 +185,7 @@ strike() {
     quiet declare -F "accident_$name" || fail "there is no accident $name" "ops/accident.sh list"
     can_strike "$name" || fail "$name needs the right to mount"
     tenant=$(one_of $tenants)
+    rm -rf "$SINCE" "$QUARANTINE" # of the accident before
     echo "$name" >>"$game/had"
     echo "$name" >"$game/struck"
     "accident_$name"
