@@ -139,17 +139,18 @@ accident_run_interrupted() {
         -c "SELECT * FROM dg_projection_cursors FOR UPDATE" -c "SELECT pg_sleep(86400)"
     eventually "the cursors are held" cursors_are_held
     quiet decisiongraph rebuild all -t "$tenant" --reason "titles look odd"
+    eventually "the run has begun" run_is running
     kill_daemon
     as_admin "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(86400)'
         AND pid <> pg_backend_pid()" >/dev/null
     start_daemon "$config"
-    eventually "the run is known to be interrupted" run_is_interrupted
+    eventually "the run is known to be interrupted" run_is interrupted
     was run-interrupted "The daemon was killed during a rebuild of $tenant and started again."
     pager "RunInterrupted: rebuild runs are interrupted: 1"
 }
 
 cursors_are_held() { as_admin "SELECT query FROM pg_stat_activity" | quiet grep -x 'SELECT pg_sleep(86400)'; }
-run_is_interrupted() { decisiongraph runs --status interrupted -o jsonl | quiet grep run_id; }
+run_is() { decisiongraph runs --status "$1" -o jsonl | quiet grep run_id; }
 
 accident_two_daemons() {
     sed "s|$dir/state|$dir/other|" "$config" >"$dir/other.toml"

@@ -279,6 +279,9 @@ fn run_interrupted() -> Scene {
     let sql = stage.daemon.sql();
     sql.hold("acme");
     rebuild(&stage, &[]).ok();
+    // One that is still queued would not be interrupted, but begun by the next daemon.
+    let is_running = || stage.daemon.cli(&["runs", "--status", "running"]).stdout.contains("acme");
+    until("the run has begun", || is_running().then_some(()));
     stage.daemon.stop();
     sql.release();
     stage.daemon.restart();
