@@ -75,7 +75,8 @@ operators_shell() {
         done
         printf 'export %s=%q\n' DECISIONGRAPH_CONFIG "$config" PGDATA "$dir/volume/main" BACKUP "$dir/backup/dg.dump" \
             ADMIN_URL "host=$dir/run user=postgres dbname=postgres" DB_URL "host=$dir/run user=dg dbname=dg" \
-            RESTORED_URL "host=$dir/run user=dg dbname=dg_restored"
+            RESTORED_URL "host=$dir/run user=dg dbname=dg_restored" QUARANTINE "$dir/backup/quarantine.dump" \
+            SINCE "$dir/since"
         printf 'export PATH=%q:%q:$PATH\n' "$dir/bin" "$(postgres_programs)"
     } >"$dir/env"
 }
@@ -184,6 +185,7 @@ strike() {
     quiet declare -F "accident_$name" || fail "there is no accident $name" "ops/accident.sh list"
     can_strike "$name" || fail "$name needs the right to mount"
     tenant=$(one_of $tenants)
+    rm -rf "$SINCE" "$QUARANTINE" # of the accident before
     echo "$name" >>"$game/had"
     echo "$name" >"$game/struck"
     "accident_$name"
@@ -269,8 +271,9 @@ is_as_before() { [ "$(first_events "$1" "$2")" = "$3" ] || fail "the first $2 ev
 
 systemctl() {
     case "$*" in
-    "status decisiongraph") daemons "$config" | grep . || { echo "decisiongraph is not running" && return 3; } ;;
-    "start decisiongraph") [ -n "$(daemons "$config")" ] || start_daemon "$config" ;;
+    "status decisiongraph") told_of decisiongraph "$(daemons "$config")" ;;
+    "status postgresql") told_of postgresql "$(as_postgres pg_ctl -D "$PGDATA" status 2>/dev/null | sed -n 's/.*PID: \([0-9]*\).*/\1/p')" ;;
+    "start decisiongraph" | "enable --now decisiongraph") [ -n "$(daemons "$config")" ] || start_daemon "$config" ;;
     "stop decisiongraph" | "disable --now decisiongraph") end_daemons "$config" TERM ;;
     "restart decisiongraph") end_daemons "$config" TERM && start_daemon "$config" ;;
     "start postgresql") start_postgres ;;
@@ -279,6 +282,33 @@ systemctl() {
     "reset-failed decisiongraph") ;;
     *) fail "systemctl $* has no stand-in" ;;
     esac
+}
+
+# The few words of a status that the pages ask for.
+told_of() {
+    [ -z "$2" ] || { printf '* %s.service\n     Active: active (running)\n   Main PID: %s\n' "$1" "$2" && return 0; }
+    printf '* %s.service\n     Active: inactive (dead)%s\n' "$1" "$(cat "$game/$1.ended" 2>/dev/null)"
+    return 3
+}
+
+# The last lines of a unit's log (-n), or those that match (-g); the kernel has no log here.
+journalctl() {
+    local option unit=decisiongraph lines=1000 pattern=. log
+    while getopts 'u:n:g:kexp:S:' option; do
+        case $option in
+        u) unit=$OPTARG ;;
+        n) lines=$OPTARG ;;
+        g) pattern=$OPTARG ;;
+        k) unit=kernel ;;
+        *) ;;
+        esac
+    done
+    case $unit in
+    decisiongraph) log=$dir/config.log ;;
+    postgresql) log=$PGDATA/server.log ;;
+    *) echo "-- No entries --" && return 0 ;;
+    esac
+    grep -E -- "$pattern" "$log" | tail -n "$lines" || true
 }
 
 finish() {
@@ -308,8 +338,7 @@ reveal) reveal "$2" ;;
 end) finish "$2" ;;
 ask | systemctl | journalctl) # for itself
     enter "$2"
-    [ "$command" != systemctl ] || set -- ask "$2" systemctl "${@:3}"
-    [ "$command" != journalctl ] || set -- ask "$2" tail -n 50 "$dir/config.log"
+    [ "$command" = ask ] || set -- ask "$2" "$command" "${@:3}"
     "${@:3}"
     ;;
 *) usage "$command is not known" ;;

@@ -12,7 +12,10 @@ session() { PGAPPNAME=$1 setsid psql -q "$2" "${@:3}" >/dev/null 2>&1 </dev/null
 # Past what guards the tables from hands.
 by_force() { as_admin "SET session_replication_role = replica; $1"; }
 
-kill_daemon() { end_daemons "$config" KILL; }
+kill_daemon() {
+    end_daemons "$config" KILL
+    echo " (code=killed, signal=KILL)" >"$game/decisiongraph.ended"
+}
 
 accident_wrong_key() {
     kill_daemon
@@ -74,7 +77,9 @@ accident_dead_letter() {
         source_system => 'ops', actor_type => 'person', actor_id => 'ann', idempotency_key => 'bad:$RANDOM',
         payload => '{}')" >/dev/null
     was projection-failed "An event with an empty payload came in through dg_append, which no projector can apply."
-    pager "ProjectionFailed: trace_summary of tenant $tenant has failed"
+    pager "ProjectionFailed: trace_summary of tenant $tenant has failed" \
+        "Ann, who enters by hand with psql, says what it was to be: the workflow deal_approval, titled" \
+        "'Shelving for Lumen', about the opportunity opp-1."
 }
 
 accident_commits_lost() {
@@ -111,7 +116,7 @@ accident_connections_exhausted() {
     for number in {1..37}; do session reporting "$DB_URL" -c "SELECT pg_sleep(86400)"; done
     eventually "all connections are taken" no_place
     kill -CONT "$process"
-    was pool-exhausted "37 sessions called 'reporting' take the connections that the daemon needs."
+    was store-errors "37 sessions called 'reporting' take the connections that the daemon needs."
     pager "StoreErrors: calls to the database fail (storage). Users say that appends and reads fail."
 }
 
@@ -134,18 +139,18 @@ accident_run_interrupted() {
         -c "SELECT * FROM dg_projection_cursors FOR UPDATE" -c "SELECT pg_sleep(86400)"
     eventually "the cursors are held" cursors_are_held
     quiet decisiongraph rebuild all -t "$tenant" --reason "titles look odd"
+    eventually "the run has begun" run_is running
     kill_daemon
     as_admin "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(86400)'
         AND pid <> pg_backend_pid()" >/dev/null
-    quiet grep projection_partitions "$config" || echo 'projection_partitions = 2' >>"$config"
     start_daemon "$config"
-    eventually "the run is known to be interrupted" run_is_interrupted
-    was run-interrupted "The daemon was killed during a rebuild of $tenant and started with other partitions."
-    pager "RunInterrupted: 1 rebuild runs are interrupted"
+    eventually "the run is known to be interrupted" run_is interrupted
+    was run-interrupted "The daemon was killed during a rebuild of $tenant and started again."
+    pager "RunInterrupted: rebuild runs are interrupted: 1"
 }
 
 cursors_are_held() { as_admin "SELECT query FROM pg_stat_activity" | quiet grep -x 'SELECT pg_sleep(86400)'; }
-run_is_interrupted() { decisiongraph runs --status interrupted -o jsonl | quiet grep run_id; }
+run_is() { decisiongraph runs --status "$1" -o jsonl | quiet grep run_id; }
 
 accident_two_daemons() {
     sed "s|$dir/state|$dir/other|" "$config" >"$dir/other.toml"
@@ -157,6 +162,6 @@ accident_two_daemons() {
 accident_migration_forgotten() {
     kill_daemon
     as_admin "DELETE FROM dg_schema_migrations WHERE version = (SELECT max(version) FROM dg_schema_migrations)"
-    was failed-upgrade "The row of the last step was deleted from dg_schema_migrations, and the daemon was killed."
+    was daemon-down "The daemon was killed, and the row of the last step deleted from dg_schema_migrations: the start does that step again."
     pager "DaemonDown: DecisionGraph does not answer. Somebody has tidied the database by hand."
 }

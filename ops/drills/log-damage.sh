@@ -4,7 +4,7 @@
 
 own_postgres
 load
-export BACKUP=$work/good.dump EVENTS=$work/since.jsonl QUARANTINE=$work/damaged.dump
+export BACKUP=$work/good.dump SINCE=$work/since QUARANTINE=$work/damaged.dump
 page backup "A dump"
 more_events 3
 before=$(proof)

@@ -11,7 +11,7 @@ clock
 page reproducibility "Steps"
 page reproducibility "It is over when"
 recovered
-grep -q "^proven: tenant acme, " here.txt || fail "$name: nothing was proven"
+grep -q "^proven: tenant acme, " elsewhere.txt || fail "$name: nothing was proven"
 [ "$(cat "$ELSEWHERE/pg/data/PG_VERSION")" != "$(cat "$work/state/pg/data/PG_VERSION")" ] ||
     fail "$name: both are of the same release of Postgres"
 passed

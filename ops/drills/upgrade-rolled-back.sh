@@ -7,7 +7,7 @@ own_postgres
 next_release
 load
 known=$(schema)
-export BACKUP=$work/before.dump EVENTS=$work/since.jsonl
+export BACKUP=$work/before.dump SINCE=$work/since
 page upgrade "First checks"
 page upgrade "Upgrade"
 [ "$(schema)" -gt "$known" ] ||

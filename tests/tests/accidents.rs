@@ -8,6 +8,37 @@ use std::process::{Command, Output};
 
 use dg_tests::{binary, skip};
 
+/// A page's command as it is.
+const NOTHING: (&str, &str) = ("\0", "");
+
+/// Accidents, the page of each, the command there that mends it, and what of it is another's here.
+const MENDED: [(&str, &str, &str, (&str, &str)); 7] = [
+    ("daemon_killed", "daemon-down", "systemctl start decisiongraph", NOTHING),
+    ("migration_forgotten", "daemon-down", "systemctl start decisiongraph", NOTHING),
+    ("socket_removed", "daemon-down", "systemctl restart decisiongraph", NOTHING),
+    ("postgres_stopped", "store-down", "systemctl start postgresql", NOTHING),
+    (
+        "login_refused",
+        "store-errors",
+        "decisiongraph psql --database-url \"$ADMIN_URL\" -c \"ALTER ROLE decisiongraph LOGIN\"",
+        ("decisiongraph LOGIN", "dg LOGIN"),
+    ),
+    (
+        "privilege_lost",
+        "store-errors",
+        "decisiongraph psql -c \"GRANT ALL ON ALL TABLES IN SCHEMA public TO CURRENT_USER\"",
+        NOTHING,
+    ),
+    (
+        "connections_exhausted",
+        "store-errors",
+        "decisiongraph psql --database-url \"$ADMIN_URL\" -At -c \"SELECT \
+count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE application_name = 'reporting'\"",
+        NOTHING,
+    ),
+];
+
 struct Game {
     directory: PathBuf,
 }
@@ -25,13 +56,18 @@ impl Game {
         assert!(output.status.success(), "{command} {more:?}: {output:?}");
     }
 
-    /// Strikes, is seen, and is well again after what the page says.
-    fn is_mended(&self, accident: &str, by: &[&str]) {
+    /// Strikes, is seen, and is well again after a command of the page that is told afterwards. What
+    /// the page has of an installation of its own is another's here.
+    fn is_mended(&self, accident: &str, page: &str, shown: &str, own: (&str, &str)) {
+        let path = format!("{}/../ops/runbooks/{page}.md", env!("CARGO_MANIFEST_DIR"));
+        assert!(std::fs::read_to_string(path).unwrap().contains(shown), "{page}: {shown}");
         self.succeeds("strike", &[accident]);
         let output = self.asked("check", &[]);
         assert_eq!(output.status.code(), Some(1), "{accident}: {output:?}");
-        self.succeeds("ask", by);
+        self.succeeds("ask", &["bash", "-c", &shown.replace(own.0, own.1)]);
         self.succeeds("check", &[]);
+        let told = String::from_utf8(self.asked("reveal", &[]).stdout).unwrap();
+        assert!(told.contains(&format!("/{page}.md")), "{accident}: {told}");
     }
 }
 
@@ -57,8 +93,9 @@ fn accidents_are_seen_and_mended_and_leave_nothing() {
         return skip("no Postgres is installed");
     }
     game.succeeds("prepare", &["--seed", "1"]);
-    game.is_mended("daemon_killed", &["systemctl", "start", "decisiongraph"]);
-    game.is_mended("postgres_stopped", &["systemctl", "start", "postgresql"]);
+    for (accident, page, shown, own) in MENDED {
+        game.is_mended(accident, page, shown, own);
+    }
     game.succeeds("end", &[]);
     assert!(!directory.exists());
 }

@@ -35,6 +35,7 @@ drills! {
     a_killed_node_comes_back_as_it_was "node-restart",
     a_wrong_row_is_mended_by_a_rebuild "projection-rows-differ",
     a_dump_is_restored "dump",
+    a_missing_row_is_put_back "row-missing",
     a_damaged_log_is_replaced_by_its_backup "log-damage",
     a_killed_upgrade_goes_on "upgrade-interrupted",
     a_promoted_standby_is_followed "promote-standby",

@@ -52,6 +52,7 @@ impl Scene {
             "workers-retrying" => held(&["--storage-timeout-ms", "1000"]),
             "event-sequence-invalid" | "idempotency-conflict" => with_old_trace(),
             "conflict" => with_a_run(),
+            "store-errors" => crowded(),
             _ => Scene::with(acme(&[])),
         }
     }
@@ -70,7 +71,8 @@ impl Scene {
 
     /// A daemon at work.
     fn with(stage: Stage) -> Scene {
-        let variables = variables(&stage.daemon, Some(stage.url()));
+        let mut variables = variables(&stage.daemon, Some(stage.url()));
+        variables.push(("ADMIN_URL".to_owned(), dg_tests::server()));
         Scene { variables, kept: vec![Box::new(stage)], ..Scene::default() }
     }
 
@@ -82,6 +84,11 @@ impl Scene {
 
     fn file(mut self, name: &'static str, content: String) -> Scene {
         self.files.push((name, content));
+        self
+    }
+
+    fn instead(mut self, shown: &'static str, own: String) -> Scene {
+        self.instead.push((shown, own));
         self
     }
 
@@ -192,7 +199,9 @@ fn event_lost() -> Scene {
     stage.daemon.sql().tamper("DELETE FROM dg_event_log WHERE log_seq = 24");
     stage.daemon.restart();
     until_failures(&stage, "internal", 3);
-    Scene::with(stage).file("event-24.bak", copy)
+    let config: tokio_postgres::Config = stage.url().parse().unwrap();
+    let go = format!("\\c {}", config.get_dbname().unwrap());
+    Scene::with(stage).file("event-24.bak", copy).instead("\\c dg", go)
 }
 
 fn event_changed() -> Scene {
@@ -231,8 +240,18 @@ fn parked() -> Scene {
 
 fn two_daemons() -> Scene {
     let stage = acme(&[]);
-    let mut other = Daemon::start(Where::Url(stage.url()), &QUICK);
-    Scene::with(stage).elsewhere(move || assert_eq!(other.stop(), 0))
+    let other = Daemon::start(Where::Url(stage.url()), &QUICK);
+    // The page ends it.
+    Scene::with(stage).instead("10538", other.pid().to_string()).keeping(other)
+}
+
+/// With sessions of another program.
+fn crowded() -> Scene {
+    let stage = acme(&[]);
+    let mut config: tokio_postgres::Config = stage.url().parse().unwrap();
+    config.application_name("reporting");
+    let others: Vec<Sql> = (0..3).map(|_| Sql::connect(&config)).collect();
+    Scene::with(stage).keeping(others)
 }
 
 fn another_node() -> Scene {
@@ -260,6 +279,9 @@ fn run_interrupted() -> Scene {
     let sql = stage.daemon.sql();
     sql.hold("acme");
     rebuild(&stage, &[]).ok();
+    // One that is still queued would not be interrupted, but begun by the next daemon.
+    let is_running = || stage.daemon.cli(&["runs", "--status", "running"]).stdout.contains("acme");
+    until("the run has begun", || is_running().then_some(()));
     stage.daemon.stop();
     sql.release();
     stage.daemon.restart();
@@ -272,29 +294,35 @@ fn run_failed() -> Scene {
     Scene::with(stage)
 }
 
-/// A session of somebody keeps the workers from committing, and events wait.
-fn hold(stage: &Stage) -> Sql {
+/// A session of somebody keeps the workers from committing, and events wait; with its process id.
+fn hold(stage: &Stage) -> (Sql, String) {
     let sql = stage.daemon.sql();
+    let pid = sql.one("SELECT pg_backend_pid()");
     sql.hold("acme");
     import(&stage.daemon, &whole_trace("t4"));
     let waiting = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0";
     let watch = stage.daemon.sql();
     until("workers wait", || (watch.one(waiting) != "0").then_some(()));
-    sql
+    (sql, pid)
+}
+
+/// With the session that the pages end.
+fn held_by(stage: Stage, (sql, pid): (Sql, String)) -> Scene {
+    Scene::with(stage).instead("31695", pid).keeping(sql)
 }
 
 fn held(flags: &[&str]) -> Scene {
     let stage = acme(flags);
-    let sql = hold(&stage);
-    Scene::with(stage).keeping(sql)
+    let held = hold(&stage);
+    held_by(stage, held)
 }
 
 fn run_stalled() -> Scene {
     let stage = acme(&[]);
-    let sql = hold(&stage);
+    let held = hold(&stage);
     rebuild(&stage, &[]).ok();
-    Scene::with(stage).keeping(sql)
+    held_by(stage, held)
 }
 
 /// With the first event of a trace as the pages' producer sends it.
