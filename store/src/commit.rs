@@ -83,9 +83,10 @@ impl Store {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?;
         let name = batch.projection.as_str();
-        let moved = transaction.prepare_cached(&MOVE_CURSOR).await?;
+        let moving = transaction.prepare_cached(&MOVE_CURSOR).await?;
+        let resolving = transaction.prepare_cached(RESOLVE_FAILURES).await?;
         let Share { partition, partitions } = batch.from.share;
-        let arguments: [&(dyn ToSql + Sync); 9] = [
+        let from: [&(dyn ToSql + Sync); 9] = [
             &batch.tenant,
             &name,
             &batch.from.generation,
@@ -96,29 +97,34 @@ impl Store {
             &partitions,
             &batch.timeline.0,
         ];
-        // The settings first: sent after an update that fails they would fail as well, and the error
-        // that is told could be theirs, which says only that the transaction is aborted.
-        let ((), moved) = tokio::try_join!(
-            transaction.batch_execute(LOOKUPS),
-            transaction.execute(&moved, &arguments),
-        )?;
-        if moved == 0 {
-            return Ok(Committed::Superseded); // dropping the transaction rolls it back
-        }
+        let passed: [&(dyn ToSql + Sync); 5] =
+            [&batch.tenant, &name, &partition, &batch.to.last_log_seq, &partitions];
+        let resolve = async {
+            match batch.is_live {
+                true => transaction.execute(&resolving, &passed).await,
+                false => Ok(0),
+            }
+        };
         let rows = Rows {
             transaction: &transaction,
             tenant: batch.tenant,
             generation: batch.from.generation,
             copies,
         };
-        rows.write(batch.changes).await?;
-        let mut resolved = 0;
-        if batch.is_live {
-            let resolve = transaction.prepare_cached(RESOLVE_FAILURES).await?;
-            let passed: [&(dyn ToSql + Sync); 5] =
-                [&batch.tenant, &name, &partition, &batch.to.last_log_seq, &partitions];
-            resolved = transaction.execute(&resolve, &passed).await?;
+        // Sent one behind the other in one go, and done in this order. After one that fails all others
+        // fail as well, saying only that the transaction is aborted: the first error is the true one.
+        let (settings, moved, resolved, written) = tokio::join!(
+            transaction.batch_execute(LOOKUPS),
+            transaction.execute(&moving, &from),
+            resolve,
+            rows.write(batch.changes),
+        );
+        settings?;
+        if moved? == 0 {
+            return Ok(Committed::Superseded); // dropping the transaction rolls it back
         }
+        let resolved = resolved?;
+        written?;
         failpoint::pass_on(&*transaction, Point::CommitBefore, name).await?;
         transaction.commit().await?;
         failpoint::pass(Point::CommitAfter, name).await?;

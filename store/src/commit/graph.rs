@@ -48,11 +48,17 @@ impl Rows<'_> {
     pub(super) async fn graph(&self, changes: &Changes) -> Result<(), StoreError> {
         let nodes: Vec<&NodeRow> = changes.nodes.values().collect();
         let edges: Vec<&EdgeRow> = changes.edges.values().collect();
+        if nodes.is_empty() && edges.is_empty() {
+            return Ok(());
+        }
+        if !self.copies || edges.len() < MANY {
+            // In one go, the nodes first.
+            return tokio::try_join!(self.merge_nodes(&nodes), self.merge_edges(&edges)).map(drop);
+        }
         self.merge_nodes(&nodes).await?;
-        let copies = self.copies && edges.len() >= MANY;
-        match copies && !self.is_known(&edges[0].edge_id).await? {
-            true => self.copy_edges(&edges).await,
-            false => self.merge_edges(&edges).await,
+        match self.is_known(&edges[0].edge_id).await? {
+            true => self.merge_edges(&edges).await,
+            false => self.copy_edges(&edges).await,
         }
     }
 
