@@ -34,9 +34,7 @@ impl Standing {
             None => None,
         }
     }
-}
 
-impl Standing {
     /// Makes the change that was announced, if one was: all cursors stand at one place, and nobody
     /// moves them until the transaction ends.
     pub(crate) async fn make(
