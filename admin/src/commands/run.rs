@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dg_projections::Code;
 use dg_projections::json::Json;
+use dg_store::{Refusal, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::direct;
@@ -163,7 +164,7 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
         store.migrate(env!("CARGO_PKG_VERSION"), Duration::from_secs(60)).await?
     };
     if with_roles {
-        store.apply_roles().await?;
+        store.apply_roles().await.map_err(no_roles)?;
     }
     session.output.one(&wire::migration_status(&status), |data| {
         let applied = data.get("applied").and_then(Json::as_array).unwrap_or_default();
@@ -181,6 +182,19 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
     })?;
     status.check()?;
     Ok(0)
+}
+
+/// Who may not make roles can do without them.
+fn no_roles(error: StoreError) -> Failure {
+    let is_privilege = Refusal::of(&error) == Refusal::Privilege;
+    let failure = Failure::from(error);
+    match is_privilege {
+        true => failure.help(
+            "roles are made by a superuser, or by the owner of the tables with CREATEROLE: run it as \
+             one; to do without, `decisiongraph doctor` names what a login lacks, with the GRANT",
+        ),
+        false => failure,
+    }
 }
 
 /// Becomes psql.
