@@ -139,7 +139,7 @@ fn remedy(error: &StoreError) -> String {
 pub(crate) fn let_log_in(error: &StoreError) -> String {
     let role = error.message.split('"').nth(1).map_or("ROLE".to_owned(), dg_store::name_in_sql);
     format!(
-        "ALTER ROLE {role} LOGIN, as a superuser or with CREATEROLE; or name another user in database_url"
+        "let it: ALTER ROLE {role} LOGIN, as a superuser or with CREATEROLE; or name another user in database_url"
     )
 }
 

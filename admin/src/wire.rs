@@ -13,8 +13,8 @@ use dg_projections::rows::{EdgeRow, NodeRow, SummaryRow};
 use dg_runtime::worker::WorkerSnapshot;
 use dg_runtime::{DatabaseState, Parked, RunView, Snapshot, Tree};
 use dg_store::{
-    Failure, Health, MigrationStatus, PrecedentHit, ProjectionHealth, Standpoint, StoredDigest,
-    Subgraph,
+    Failure, Health, MigrationStatus, Missing, PrecedentHit, ProjectionHealth, Standpoint,
+    StoredDigest, Subgraph,
 };
 use time::OffsetDateTime;
 
@@ -344,7 +344,7 @@ pub fn failure(failure: &Failure) -> Json {
 }
 
 /// Where the schema stands.
-pub fn migration_status(status: &MigrationStatus) -> Json {
+pub fn migration_status(status: &MigrationStatus, missing: &[Missing]) -> Json {
     let applied = list(&status.applied, |step| {
         object([
             ("version", number(step.version.into())),
@@ -361,5 +361,16 @@ pub fn migration_status(status: &MigrationStatus) -> Json {
         ("applied", applied),
         ("pending", list(&status.pending, |version| number((*version).into()))),
         ("drift", list(&status.drift, |drift| text(&drift.to_string()))),
+        ("missing", list(missing, missing_object)),
+    ])
+}
+
+fn missing_object(one: &Missing) -> Json {
+    object([
+        ("kind", text(one.kind)),
+        ("name", text(&one.name)),
+        ("table", Json::from(one.table.clone())),
+        ("state", text(&one.state)),
+        ("statement", Json::from(one.statement.clone())),
     ])
 }

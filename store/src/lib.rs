@@ -34,6 +34,7 @@ mod log;
 mod measure;
 mod migrate;
 mod neighbours;
+mod objects;
 mod page;
 mod place;
 mod pointer;
@@ -66,6 +67,9 @@ pub use locks::Holder;
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
 pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};
 pub use neighbours::session_name;
+pub use objects::Missing;
+#[doc(hidden)]
+pub use objects::expected_objects;
 pub use page::Page;
 pub use place::Place;
 pub use reads::{

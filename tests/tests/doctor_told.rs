@@ -5,9 +5,10 @@
 
 use std::io::Write as _;
 
+use dg_projections::json::Json;
 use dg_tests::events::started;
 use dg_tests::findings::{doctor, doctor_of};
-use dg_tests::{Daemon, Directory, Postgres, Sql, Stage, Where, run, spawn, until};
+use dg_tests::{Daemon, Directory, Postgres, Sql, Stage, Where, new_database, run, spawn, until};
 
 fn connect(url: &str) -> Sql {
     Sql::connect(&url.parse().unwrap())
@@ -229,4 +230,45 @@ fn a_daemon_whose_socket_is_gone_is_named_instead_of_a_second_one_started() {
     until("its sessions are forgotten", || {
         (doctor(&stage.daemon).status("neighbours") == "ok").then_some(())
     });
+}
+
+#[test]
+fn what_was_taken_out_of_the_schema_is_named_with_what_puts_it_back() {
+    let database = new_database();
+    let url = database.url();
+    run(&["migrate", "--database-url", &url], b"").ok();
+    doctor_of(&["--database-url", &url]).assert("schema", "ok", "version", "");
+    let operator = connect(&url);
+    operator.rows(
+        "DROP INDEX dg_cg_edges_from;
+         ALTER TABLE dg_event_log DROP CONSTRAINT dg_event_log_hash, DISABLE TRIGGER dg_event_log_admit;
+         ALTER TABLE dg_trace_summary DROP CONSTRAINT dg_trace_summary_pkey;
+         DROP FUNCTION dg_append",
+    );
+    let findings = doctor_of(&["--database-url", &url]);
+    for named in [
+        "index dg_cg_edges_from on dg_cg_edges",
+        "constraint dg_event_log_hash on dg_event_log",
+        "constraint dg_trace_summary_pkey on dg_trace_summary",
+        "trigger dg_event_log_admit on dg_event_log",
+        "function dg_append",
+    ] {
+        findings.assert("schema", "failed", named, "runbook failed-upgrade");
+    }
+    let status = run(&["migrate", "status", "--database-url", &url], b"");
+    assert_eq!(status.code, 5, "{status:?}");
+    assert!(status.stdout.contains("missing: index dg_cg_edges_from on dg_cg_edges"), "{status:?}");
+    let create = "CREATE INDEX dg_cg_edges_from ON dg_cg_edges USING btree";
+    assert!(status.stderr.contains("conflict: schema: "), "{status:?}");
+    let json = run(&["migrate", "status", "-o", "json", "--database-url", &url], b"").json();
+    let missing = json.get("missing").and_then(Json::as_array).unwrap();
+    assert_eq!(missing.len(), 5, "{json:?}");
+    // What is named mends it, but for what is too long for a line.
+    let statements = missing.iter().filter_map(|one| one.get("statement")?.as_str());
+    let statements: Vec<&str> = statements.collect();
+    assert!(statements.iter().any(|statement| statement.starts_with(create)), "{statements:?}");
+    operator.rows(&statements.join("; "));
+    let findings = doctor_of(&["--database-url", &url]);
+    findings.assert("schema", "failed", "function dg_append is not there", "failed-upgrade");
+    assert!(!findings.answer.stdout.contains("dg_cg_edges_from"), "{findings:?}");
 }

@@ -124,7 +124,17 @@ async fn schema(config: &Config, store: &Store) -> (Verdict, Option<Applied>) {
         has_some: !status.applied.is_empty(),
         is_all: status.pending.is_empty(),
     });
-    (judged(asked, |status| database::schema(&status, config.migrate)), applied)
+    // Of a schema of another release nothing is known.
+    let is_ours =
+        matches!(&asked, Some(Ok(status)) if status.pending.is_empty() && status.drift.is_empty());
+    let missing = match is_ours {
+        true => match patiently(store.missing_objects()).await {
+            Some(Ok(missing)) => missing,
+            unanswered => return (judged(unanswered, |_| Verdict::ok("-")), applied),
+        },
+        false => Vec::new(),
+    };
+    (judged(asked, |status| database::schema(&status, &missing, config.migrate)), applied)
 }
 
 async fn rights(config: &Config, store: &Store) -> Verdict {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dg_store::{
-    DAEMON_ROLE, Holder, MigrationStatus, Refusal, Rights, Server, StoreError, name_in_sql,
+    DAEMON_ROLE, Holder, MigrationStatus, Missing, Refusal, Rights, Server, StoreError, name_in_sql,
 };
 
 use crate::commands::doctor::finding::{Verdict, some};
@@ -113,12 +113,22 @@ pub(in crate::commands::doctor) fn connections(server: &Server, pool_size: usize
     }
 }
 
-pub(in crate::commands::doctor) fn schema(status: &MigrationStatus, migrate: Migrate) -> Verdict {
+pub(in crate::commands::doctor) fn schema(
+    status: &MigrationStatus,
+    missing: &[Missing],
+    migrate: Migrate,
+) -> Verdict {
     if let Some(drift) = status.drift.first() {
         let help = "`decisiongraph migrate status` shows the schema; run the release that made it, or a later one";
         return Verdict::failed(format!("drift: {drift}"), help);
     }
     let (version, pending) = (status.version(), status.pending.len());
+    if let Some(help) = put_back(missing) {
+        let named: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let found = |named: &str| format!("version {version}, but {named}");
+        let brief = found(&some(&named, "; "));
+        return Verdict::failed(found(&named.join("; ")), help).shown_as(brief);
+    }
     let found = format!("version {version}, steps pending: {pending}");
     match (pending, migrate) {
         (0, _) => Verdict::ok(format!("version {version}, as this release knows it")),
@@ -130,6 +140,20 @@ pub(in crate::commands::doctor) fn schema(status: &MigrationStatus, migrate: Mig
             "`decisiongraph migrate` applies them, as the owner of the tables; --migrate=check does not",
         ),
     }
+}
+
+/// What to do about what was taken out of the schema, if anything was.
+pub(in crate::commands::doctor) fn put_back(missing: &[Missing]) -> Option<String> {
+    let first = missing.first()?;
+    let status = "`decisiongraph migrate status` names all, with their statements";
+    let page = "`decisiongraph runbook failed-upgrade` tells more";
+    Some(match &first.statement {
+        Some(statement) => format!(
+            "as the owner of the tables: `decisiongraph psql -c {}`; {status}; {page}",
+            shell_word(statement)
+        ),
+        None => format!("{status}; {page}"),
+    })
 }
 
 pub(in crate::commands::doctor) fn rights(rights: &Rights, migrate: Migrate) -> Verdict {

@@ -79,8 +79,32 @@ fn steps_that_are_pending_are_for_who_may_apply_them() {
         (pending, Migrate::Check, Status::Failed),
         (drifted, Migrate::Apply, Status::Failed),
     ] {
-        assert_eq!(schema(&status, migrate).status, expected, "{status:?} {migrate:?}");
+        assert_eq!(schema(&status, &[], migrate).status, expected, "{status:?} {migrate:?}");
     }
+}
+
+#[test]
+fn what_was_taken_out_of_the_schema_is_named_with_its_statement() {
+    let index = Missing {
+        kind: "index",
+        name: "dg_i".to_owned(),
+        table: Some("dg_t".to_owned()),
+        state: "is not there".to_owned(),
+        statement: Some("CREATE INDEX dg_i ON dg_t USING btree (a)".to_owned()),
+    };
+    let table = Missing { kind: "table", table: None, statement: None, ..index.clone() };
+    let status = MigrationStatus::default();
+    let verdict = schema(&status, &[index, table.clone()], Migrate::Apply);
+    assert_eq!(verdict.status, Status::Failed);
+    let found = "version 0, but index dg_i on dg_t is not there; table dg_i is not there";
+    assert_eq!(verdict.found, found);
+    let help = verdict.help.unwrap();
+    assert!(
+        help.contains("psql -c 'CREATE INDEX dg_i") && help.contains("failed-upgrade"),
+        "{help}"
+    );
+    let verdict = schema(&status, &[table], Migrate::Apply);
+    assert!(verdict.help.is_some_and(|help| help.starts_with("`decisiongraph migrate status`")));
 }
 
 #[test]
@@ -185,5 +209,5 @@ fn each_refusal_has_its_remedy() {
     }
     let message = "role \"dg\" is not permitted to log in [SQLSTATE 28000]";
     let no_login = StoreError { message: message.to_owned(), ..error(Some("28000")) };
-    assert!(refused(&no_login).help.unwrap().starts_with("ALTER ROLE dg LOGIN"));
+    assert!(refused(&no_login).help.unwrap().contains("ALTER ROLE dg LOGIN"));
 }
