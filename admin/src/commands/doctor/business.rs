@@ -26,9 +26,11 @@ pub(super) async fn examine(
     daemon: &Daemon,
     way: &Way,
 ) -> (Vec<Finding>, Option<Neighbour>) {
-    let store = match way {
-        Way::Open(store) => Some(store),
-        _ => None,
+    // Who is there is told by the server, whichever tables it has.
+    let (store, server) = match way {
+        Way::Open(store) => (Some(store), Some(store)),
+        Way::Pending { store, .. } => (None, Some(store)),
+        Way::Closed | Way::None => (None, None),
     };
     // Where nobody is to be asked, there is nothing to say.
     if matches!(way, Way::None) && !daemon.has_database() {
@@ -37,7 +39,7 @@ pub(super) async fn examine(
     let (standings, runs, others) = tokio::join!(
         standings(config, daemon, store),
         interrupted(daemon, store),
-        others(daemon, store)
+        others(daemon, server)
     );
     let is_there = daemon.is_there();
     let standings = standings.as_deref();
@@ -80,8 +82,8 @@ async fn here(config: &Config, others: &[String]) -> Option<Neighbour> {
 fn why(way: &Way) -> Unasked {
     match way {
         Way::Open(_) | Way::None => Unasked::Silent,
-        Way::Pending { has_some: true } => Unasked::Pending,
-        Way::Pending { has_some: false } => Unasked::NoTables,
+        Way::Pending { has_some: true, .. } => Unasked::Pending,
+        Way::Pending { has_some: false, .. } => Unasked::NoTables,
         Way::Closed => Unasked::Closed,
     }
 }
@@ -141,10 +143,10 @@ fn parked(status: &Json) -> Verdict {
 }
 
 /// Daemons at this database besides the one that was asked.
-async fn others(daemon: &Daemon, store: Option<&Store>) -> Option<Vec<String>> {
+async fn others(daemon: &Daemon, server: Option<&Store>) -> Option<Vec<String>> {
     if let Some(status) = daemon.status() {
         let others = status.get("other_owners").and_then(Json::as_array)?;
         return Some(others.iter().filter_map(Json::as_str).map(str::to_owned).collect());
     }
-    patiently(store?.neighbours("")).await?.ok()
+    patiently(server?.neighbours("")).await?.ok()
 }

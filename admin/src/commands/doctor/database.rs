@@ -21,7 +21,7 @@ pub(super) enum Way {
     /// It has our tables, and this is the way to them.
     Open(Store),
     /// It lets us in, and has tables of an older release; of none, if there are none yet.
-    Pending { has_some: bool },
+    Pending { store: Store, has_some: bool },
     /// It does not let us in: the line of it says why.
     Closed,
     /// There is none yet, or it is at rest.
@@ -98,7 +98,7 @@ async fn settled(config: &Config, store: Store, server: &Server) -> (Vec<Finding
     let way = match applied {
         None => Way::Closed,
         Some(Applied { is_all: true, .. }) => Way::Open(store),
-        Some(Applied { has_some, .. }) => Way::Pending { has_some },
+        Some(Applied { has_some, .. }) => Way::Pending { store, has_some },
     };
     (findings, way)
 }
