@@ -203,9 +203,10 @@ impl Client {
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
         let start = Keeper::of(&self.socket).start();
         let message = format!("daemon not reachable at {}: {error}", self.socket.display());
-        Failure::new(Code::Storage, message)
-            .exit(exit::UNAVAILABLE)
-            .help(format!("start it with `{start}`, or name its socket with --socket"))
+        Failure::new(Code::Storage, message).exit(exit::UNAVAILABLE).help(format!(
+            "`decisiongraph doctor` says whether one runs without its socket; if none does, \
+                 `{start}` starts it; if it has another socket, name that with --socket"
+        ))
     }
 
     fn not_connected(&self, error: &io::Error) -> Failure {

@@ -2,7 +2,7 @@
 
 use dg_projections::json::{Json, Object};
 use dg_projections::{Code, Rejection};
-use dg_store::StoreError;
+use dg_store::{Refusal, StoreError};
 
 use crate::config::ConfigError;
 use crate::embedded::EmbeddedError;
@@ -117,12 +117,30 @@ impl From<Rejection> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        let failure = Failure::new(error.code, error.message);
-        match error.code {
-            Code::Storage => failure.help("see that Postgres runs and that database_url is right; `decisiongraph doctor` looks closer"),
-            _ => failure,
-        }
+        let help = (error.code == Code::Storage).then(|| remedy(&error));
+        Failure { help, ..Failure::new(error.code, error.message) }
     }
+}
+
+/// What to do about a database that did not do what it was asked.
+fn remedy(error: &StoreError) -> String {
+    match Refusal::of(error) {
+        Refusal::NoLogin => let_log_in(error),
+        Refusal::Privilege => "who logs in (database_url) may not do what the message names: ask as the \
+            owner of the tables, or GRANT it; `decisiongraph doctor` names what a daemon lacks, with \
+            the statements"
+            .to_owned(),
+        _ => "see that Postgres runs and that database_url is right; `decisiongraph doctor` looks closer"
+            .to_owned(),
+    }
+}
+
+/// The statement for a role that may not log in: its message names it.
+pub(crate) fn let_log_in(error: &StoreError) -> String {
+    let role = error.message.split('"').nth(1).map_or("ROLE".to_owned(), dg_store::name_in_sql);
+    format!(
+        "let it: ALTER ROLE {role} LOGIN, as a superuser or with CREATEROLE; or name another user in database_url"
+    )
 }
 
 impl From<ConfigError> for Failure {
@@ -136,7 +154,10 @@ impl From<ConfigError> for Failure {
         let details = Object::from([("problems".to_owned(), Json::Array(list))]);
         Failure { details, ..Failure::new(Code::InvalidArgument, message) }
             .exit(exit::CONFIG)
-            .help("`decisiongraph config` shows each value and where it comes from")
+            .help(
+                "set it right where it stands, or take it out: then its default holds, which \
+                 `decisiongraph serve --help` names; `decisiongraph config check` tells when all is right",
+            )
     }
 }
 

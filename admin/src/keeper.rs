@@ -28,6 +28,24 @@ impl Keeper {
         }
     }
 
+    /// What ends and starts it again.
+    pub(crate) fn restart(self, pid: i32) -> String {
+        match self {
+            Keeper::Service => "`systemctl restart decisiongraph`".to_owned(),
+            Keeper::Hand => format!("`kill {pid}`, and when it has ended `decisiongraph serve`"),
+        }
+    }
+
+    /// Whether it is to start the daemon by itself.
+    pub(crate) fn is_enabled(self) -> bool {
+        let wanted = [
+            "multi-user.target.wants/decisiongraph.service",
+            "sockets.target.wants/decisiongraph.socket",
+        ];
+        self == Keeper::Service
+            && wanted.iter().any(|unit| Path::new("/etc/systemd/system").join(unit).is_symlink())
+    }
+
     /// What to do where there is a socket and nobody listens: it ended, or is not there yet.
     pub(crate) const fn find_out(self) -> &'static str {
         match self {

@@ -13,8 +13,8 @@ use dg_projections::rows::{EdgeRow, NodeRow, SummaryRow};
 use dg_runtime::worker::WorkerSnapshot;
 use dg_runtime::{DatabaseState, Parked, RunView, Snapshot, Tree};
 use dg_store::{
-    Failure, Health, MigrationStatus, PrecedentHit, ProjectionHealth, Standpoint, StoredDigest,
-    Subgraph,
+    Failure, Health, MigrationStatus, Missing, PrecedentHit, ProjectionHealth, RunStatus,
+    Standpoint, StoredDigest, Subgraph,
 };
 use time::OffsetDateTime;
 
@@ -191,7 +191,7 @@ pub fn status(
     (projections, partitions): (&[&str], u32),
     schema: Option<&MigrationStatus>,
     (owner, others): (&str, Option<Vec<String>>),
-    active_runs: Option<&[RunView]>,
+    open_runs: Option<&[RunView]>,
 ) -> Json {
     let mut by_status = Object::new();
     for (worker, _) in &snapshot.workers {
@@ -209,10 +209,23 @@ pub fn status(
         ("database", database(&snapshot.database, schema)),
         ("workers", Json::Object(by_status)),
         ("parked", Json::Array(snapshot.parked.iter().map(parked).collect())),
-        ("active_runs", active_runs.map_or(Json::Null, |active| list(active, runs::short))),
+        ("active_runs", open_runs.map_or(Json::Null, active_runs)),
+        ("interrupted_runs", optional_number(open_runs.map(interrupted_runs))),
         ("partitions", number(i64::from(partitions))),
         ("projections", list(projections, |name| text(name))),
     ])
+}
+
+fn is_interrupted(view: &&RunView) -> bool {
+    view.run.status == RunStatus::Interrupted
+}
+
+fn active_runs(open: &[RunView]) -> Json {
+    Json::Array(open.iter().filter(|view| !is_interrupted(view)).map(runs::short).collect())
+}
+
+fn interrupted_runs(open: &[RunView]) -> i64 {
+    open.iter().filter(is_interrupted).count() as i64
 }
 
 /// A node of the supervision tree, with those below it.
@@ -344,7 +357,7 @@ pub fn failure(failure: &Failure) -> Json {
 }
 
 /// Where the schema stands.
-pub fn migration_status(status: &MigrationStatus) -> Json {
+pub fn migration_status(status: &MigrationStatus, missing: &[Missing]) -> Json {
     let applied = list(&status.applied, |step| {
         object([
             ("version", number(step.version.into())),
@@ -361,5 +374,16 @@ pub fn migration_status(status: &MigrationStatus) -> Json {
         ("applied", applied),
         ("pending", list(&status.pending, |version| number((*version).into()))),
         ("drift", list(&status.drift, |drift| text(&drift.to_string()))),
+        ("missing", list(missing, missing_object)),
+    ])
+}
+
+fn missing_object(one: &Missing) -> Json {
+    object([
+        ("kind", text(one.kind)),
+        ("name", text(&one.name)),
+        ("table", Json::from(one.table.clone())),
+        ("state", text(&one.state)),
+        ("statement", Json::from(one.statement.clone())),
     ])
 }

@@ -9,6 +9,8 @@ use crate::{Store, StoreError};
 pub enum Refusal {
     /// It does not know the user, or not by this password.
     Login,
+    /// The role is one that may not log in.
+    NoLogin,
     /// It has no such database.
     NoDatabase,
     /// It has too many connections.
@@ -17,6 +19,8 @@ pub enum Refusal {
     Away,
     /// It does not know the role that was asked about.
     NoRole,
+    /// It let us in, and who we are may not do what was asked.
+    Privilege,
     /// It let us in, and refused what was asked.
     Asked,
 }
@@ -25,7 +29,10 @@ impl Refusal {
     /// The reason for an error of a question to a server.
     pub fn of(error: &StoreError) -> Refusal {
         match error.sqlstate.as_deref() {
+            // One state for several reasons: a server that speaks another language leaves it at that.
+            Some("28000") if error.message.contains("not permitted to log in") => Refusal::NoLogin,
             Some(state) if state.starts_with("28") => Refusal::Login,
+            Some("42501") => Refusal::Privilege,
             Some("3D000") => Refusal::NoDatabase,
             Some("53300") => Refusal::Full,
             Some("42704") => Refusal::NoRole,
@@ -85,10 +92,54 @@ const SERVER: &str = "SELECT current_setting('server_version'),
 pub struct Rights {
     /// The role.
     pub role: String,
-    /// What a daemon needs and it may not, such as `INSERT on dg_event_log`.
-    pub missing: Vec<String>,
+    /// Who owns the tables, if they are there.
+    pub owner: Option<String>,
+    /// What a daemon needs and it may not, by table.
+    pub missing: Vec<Lacking>,
     /// Whether who logged in may bring the schema up to date.
     pub may_migrate: bool,
+}
+
+/// Privileges on a table that a role lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// The table.
+    pub table: String,
+    /// As a `GRANT` names them, such as `INSERT, DELETE`.
+    pub privileges: String,
+}
+
+impl Rights {
+    /// The statements that give the role what it lacks.
+    pub fn grants(&self) -> Vec<String> {
+        let mut tables_of: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Lacking { table, privileges } in &self.missing {
+            match tables_of.iter_mut().find(|(known, _)| known == privileges) {
+                Some((_, tables)) => tables.push(table),
+                None => tables_of.push((privileges, vec![table])),
+            }
+        }
+        let role = name_in_sql(&self.role);
+        let grant = |(privileges, tables): (&str, Vec<&str>)| {
+            format!("GRANT {privileges} ON {} TO {role}", tables.join(", "))
+        };
+        tables_of.into_iter().map(grant).collect()
+    }
+}
+
+/// A name as statements have it: in quotes, unless it is of the plainest kind.
+pub fn name_in_sql(name: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
+    let mut bytes = name.as_bytes().iter();
+    match bytes.next().is_some_and(is_plain) && bytes.all(|b| is_plain(b) || b.is_ascii_digit()) {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
+}
+
+/// The names of our tables.
+pub(crate) fn tables() -> Vec<&'static str> {
+    NEEDED.into_iter().map(|(name, _)| name).collect()
 }
 
 /// What a daemon does with each table: see `migrations/roles.sql`.
@@ -111,12 +162,15 @@ const NEEDED: [(&str, &str); 14] = [
 const ALL: &str = "SELECT,INSERT,UPDATE,DELETE";
 
 // A table that is not there is the schema's matter.
-const MISSING: &str = "SELECT privilege || ' on ' || name
+const MISSING: &str = "SELECT name, string_agg(privilege, ', ' ORDER BY rank)
     FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS wanted (name, privileges, place)
     CROSS JOIN unnest(string_to_array(privileges, ',')) WITH ORDINALITY AS one (privilege, rank)
     WHERE to_regclass(name) IS NOT NULL
         AND NOT has_table_privilege($1::text::name, to_regclass(name)::oid, privilege)
-    ORDER BY place, rank";
+    GROUP BY place, name ORDER BY place";
+
+const OWNER: &str = "SELECT pg_get_userbyid(relowner)::text FROM pg_class
+    WHERE oid = to_regclass('dg_event_log')::oid";
 
 // A step of the schema makes tables and alters those that are there.
 const MAY_MIGRATE: &str = "SELECT
@@ -160,9 +214,14 @@ impl Store {
         };
         let (names, privileges): (Vec<&str>, Vec<&str>) = NEEDED.into_iter().unzip();
         let rows = client.query(MISSING, &[&role, &names, &privileges]).await?;
-        let missing = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let lacking = |row: &tokio_postgres::Row| -> Result<Lacking, StoreError> {
+            Ok(Lacking { table: row.try_get(0)?, privileges: row.try_get(1)? })
+        };
+        let missing = rows.iter().map(lacking).collect::<Result<_, _>>()?;
+        let owner = client.query_opt(OWNER, &[]).await?;
+        let owner = owner.map(|row| row.try_get(0)).transpose()?;
         let may_migrate = client.query_one(MAY_MIGRATE, &[&names]).await?.try_get(0)?;
-        Ok(Rights { role, missing, may_migrate })
+        Ok(Rights { role, owner, missing, may_migrate })
     }
 
     /// What time it is there.
@@ -191,8 +250,36 @@ mod tests {
         assert_eq!(refusal("53300", false), Refusal::Full);
         assert_eq!(refusal("57P03", true), Refusal::Away);
         assert_eq!(refusal("42704", false), Refusal::NoRole);
-        assert_eq!(refusal("42501", false), Refusal::Asked);
+        assert_eq!(refusal("42501", false), Refusal::Privilege);
+        assert_eq!(refusal("42883", false), Refusal::Asked);
+        let no_login = StoreError {
+            sqlstate: Some("28000".to_owned()),
+            ..StoreError::outage("role \"dg\" is not permitted to log in [SQLSTATE 28000]")
+        };
+        assert_eq!(Refusal::of(&no_login), Refusal::NoLogin);
         assert_eq!(Refusal::of(&StoreError::outage("x")), Refusal::Away);
+    }
+
+    #[test]
+    fn what_is_missing_is_given_by_one_statement_for_each_kind() {
+        let lacking = |table: &str, privileges: &str| Lacking {
+            table: table.to_owned(),
+            privileges: privileges.to_owned(),
+        };
+        let missing = vec![
+            lacking("dg_event_log", "INSERT"),
+            lacking("dg_cg_nodes", "UPDATE, DELETE"),
+            lacking("dg_trace_summary", "INSERT"),
+        ];
+        let rights = Rights { role: "a\"B".to_owned(), owner: None, missing, may_migrate: false };
+        let expected = [
+            "GRANT INSERT ON dg_event_log, dg_trace_summary TO \"a\"\"B\"",
+            "GRANT UPDATE, DELETE ON dg_cg_nodes TO \"a\"\"B\"",
+        ];
+        assert_eq!(rights.grants(), expected);
+        for (name, expected) in [("dg_1", "dg_1"), ("1dg", "\"1dg\""), ("", "\"\"")] {
+            assert_eq!(name_in_sql(name), expected);
+        }
     }
 
     #[test]

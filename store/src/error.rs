@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadpool::managed::{PoolError, TimeoutType};
 use dg_projections::{Code, Rejection};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::connect::explain_tls;
 
@@ -59,7 +59,8 @@ impl From<tokio_postgres::Error> for StoreError {
         match error.as_db_error() {
             Some(refusal) => {
                 let state = refusal.code();
-                let detail = refusal.detail().map(|text| format!(" ({text})")).unwrap_or_default();
+                let detail = refusal.detail().or_else(|| statement_refused(refusal));
+                let detail = detail.map(|text| format!(" ({text})")).unwrap_or_default();
                 StoreError {
                     code: code_of_sqlstate(state),
                     message: format!("{}{detail} [SQLSTATE {}]", refusal.message(), state.code()),
@@ -88,6 +89,14 @@ impl From<PoolError<StoreError>> for StoreError {
             other => StoreError::internal(other.to_string()),
         }
     }
+}
+
+/// Which of the statements of a script was refused for want of a privilege: the message alone does not
+/// always name what it was about.
+fn statement_refused(refusal: &DbError) -> Option<&str> {
+    let is_privilege = refusal.code() == &SqlState::INSUFFICIENT_PRIVILEGE;
+    let (_, rest) = refusal.where_().filter(|_| is_privilege)?.split_once("SQL statement \"")?;
+    rest.lines().next()?.strip_suffix('"')
 }
 
 /// What TLS has against the connection, wherever in the chain of causes it stands.

@@ -29,10 +29,12 @@ mod generations;
 mod health;
 mod identity;
 mod lag;
+mod locks;
 mod log;
 mod measure;
 mod migrate;
 mod neighbours;
+mod objects;
 mod page;
 mod place;
 mod pointer;
@@ -52,7 +54,7 @@ pub use database::{Options, PoolStatus, Store};
 pub use databases::{Reached, create_database, drop_database, ensure_database};
 pub use digests::{DigestName, Refreshed, StoredDigest};
 pub use directory::{Behind, TenantHead};
-pub use doctor::{Refusal, Rights, Server};
+pub use doctor::{Lacking, Refusal, Rights, Server, name_in_sql};
 pub use dump::{DumpReader, Dumped};
 pub use error::StoreError;
 pub use failures::{Failure, NewFailure, Tail};
@@ -61,9 +63,13 @@ pub use generations::{Building, Cleared, Compared, Prepared, Spread, Switch, Swi
 pub use health::{Health, PartitionHealth, ProjectionHealth};
 pub use identity::{Identity, Standpoint};
 pub use lag::Lag;
+pub use locks::Holder;
 pub use log::{EventFilter, RecordedEvent, TraceSlice};
 pub use migrate::{AppliedMigration, Drift, Migration, MigrationStatus, migrations};
 pub use neighbours::session_name;
+pub use objects::Missing;
+#[doc(hidden)]
+pub use objects::expected_objects;
 pub use page::Page;
 pub use place::Place;
 pub use reads::{

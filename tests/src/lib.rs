@@ -17,6 +17,7 @@ mod directory;
 pub mod dump;
 pub mod events;
 pub mod faults;
+pub mod findings;
 pub mod hands;
 pub mod http;
 pub mod log;

@@ -110,7 +110,7 @@ fn migrations_are_shown_and_drift_and_newer_schemas_refuse_the_start() {
     let status = stage.daemon.direct(&["migrate", "status", "-o", "json"]).ok().json();
     assert_eq!(status.get("version"), Some(&Json::from(steps as i64)));
     let members: Vec<_> = status.as_object().unwrap().keys().collect();
-    assert_eq!(members, ["applied", "drift", "known_version", "pending", "version"]);
+    assert_eq!(members, ["applied", "drift", "known_version", "missing", "pending", "version"]);
     assert_eq!(stage.daemon.stop(), 0);
     let sql = stage.daemon.sql();
     for (tampering, undoing, named) in [

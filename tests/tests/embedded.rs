@@ -148,7 +148,7 @@ fn sigterm_ends_the_daemon_its_postgres_and_its_socket() {
     assert!(!daemon.data_dir().join("pg/data/postmaster.pid").exists());
     let answer = daemon.cli(&["status"]);
     assert_eq!(answer.code, 69);
-    assert!(answer.stderr.contains("help: start it with `decisiongraph serve`"), "{answer:?}");
+    assert!(answer.stderr.contains("if none does, `decisiongraph serve` starts it"), "{answer:?}");
 }
 
 /// A start that is cut off at a moment, and the one after it.

@@ -44,6 +44,12 @@ fn workers_stop_name_what_helps_and_skip_nothing() {
     {
         assert!(said.contains(part), "{said}");
     }
+    // A rebuild first would hide what the producers still have.
+    let asked = said.find("append again").unwrap();
+    assert!(asked < said.find("rebuild all").unwrap(), "{said}");
+    let table = stage.daemon.cli(&["failures"]).ok().stdout;
+    let helps: Vec<&str> = table.lines().filter(|line| line.starts_with("help: ")).collect();
+    assert_eq!(helps, ["help: `decisiongraph runbook lost-commits`"]);
     let health = stage.daemon.cli(&["health", "-o", "json"]).json();
     assert_eq!(health.get("is_stale").and_then(Json::as_bool), Some(true), "{health:?}");
     assert!(stage.daemon.log().contains("the log ends before the cursor"));

@@ -157,6 +157,29 @@ async fn every_index_is_a_key_or_has_a_statement_that_needs_it() {
     assert_eq!(texts(&database.connect().await, sql).await, known);
 }
 
+/// What the server has of us, as `kind name table`.
+const OBJECTS: &str = "SELECT 'table ' || relname || ' ' FROM pg_class
+        WHERE relkind = 'r' AND relname LIKE 'dg\\_%'
+    UNION ALL SELECT 'function ' || proname || ' ' FROM pg_proc WHERE proname LIKE 'dg\\_%'
+    UNION ALL SELECT 'constraint ' || conname || ' ' || conrelid::regclass FROM pg_constraint
+        WHERE conrelid::regclass::text LIKE 'dg\\_%' AND contype <> 'n'
+    UNION ALL SELECT 'trigger ' || tgname || ' ' || tgrelid::regclass FROM pg_trigger
+        WHERE tgrelid::regclass::text LIKE 'dg\\_%' AND NOT tgisinternal
+    UNION ALL SELECT 'index ' || indexrelid::regclass || ' ' || indrelid::regclass FROM pg_index AS i
+        WHERE indrelid::regclass::text LIKE 'dg\\_%'
+            AND NOT EXISTS (SELECT 1 FROM pg_constraint AS c WHERE c.conindid = i.indexrelid
+                AND c.contype IN ('p', 'u'))";
+
+#[tokio::test]
+async fn all_that_is_looked_for_is_all_that_a_fresh_schema_has() {
+    let (database, store) = Database::with_schema().await;
+    let expected = dg_store::expected_objects();
+    let expected = expected.iter().map(|(kind, name, table)| format!("{kind} {name} {table}"));
+    let expected: BTreeSet<String> = expected.collect();
+    assert_eq!(texts(&database.connect().await, OBJECTS).await, expected);
+    assert_eq!(store.missing_objects().await.unwrap(), []);
+}
+
 /// The version that `schema.sql` is made with.
 const MAJOR: &str = "15";
 

@@ -247,6 +247,7 @@ fn operate_commands() -> Vec<Command> {
         Command::new("failures")
             .about("events that could not be applied, and why; of all tenants unless --tenant names one")
             .arg(switch("all", "resolved ones too"))
+            .arg(switch("all-tenants", "of every tenant, also where --tenant names one"))
             .arg(watch()),
         Command::new("top").about("the daemon at work, live on a terminal; ? there shows the keys"),
         Command::new("retry").about("let a failed worker try again now").arg(position(
@@ -285,6 +286,7 @@ fn replay_commands() -> Vec<Command> {
                 "replays and rebuilds, the newest first; of all tenants unless --tenant names one",
             )
             .args([
+                switch("all-tenants", "of every tenant, also where --tenant names one"),
                 value("status", "S", "only those in this state").value_parser(RUN_STATUSES),
                 number("limit", "at most so many [default: 100]"),
                 watch(),

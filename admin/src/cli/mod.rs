@@ -67,6 +67,12 @@ impl Session {
         Ok(Client::new(client_socket(&self.inputs())?, self.tenant.clone()))
     }
 
+    /// A way to the daemon, asking for the tenant that is named; for all where none is, or all are.
+    pub(crate) fn client_of_all_or_one(&self) -> Result<Client, Failure> {
+        let client = self.client()?;
+        Ok(if self.args.get_flag("all-tenants") { client.of_all() } else { client })
+    }
+
     /// A way to the daemon, asking for this tenant.
     pub(crate) fn client_for(&self, tenant: &str) -> Result<Client, Failure> {
         Ok(Client::new(client_socket(&self.inputs())?, Some(tenant.to_owned())))

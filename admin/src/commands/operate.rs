@@ -80,6 +80,7 @@ fn status_card(session: &Session, data: &Json) -> String {
         .collect();
     let parked = if parked.is_empty() { "none".to_owned() } else { parked.join("\n             ") };
     let active = data.get("active_runs").and_then(Json::as_array);
+    let interrupted = data.get("interrupted_runs").and_then(Json::as_i64).unwrap_or(0);
     let names = data.get("projections").and_then(Json::as_array).unwrap_or_default();
     let names: Vec<&str> = names.iter().filter_map(Json::as_str).collect();
     let uptime = duration(data.get("uptime_seconds").and_then(Json::as_f64).unwrap_or(0.0));
@@ -91,21 +92,27 @@ fn status_card(session: &Session, data: &Json) -> String {
         ("schema", field(database, "schema_version")),
         ("workers", workers),
         ("parked", parked),
-        ("runs", active.map_or_else(|| "-".to_owned(), active_runs)),
+        ("runs", active.map_or_else(|| "-".to_owned(), |active| runs_told(active, interrupted))),
         ("projections", names.join(", ")),
     ];
     let lines = lines.into_iter().map(|(name, text)| format!("{name:<13}{text}"));
     lines.chain(neighbours(data)).collect::<Vec<_>>().join("\n")
 }
 
-fn active_runs(runs: &[Json]) -> String {
+/// Those at work, and how many wait for somebody to resume or cancel them.
+fn runs_told(active: &[Json], interrupted: i64) -> String {
     let one = |run: &Json| {
         let (id, tenant) = (field(run, "run_id"), field(run, "tenant_id"));
         format!("{id} {}: {} of tenant {tenant}", field(run, "status"), runs::what(run))
     };
-    match runs {
-        [] => "none active".to_owned(),
-        runs => runs.iter().map(one).collect::<Vec<_>>().join("\n             "),
+    let interrupted = (interrupted > 0).then(|| format!("{} interrupted", grouped(interrupted)));
+    match active {
+        [] => {
+            ["none active".to_owned()].into_iter().chain(interrupted).collect::<Vec<_>>().join(", ")
+        }
+        active => {
+            active.iter().map(one).chain(interrupted).collect::<Vec<_>>().join("\n             ")
+        }
     }
 }
 
@@ -237,7 +244,11 @@ pub(crate) async fn workers(session: &Session) -> Result<u8, Failure> {
     .await
 }
 
+/// Each of several partitions has a worker: where there is one only, its number says nothing.
 fn workers_table(session: &Session, workers: &[Json]) -> String {
+    let is_partitioned = workers
+        .iter()
+        .any(|it| it.get("partition").and_then(Json::as_i64).is_some_and(|at| at > 0));
     let row = |worker: &Json| {
         let error = worker.get("last_error").filter(|error| !error.is_null());
         let error = error.map_or("-".to_owned(), |error| {
@@ -256,15 +267,29 @@ fn workers_table(session: &Session, workers: &[Json]) -> String {
         .map(|name| field(worker, name))
         .collect();
         row.push(error.chars().take(80).collect());
+        if is_partitioned {
+            row.insert(2, field(worker, "partition"));
+        }
         row
     };
-    let head =
-        ["tenant", "projection", "status", "cursor", "syncs", "retries", "restarts", "last error"];
+    let mut head = vec![
+        "tenant",
+        "projection",
+        "status",
+        "cursor",
+        "syncs",
+        "retries",
+        "restarts",
+        "last error",
+    ];
+    if is_partitioned {
+        head.insert(2, "partition");
+    }
     session.output.table(&head, workers.iter().map(row).collect())
 }
 
 pub(crate) async fn failures(session: &Session) -> Result<u8, Failure> {
-    let client = session.client()?;
+    let client = session.client_of_all_or_one()?;
     watch::shown(session, async || {
         let data = client.get("/v1/failures", &[("all", session.flag("all"))]).await?;
         let failures = data.as_array().unwrap_or_default();
@@ -303,10 +328,15 @@ fn failures_table(session: &Session, failures: &[Json]) -> String {
     [table].into_iter().chain(failures_help(failures)).collect::<Vec<_>>().join("\n")
 }
 
+/// What a worker says whose cursor is ahead of its log.
+const LOST: &str = "but the log ends at";
+
 /// Where it is said what to do about those that are open.
 fn failures_help(failures: &[Json]) -> Vec<String> {
     let open = failures.iter().filter(|failure| field(failure, "status") == "open");
     let page = |failure| match Code::from_word(&field(failure, "error_code")) {
+        // The code tells a defect, the message which.
+        Some(Code::Internal) if field(failure, "error_message").contains(LOST) => "lost-commits",
         Some(code @ (Code::Internal | Code::Storage)) => code.as_str(),
         _ => "projection-failed", // the event's fault
     };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dg_projections::Code;
 use dg_projections::json::Json;
+use dg_store::{Missing, Refusal, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::direct;
@@ -163,9 +164,11 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
         store.migrate(env!("CARGO_PKG_VERSION"), Duration::from_secs(60)).await?
     };
     if with_roles {
-        store.apply_roles().await?;
+        store.apply_roles().await.map_err(no_roles)?;
     }
-    session.output.one(&wire::migration_status(&status), |data| {
+    let is_ours = status.pending.is_empty() && status.drift.is_empty();
+    let missing = if is_ours { store.missing_objects().await? } else { Vec::new() };
+    session.output.one(&wire::migration_status(&status, &missing), |data| {
         let applied = data.get("applied").and_then(Json::as_array).unwrap_or_default();
         let fields = ["version", "name", "applied_at", "binary_version", "checksum"];
         let row = |step: &Json| fields.map(|name| field(step, name)).to_vec();
@@ -177,10 +180,38 @@ pub(crate) async fn migrate(session: &Session) -> Result<u8, Failure> {
         let drift = data.get("drift").and_then(Json::as_array).unwrap_or_default();
         let drift: String =
             drift.iter().filter_map(Json::as_str).map(|text| format!("\ndrift: {text}")).collect();
-        format!("schema version {} of {known}{drift}\n\n{table}", field(data, "version"))
+        let missing: String = missing.iter().map(missing_line).collect();
+        format!("schema version {} of {known}{drift}{missing}\n\n{table}", field(data, "version"))
     })?;
     status.check()?;
-    Ok(0)
+    match missing.first() {
+        // Who applies steps has them applied.
+        Some(first) if only_status => {
+            Err(Failure::new(Code::Conflict, format!("schema: {first}"))
+                .help("put back what is missing, as the owner of the tables; `decisiongraph runbook failed-upgrade` tells more"))
+        }
+        _ => Ok(0),
+    }
+}
+
+fn missing_line(one: &Missing) -> String {
+    match &one.statement {
+        Some(statement) => format!("\nmissing: {one}; it comes back with: {statement}"),
+        None => format!("\nmissing: {one}"),
+    }
+}
+
+/// Who may not make roles can do without them.
+fn no_roles(error: StoreError) -> Failure {
+    let is_privilege = Refusal::of(&error) == Refusal::Privilege;
+    let failure = Failure::from(error);
+    match is_privilege {
+        true => failure.help(
+            "roles are made by a superuser, or by the owner of the tables with CREATEROLE: run it as \
+             one; to do without, `decisiongraph doctor` names what a login lacks, with the GRANT",
+        ),
+        false => failure,
+    }
 }
 
 /// Becomes psql.

@@ -24,7 +24,11 @@ const SECTIONS: [(&str, &[(&str, &str)]); 3] = [
                 "a setting, such as DECISIONGRAPH_POOL_SIZE; it counts before the file and after \
                  flags. `decisiongraph config` shows each and where it comes from",
             ),
-            ("DATABASE_URL", "the Postgres to use, if nothing else names one"),
+            (
+                "DATABASE_URL",
+                "the Postgres to use; it counts before the file, and after \
+                 DECISIONGRAPH_DATABASE_URL and flags",
+            ),
             ("NO_COLOR", "never colour the output"),
         ],
     ),

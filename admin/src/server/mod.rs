@@ -53,7 +53,7 @@ use refusals::Refusals;
 pub(crate) use respond::{Body, JSON, JSON_LINES, streamed};
 pub(crate) use runs::OPEN;
 pub(crate) use runtime_slot::RuntimeSlot;
-pub(crate) use socket::{Listening, listen};
+pub(crate) use socket::{Listening, listen, young_name};
 pub(crate) use waiting::MAX_WAIT;
 pub(crate) use watch::{Change, Messages, Picture, Watch, WorkerState};
 

@@ -57,13 +57,18 @@ async fn bind(path: &Path) -> Result<UnixListener, Failure> {
     }
     // Bound under another name and renamed when its mode is right: nobody connects in between.
     // The name is short: the path of a socket is, too.
-    let young = path.with_file_name(format!(".{}", std::process::id()));
+    let young = young_name(path, std::process::id() as i32);
     let _ = std::fs::remove_file(&young);
     let listener = UnixListener::bind(&young).map_err(|error| failed("bind", &error))?;
     let mode = Permissions::from_mode(0o660);
     std::fs::set_permissions(&young, mode).map_err(|error| failed("set the mode of", &error))?;
     std::fs::rename(&young, path).map_err(|error| failed("name", &error))?;
     Ok(listener)
+}
+
+/// Where the socket of a process is bound before it has its name: the name that the kernel keeps.
+pub(crate) fn young_name(path: &Path, pid: i32) -> PathBuf {
+    path.with_file_name(format!(".{pid}"))
 }
 
 /// Removes the socket of a daemon that died. Only a refused connection proves that: one that is

@@ -85,7 +85,7 @@ fn beyond_the_log(key: &WorkerKey, log_end: i64, at: Cursor) -> Failure {
         class: FailureClass::Defect,
         code: Code::Internal,
         message: format!(
-            "the cursor is at log_seq {}, but the log ends at {log_end}: events were lost after they were applied, by a failover or a restore; `decisiongraph rebuild all -t {} --reason TEXT --wait` projects what is left",
+            "the cursor is at log_seq {}, but the log ends at {log_end}: events were lost after they were applied, by a failover or a restore; let their producers append again what was lost (`decisiongraph runbook lost-commits`), then `decisiongraph rebuild all -t {} --reason TEXT --wait`",
             at.last_log_seq, key.tenant_id
         ),
         event: None,

@@ -1,52 +1,91 @@
 //! Unfinished business: what waits for somebody. The daemon is asked first, since who may ask it
 //! need not be known to the database; then the database itself.
 
+use std::path::Path;
+
 use dg_projections::json::Json;
 use dg_store::{RunFilter, RunStatus, Store};
 
 use super::daemon::Daemon;
+use super::database::Way;
 use super::finding::{Finding, Verdict};
 use super::patiently;
-use super::verdict::business::{self, Standing};
+use super::verdict::business::{self, Neighbour, Standing, Unasked};
 use crate::config::Config;
 use crate::output::field;
+use crate::server::young_name;
 
 /// Tenants that the database tells one by one.
 const MOST_TENANTS: i64 = 20;
 /// Runs that are counted.
 const MOST_RUNS: i64 = 1000;
 
+/// The lines, and the daemon of this machine that does not answer at the socket, if there is one.
 pub(super) async fn examine(
     config: &Config,
     daemon: &Daemon,
-    store: Option<&Store>,
-) -> Vec<Finding> {
-    // Where nobody can be asked, the lines before this one say why.
-    if store.is_none() && !daemon.has_database() {
-        return Vec::new();
+    way: &Way,
+) -> (Vec<Finding>, Option<Neighbour>) {
+    // Who is there is told by the server, whichever tables it has.
+    let (store, server) = match way {
+        Way::Open(store) => (Some(store), Some(store)),
+        Way::Pending { store, .. } => (None, Some(store)),
+        Way::Closed | Way::None => (None, None),
+    };
+    // Where nobody is to be asked, there is nothing to say.
+    if matches!(way, Way::None) && !daemon.has_database() {
+        return (Vec::new(), None);
     }
     let (standings, runs, others) = tokio::join!(
         standings(config, daemon, store),
         interrupted(daemon, store),
-        others(daemon, store)
+        others(daemon, server)
     );
     let is_there = daemon.is_there();
-    let or_silent = |verdict: Option<Verdict>| verdict.unwrap_or_else(unanswered);
     let standings = standings.as_deref();
-    let lag = standings.map(|found| business::lag(found, is_there));
-    let mut findings = vec![
-        or_silent(standings.map(business::failures)).of("failures"),
-        or_silent(lag).of("lag"),
-        or_silent(runs.map(|runs| business::interrupted(&runs))).of("runs"),
-        or_silent(others.map(|others| business::neighbours(&others, is_there))).of("neighbours"),
+    let here = match &others {
+        Some(others) if !is_there => here(config, others).await,
+        _ => None,
+    };
+    let neighbours = |others: Vec<String>| business::neighbours(&others, is_there, here.as_ref());
+    let checks = [
+        ("failures", standings.map(business::failures)),
+        ("lag", standings.map(|found| business::lag(found, is_there))),
+        ("runs", runs.map(|runs| business::interrupted(&runs))),
+        ("neighbours", others.map(neighbours)),
+        ("parked", daemon.status().map(parked)),
     ];
-    findings.extend(daemon.status().map(|status| parked(status).of("parked")));
-    findings
+    // What only a daemon can tell is left out where there is none.
+    let unanswered = checks.iter().filter(|(name, answer)| answer.is_none() && *name != "parked");
+    let unanswered: Vec<&str> = unanswered.map(|(name, _)| *name).collect();
+    let left_out = (!unanswered.is_empty()).then(|| business::left_out(&unanswered, why(way)));
+    let answered = checks.into_iter().filter_map(|(name, answer)| Some(answer?.of(name)));
+    (answered.chain(left_out.map(|verdict| verdict.of("not_checked"))).collect(), here)
 }
 
-fn unanswered() -> Verdict {
-    let help = "the logs of the daemon and of the server tell what is amiss";
-    Verdict::warning("it was asked for in vain", help)
+/// The first of them that is a living process of this machine. Its socket was made under another name
+/// than it has: the kernel still knows that when its file is gone.
+async fn here(config: &Config, others: &[String]) -> Option<Neighbour> {
+    let host = nix::unistd::gethostname().ok()?;
+    let host = host.to_string_lossy();
+    let is_alive = |pid: &i32| Path::new("/proc").join(pid.to_string()).exists();
+    let pid = others.iter().filter_map(|owner| business::pid_of(owner, &host)).find(is_alive)?;
+    let socket = config.socket_path.clone();
+    let bound = tokio::fs::read_to_string("/proc/net/unix").await.unwrap_or_default();
+    let names = [socket.clone(), young_name(&socket, pid)];
+    let names = names.map(|name| format!(" {}", name.display()));
+    let is_meant = bound.lines().any(|line| names.iter().any(|name| line.ends_with(name.as_str())));
+    Some(Neighbour { pid, is_meant, socket })
+}
+
+/// Why a question was not answered.
+fn why(way: &Way) -> Unasked {
+    match way {
+        Way::Open(_) | Way::None => Unasked::Silent,
+        Way::Pending { has_some: true, .. } => Unasked::Pending,
+        Way::Pending { has_some: false, .. } => Unasked::NoTables,
+        Way::Closed => Unasked::Closed,
+    }
 }
 
 async fn standings(
@@ -104,10 +143,10 @@ fn parked(status: &Json) -> Verdict {
 }
 
 /// Daemons at this database besides the one that was asked.
-async fn others(daemon: &Daemon, store: Option<&Store>) -> Option<Vec<String>> {
+async fn others(daemon: &Daemon, server: Option<&Store>) -> Option<Vec<String>> {
     if let Some(status) = daemon.status() {
         let others = status.get("other_owners").and_then(Json::as_array)?;
         return Some(others.iter().filter_map(Json::as_str).map(str::to_owned).collect());
     }
-    patiently(store?.neighbours("")).await?.ok()
+    patiently(server?.neighbours("")).await?.ok()
 }

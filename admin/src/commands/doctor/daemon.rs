@@ -9,10 +9,12 @@ use nix::unistd::{AccessFlags, access};
 use tokio::net::UnixStream;
 
 use super::finding::{Finding, Verdict};
-use super::verdict::daemon::{Place, answering, place};
+use super::verdict::business::Neighbour;
+use super::verdict::daemon::{Place, Traces, absent, answering, place};
 use super::{aside, patiently};
 use crate::client::Client;
 use crate::config::Config;
+use crate::embedded;
 use crate::failure::Failure;
 use crate::keeper::Keeper;
 
@@ -51,20 +53,32 @@ impl Daemon {
         patiently(self.client.get(path, parameters)).await?.ok()
     }
 
-    /// The lines of the socket and of the daemon.
-    pub(super) fn findings(&self, config: &Config) -> Vec<Finding> {
+    /// The lines of the socket and of the daemon. A neighbour at its database may be it.
+    pub(super) fn findings(&self, config: &Config, neighbour: Option<&Neighbour>) -> Vec<Finding> {
         let socket = place(&self.place, &config.socket_path).of("socket");
         let daemon = match &self.status {
             // Whether there is one cannot be told.
             None if matches!(self.place, Place::Unclear(_)) => return vec![socket],
             None => {
-                let start = Keeper::of(&config.socket_path).start();
-                Verdict::ok(format!("none answers; `{start}` starts one"))
+                let keeper = Keeper::of(&config.socket_path);
+                absent(keeper, &self.traces(config, keeper, neighbour))
             }
             Some(Ok(status)) => answering(status, env!("CARGO_PKG_VERSION")),
             Some(Err(failure)) => Verdict::of_failure(failure.clone(), "see its log"),
         };
         vec![socket, daemon.of("daemon")]
+    }
+}
+
+impl Daemon {
+    /// What speaks for it that there should be a daemon where none answers.
+    fn traces(&self, config: &Config, keeper: Keeper, neighbour: Option<&Neighbour>) -> Traces {
+        Traces {
+            is_here: neighbour.map(|it| it.pid),
+            is_enabled: keeper.is_enabled(),
+            has_run: self.place == Place::Dead
+                || matches!(embedded::config_of(&config.data_dir), Ok(Some(_))),
+        }
     }
 }
 

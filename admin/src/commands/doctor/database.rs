@@ -16,37 +16,46 @@ use crate::daemon::{named_database, store_options};
 use crate::embedded::{self, EmbeddedError};
 use crate::failure::Failure;
 
-/// What there is to say of it, and a way to it if it lets us in and has our tables.
-pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, Option<Store>) {
+/// How far its examination got.
+pub(super) enum Way {
+    /// It has our tables, and this is the way to them.
+    Open(Store),
+    /// It lets us in, and has tables of an older release; of none, if there are none yet.
+    Pending { store: Store, has_some: bool },
+    /// It does not let us in: the line of it says why.
+    Closed,
+    /// There is none yet, or it is at rest.
+    None,
+}
+
+/// What there is to say of it, and how far that goes.
+pub(super) async fn examine(config: &Config, daemon: &Daemon) -> (Vec<Finding>, Way) {
     let options = Options { pool_size: 2, timeout: PATIENCE, ..store_options(config) };
     let store = match way(config, &options) {
         Ok(Some(store)) => store,
         Ok(None) => {
             let verdict = Verdict::ok("none yet: the first `decisiongraph serve` makes it");
-            return (vec![verdict.of("database")], None);
+            return (vec![verdict.of("database")], Way::None);
         }
-        Err(Closed::Cluster(error)) => return (vec![closed(&error).of("database")], None),
+        Err(Closed::Cluster(error)) => return (vec![closed(&error).of("database")], Way::Closed),
         Err(Closed::Other(failure)) => {
             let verdict = Verdict::of_failure(failure, "set database_url right");
-            return (vec![verdict.of("database")], None);
+            return (vec![verdict.of("database")], Way::Closed);
         }
     };
     // The embedded server comes and goes with its daemon.
     let is_at_rest = config.database_url.is_none() && !daemon.is_there();
     match patiently(store.server()).await {
-        Some(Ok(server)) => {
-            let (findings, has_tables) = settled(config, &store, &server).await;
-            (findings, has_tables.then_some(store))
-        }
+        Some(Ok(server)) => settled(config, store, &server).await,
         Some(Err(error)) if is_at_rest && Refusal::of(&error) == Refusal::Away => {
             let verdict = Verdict::ok("at rest: the embedded Postgres starts with the daemon");
-            (vec![verdict.of("database")], None)
+            (vec![verdict.of("database")], Way::None)
         }
         Some(Err(error)) if config.database_url.is_none() && daemon.has_database() => {
-            (vec![database::closed(&error).of("database")], None)
+            (vec![database::closed(&error).of("database")], Way::Closed)
         }
-        Some(Err(error)) => (vec![database::refused(&error).of("database")], None),
-        None => (vec![Verdict::silent(database::AWAY).of("database")], None),
+        Some(Err(error)) => (vec![database::refused(&error).of("database")], Way::Closed),
+        None => (vec![Verdict::silent(database::AWAY).of("database")], Way::Closed),
     }
 }
 
@@ -67,8 +76,8 @@ pub(super) fn way(config: &Config, options: &Options) -> Result<Option<Store>, C
     store.map_err(|error| Closed::Other(error.into()))
 }
 
-/// The lines of a server that let us in, and whether it has our tables.
-async fn settled(config: &Config, store: &Store, server: &Server) -> (Vec<Finding>, bool) {
+/// The lines of a server that let us in, and the way to our tables.
+async fn settled(config: &Config, store: Store, server: &Server) -> (Vec<Finding>, Way) {
     let mut findings = vec![
         database::reached(server).of("database"),
         database::version(server).of("server_version"),
@@ -76,11 +85,28 @@ async fn settled(config: &Config, store: &Store, server: &Server) -> (Vec<Findin
         database::durability(server).of("durability"),
         database::connections(server, config.pool_size).of("connections"),
     ];
-    let ((schema, has_tables), rights, clock, disk) =
-        tokio::join!(schema(config, store), rights(config, store), clock(store), disk(server));
+    let ((schema, applied), rights, clock, locks, disk) = tokio::join!(
+        schema(config, &store),
+        rights(config, &store),
+        clock(&store),
+        locks(&store),
+        disk(server)
+    );
     findings.extend([schema.of("schema"), rights.of("privileges"), clock.of("clock")]);
+    findings.push(locks.of("locks"));
     findings.extend(disk.map(|verdict| verdict.of("database_disk")));
-    (findings, has_tables)
+    let way = match applied {
+        None => Way::Closed,
+        Some(Applied { is_all: true, .. }) => Way::Open(store),
+        Some(Applied { has_some, .. }) => Way::Pending { store, has_some },
+    };
+    (findings, way)
+}
+
+/// Which steps of the schema a database has.
+struct Applied {
+    has_some: bool,
+    is_all: bool,
 }
 
 /// What a question to the database came to, as a verdict.
@@ -92,10 +118,23 @@ fn judged<T>(asked: Option<Result<T, StoreError>>, judge: impl FnOnce(T) -> Verd
     }
 }
 
-async fn schema(config: &Config, store: &Store) -> (Verdict, bool) {
+async fn schema(config: &Config, store: &Store) -> (Verdict, Option<Applied>) {
     let asked = patiently(store.migration_status()).await;
-    let has_tables = matches!(&asked, Some(Ok(status)) if status.pending.is_empty());
-    (judged(asked, |status| database::schema(&status, config.migrate)), has_tables)
+    let applied = asked.as_ref().and_then(|asked| asked.as_ref().ok()).map(|status| Applied {
+        has_some: !status.applied.is_empty(),
+        is_all: status.pending.is_empty(),
+    });
+    // Of a schema of another release nothing is known.
+    let is_ours =
+        matches!(&asked, Some(Ok(status)) if status.pending.is_empty() && status.drift.is_empty());
+    let missing = match is_ours {
+        true => match patiently(store.missing_objects()).await {
+            Some(Ok(missing)) => missing,
+            unanswered => return (judged(unanswered, |_| Verdict::ok("-")), applied),
+        },
+        false => Vec::new(),
+    };
+    (judged(asked, |status| database::schema(&status, &missing, config.migrate)), applied)
 }
 
 async fn rights(config: &Config, store: &Store) -> Verdict {
@@ -106,6 +145,11 @@ async fn rights(config: &Config, store: &Store) -> Verdict {
         return Verdict::ok("the start of the daemon makes its roles");
     }
     judged(asked, |rights| database::rights(&rights, config.migrate))
+}
+
+async fn locks(store: &Store) -> Verdict {
+    let asked = patiently(store.lock_holders()).await;
+    judged(asked, |holders| database::locks(&holders))
 }
 
 /// The server's time lies between that of the question and that of the answer.

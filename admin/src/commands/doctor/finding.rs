@@ -32,21 +32,28 @@ impl Status {
 pub(super) struct Verdict {
     pub(super) status: Status,
     pub(super) found: String,
+    /// The same for a table, where all of it is too much for one.
+    pub(super) brief: Option<String>,
     /// What to do; there whenever not all is well.
     pub(super) help: Option<String>,
 }
 
 impl Verdict {
     pub(super) fn ok(found: impl Into<String>) -> Verdict {
-        Verdict { status: Status::Ok, found: found.into(), help: None }
+        Verdict { status: Status::Ok, found: found.into(), brief: None, help: None }
     }
 
     pub(super) fn warning(found: impl Into<String>, help: impl Into<String>) -> Verdict {
-        Verdict { status: Status::Warning, found: found.into(), help: Some(help.into()) }
+        Verdict { status: Status::Warning, help: Some(help.into()), ..Verdict::ok(found) }
     }
 
     pub(super) fn failed(found: impl Into<String>, help: impl Into<String>) -> Verdict {
-        Verdict { status: Status::Failed, found: found.into(), help: Some(help.into()) }
+        Verdict { status: Status::Failed, help: Some(help.into()), ..Verdict::ok(found) }
+    }
+
+    /// The same, with this for a table.
+    pub(super) fn shown_as(self, brief: String) -> Verdict {
+        Verdict { brief: Some(brief), ..self }
     }
 
     /// A question that was answered with a failure.
@@ -67,6 +74,17 @@ impl Verdict {
     }
 }
 
+/// As many of several as a table has room for.
+pub(super) fn some(names: &[String], between: &str) -> String {
+    const MOST: usize = 4;
+    match names.len().saturating_sub(MOST) {
+        0 => names.join(between),
+        more => {
+            format!("{}{between}and {more} more: -o json names all", names[..MOST].join(between))
+        }
+    }
+}
+
 /// A check and what it came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -76,7 +94,7 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn to_json(&self) -> Json {
-        let Verdict { status, found, help } = &self.verdict;
+        let Verdict { status, found, help, .. } = &self.verdict;
         object([
             ("check", Json::from(self.check)),
             ("status", Json::from(status.as_str())),

@@ -75,10 +75,10 @@ async fn examine(config: &Config) -> Vec<Finding> {
     let given = config.effective().filter(|one| one.source.to_string() != "default").count();
     let valid = Verdict::ok(format!("valid; settings given: {given}")).of("configuration");
     let daemon = daemon::ask(config).await;
-    let (here, (there, store)) =
+    let (here, (there, way)) =
         tokio::join!(machine::examine(config, &daemon), database::examine(config, &daemon));
-    let business = business::examine(config, &daemon, store.as_ref()).await;
-    let told = daemon.findings(config);
+    let (business, neighbour) = business::examine(config, &daemon, &way).await;
+    let told = daemon.findings(config, neighbour.as_ref());
     [vec![valid], warned(config), here, told, there, business].concat()
 }
 
@@ -92,7 +92,8 @@ fn warned(config: &Config) -> Vec<Finding> {
 /// The table, with each remedy below its line.
 fn for_people(session: &Session, findings: &[Finding]) -> String {
     let row = |finding: &Finding| {
-        let Verdict { status, found, .. } = &finding.verdict;
+        let Verdict { status, found, brief, .. } = &finding.verdict;
+        let found = brief.as_ref().unwrap_or(found);
         vec![finding.check.to_owned(), status.as_str().to_owned(), printable(found)]
     };
     let table =

@@ -65,7 +65,7 @@ async fn follow_to_its_end(session: &Session, client: &Client, run: Json) -> Res
 pub(crate) async fn runs(session: &Session) -> Result<u8, Failure> {
     let limit = session.args.get_one::<u64>("limit").map(u64::to_string);
     let parameters = [("status", session.text("status")), ("limit", limit)];
-    let client = session.client()?;
+    let client = session.client_of_all_or_one()?;
     watch::shown(session, async || {
         let data = client.get("/v1/runs", &parameters).await?;
         let runs = data.as_array().unwrap_or_default();

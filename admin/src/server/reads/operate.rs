@@ -12,7 +12,7 @@ use dg_store::{MigrationStatus, ProjectionHealth, StoreError};
 
 use crate::server::asked::{Asked, Handled, invalid, not_found};
 use crate::server::respond::Answer;
-use crate::server::runs::{self, ACTIVE, OPEN};
+use crate::server::runs::{self, OPEN};
 use crate::wire::{self, object};
 
 /// How long `status` waits for the database: the rest of the picture is worth having without it.
@@ -26,7 +26,7 @@ pub(crate) async fn status(asked: Asked<'_>) -> Handled {
         Ok(runtime) => runtime.snapshot().await?,
         Err(error) => not_yet(&asked, error.message),
     };
-    let (schema, others, runs) = tokio::join!(schema(&asked), others(&asked), active_runs(&asked));
+    let (schema, others, runs) = tokio::join!(schema(&asked), others(&asked), open_runs(&asked));
     let config = asked.context.config.get();
     let spread = (&*config.projections, config.projection_partitions);
     let owners = (&*asked.context.owner, others);
@@ -58,9 +58,9 @@ async fn schema(asked: &Asked<'_>) -> Option<MigrationStatus> {
     patiently(asked.database(|store| async move { store.migration_status().await })).await
 }
 
-/// The runs of all tenants that wait or are at work.
-async fn active_runs(asked: &Asked<'_>) -> Option<Vec<RunView>> {
-    patiently(runs::of(asked, None, &ACTIVE)).await
+/// The runs of all tenants that wait or are at work, or wait for somebody.
+async fn open_runs(asked: &Asked<'_>) -> Option<Vec<RunView>> {
+    patiently(runs::of(asked, None, &OPEN)).await
 }
 
 /// What the database answers, if it does so soon.

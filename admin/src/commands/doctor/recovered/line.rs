@@ -74,7 +74,7 @@ impl Line {
 
     /// A finding of the other checks: only what is well holds.
     pub(super) fn of_finding(finding: Finding) -> Line {
-        let Finding { check, verdict: Verdict { status, found, help } } = finding;
+        let Finding { check, verdict: Verdict { status, found, help, .. } } = finding;
         let state = if status == Status::Ok { State::Ok } else { State::Failed };
         let line = Line::ok(check, vec![("found", found.as_str().into())]);
         Line { state, help, ..line }

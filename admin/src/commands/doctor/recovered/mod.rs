@@ -14,7 +14,7 @@ mod line;
 mod proof;
 mod verdicts;
 
-use dg_store::{Options, Store};
+use dg_store::{MigrationStatus, Options, Store};
 
 use super::daemon::{self, Daemon};
 use super::{beside_socket, misconfigured};
@@ -64,9 +64,11 @@ async fn reached(config: &Config, daemon: &Daemon) -> Result<Store, Line> {
 async fn of_database(config: &Config, daemon: &Daemon, store: &Store, quick: bool) -> Vec<Line> {
     let names = config.projections.as_slice();
     let mut lines = vec![verdicts::database(store.identity().await)];
-    let schema = verdicts::schema(store.migration_status().await);
-    let has_tables = schema.state == State::Ok;
-    lines.push(schema);
+    let status = store.migration_status().await;
+    let is_ours = |it: &MigrationStatus| it.pending.is_empty() && it.drift.is_empty();
+    let has_tables = status.as_ref().is_ok_and(is_ours);
+    let missing = if has_tables { store.missing_objects().await } else { Ok(Vec::new()) };
+    lines.push(verdicts::schema(status, missing));
     // Without the tables of this release there is nothing to count.
     if !has_tables {
         return lines;

@@ -1,10 +1,13 @@
 //! What the figures mean: whether a line holds, and what to do if it does not.
 
 use dg_projections::json::Json;
-use dg_store::{Archive, Identity, MigrationStatus, OpenRuns, Standings, StoreError, Waiting};
+use dg_store::{
+    Archive, Identity, MigrationStatus, Missing, OpenRuns, Standings, StoreError, Waiting,
+};
 
 use super::line::{Figure, Line};
 use crate::commands::doctor::database::Closed;
+use crate::commands::doctor::verdict::database::put_back;
 use crate::failure::Failure;
 use crate::output::{duration, field, shell_word};
 
@@ -81,15 +84,23 @@ pub(super) fn database(asked: Result<Identity, StoreError>) -> Line {
     })
 }
 
-pub(super) fn schema(asked: Result<MigrationStatus, StoreError>) -> Line {
-    judged("schema", asked, |status| {
+pub(super) fn schema(
+    asked: Result<MigrationStatus, StoreError>,
+    missing: Result<Vec<Missing>, StoreError>,
+) -> Line {
+    let asked = asked.and_then(|status| Ok((status, missing?)));
+    judged("schema", asked, |(status, missing)| {
         let (pending, drift) = (status.pending.len() as i64, status.drift.len() as i64);
         let evidence = vec![
             ("version", i64::from(status.version()).into()),
             ("pending", pending.into()),
             ("drift", drift.into()),
         ];
-        let line = Line::ok("schema", evidence);
+        let mut line = Line::ok("schema", evidence);
+        if let (Some(first), Some(help)) = (missing.first(), put_back(&missing)) {
+            line.evidence.push(("missing", (missing.len() as i64).into()));
+            return line.fails(first.to_string(), help, "failed-upgrade");
+        }
         if let Some(drift) = status.drift.first() {
             let help = "`decisiongraph migrate status` shows it; run the release that made it, or a later one";
             return line.fails(drift.to_string(), help, "failed-upgrade");

@@ -1,6 +1,11 @@
 //! What waits for somebody.
 
+use std::path::PathBuf;
+
+use dg_store::session_name;
+
 use crate::commands::doctor::finding::Verdict;
+use crate::keeper::Keeper;
 use crate::output::{duration, grouped, shell_word};
 
 /// Behind for longer than this is far behind, in seconds: catching up after a start is not.
@@ -90,14 +95,86 @@ pub(in crate::commands::doctor) fn parked(parked: &[String]) -> Verdict {
     Verdict::warning(format!("{} parked: {}", parked.len(), first_of(parked)), help)
 }
 
-/// Another daemon at the same database is allowed, and often a mistake.
-pub(in crate::commands::doctor) fn neighbours(others: &[String], daemon_is_there: bool) -> Verdict {
+/// Why something was not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands::doctor) enum Unasked {
+    /// The database does not let us in.
+    Closed,
+    /// Steps of the schema are pending.
+    Pending,
+    /// There is no schema yet, and so nothing to look at.
+    NoTables,
+    /// Whoever was asked did not answer.
+    Silent,
+}
+
+/// What was not looked at, so that nobody takes silence for health.
+pub(in crate::commands::doctor) fn left_out(checks: &[&str], why: Unasked) -> Verdict {
+    let checks = checks.join(", ");
+    match why {
+        Unasked::NoTables => Verdict::ok(format!("there are no tables yet: {checks}")),
+        Unasked::Pending => Verdict::warning(
+            format!("steps of the schema are pending: {checks}"),
+            "`decisiongraph migrate` applies them, and so does the start of a daemon of this release; then ask again",
+        ),
+        Unasked::Closed => Verdict::warning(
+            format!("the database cannot be asked: {checks}"),
+            "mend what the line `database` says; then ask again",
+        ),
+        Unasked::Silent => Verdict::warning(
+            format!("asked for in vain: {checks}"),
+            "the logs of the daemon and of the server tell what is amiss",
+        ),
+    }
+}
+
+/// A daemon of this machine at the database, where none answers at the socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::commands::doctor) struct Neighbour {
+    pub(in crate::commands::doctor) pid: i32,
+    /// Whether it was its socket that is gone from there.
+    pub(in crate::commands::doctor) is_meant: bool,
+    pub(in crate::commands::doctor) socket: PathBuf,
+}
+
+/// The process of an owner that is of this host, as far as its name was kept: see [`session_name`].
+pub(in crate::commands::doctor) fn pid_of(owner: &str, host: &str) -> Option<i32> {
+    let (_, pid) = owner.rsplit_once(':')?;
+    let pid: i32 = pid.parse().ok()?;
+    session_name(&format!("{host}:{pid}")).ends_with(&format!(" {owner}")).then_some(pid)
+}
+
+/// Another daemon at the same database is allowed, and often a mistake; or it is the one that is looked
+/// for, and nobody finds it.
+pub(in crate::commands::doctor) fn neighbours(
+    others: &[String],
+    daemon_is_there: bool,
+    here: Option<&Neighbour>,
+) -> Verdict {
     if others.is_empty() {
         let found = if daemon_is_there { "the daemon is alone" } else { "no daemon" };
         return Verdict::ok(format!("{found} at this database"));
     }
-    let help = "if it is not meant to help out, stop one of them, or give it another database";
-    Verdict::warning(format!("other daemons are at this database: {}", others.join(", ")), help)
+    let others = others.join(", ");
+    let Some(Neighbour { pid, is_meant, socket }) = here else {
+        let help = "if it is not meant to help out, stop one of them, or give it another database";
+        return Verdict::warning(format!("other daemons are at this database: {others}"), help);
+    };
+    let restart = Keeper::of(socket).restart(*pid);
+    let socket = socket.display();
+    if *is_meant {
+        let found = format!(
+            "a daemon of this machine (pid {pid}) is at this database and its socket is gone: {socket}"
+        );
+        return Verdict::warning(found, format!("restart it: {restart}; start no other"));
+    }
+    let found = format!(
+        "other daemons are at this database: {others}; one of this machine (pid {pid}) that does not listen at {socket}"
+    );
+    let help = format!(
+        "if it is the one meant, name its socket with --socket, or restart it: {restart}; if not, give one of the two another database"
+    );
+    Verdict::warning(found, help)
 }
 
 #[cfg(test)]
@@ -136,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_out_is_a_warning_unless_there_is_nothing_yet() {
+        for (why, expected) in [
+            (Unasked::Closed, Status::Warning),
+            (Unasked::Pending, Status::Warning),
+            (Unasked::NoTables, Status::Ok),
+            (Unasked::Silent, Status::Warning),
+        ] {
+            let verdict = left_out(&["lag", "runs"], why);
+            assert_eq!(verdict.status, expected, "{why:?}");
+            assert!(verdict.found.ends_with(": lag, runs"), "{verdict:?}");
+            assert_eq!(verdict.help.is_some(), expected == Status::Warning, "{why:?}");
+        }
+    }
+
+    #[test]
     fn runs_tenants_and_neighbours_are_named() {
         let two = ["r1".to_owned(), "r2".to_owned()];
         assert_eq!(interrupted(&[]).status, Status::Ok);
@@ -143,7 +235,30 @@ mod tests {
         assert!(interrupted(&two).help.is_some_and(|help| help.contains("resume r1")));
         assert_eq!(parked(&[]).status, Status::Ok);
         assert_eq!(parked(&two).status, Status::Warning);
-        assert_eq!(neighbours(&[], true).status, Status::Ok);
-        assert_eq!(neighbours(&two, false).status, Status::Warning);
+        assert_eq!(neighbours(&[], true, None).status, Status::Ok);
+        assert_eq!(neighbours(&two, false, None).status, Status::Warning);
+        let here = |is_meant| Neighbour { pid: 7, is_meant, socket: "/x/s.sock".into() };
+        let meant = neighbours(&two, false, Some(&here(true)));
+        assert!(meant.found.contains("(pid 7) is at this database and its socket is gone: /x/s"));
+        assert!(meant.help.is_some_and(|help| help.starts_with("restart it: `kill 7`")));
+        let another = neighbours(&two, false, Some(&here(false)));
+        assert!(another.help.is_some_and(|help| help.contains("--socket")), "{}", another.found);
+    }
+
+    #[test]
+    fn an_owner_of_this_host_gives_its_process() {
+        let long = "h".repeat(80);
+        let cut = session_name(&format!("{long}:12"));
+        let cut = cut.strip_prefix("decisiongraph ").unwrap();
+        for (owner, host, expected) in [
+            ("vm:12", "vm", Some(12)),
+            ("vm:12", "m", None),
+            ("vm:12", "another", None),
+            ("vm:x", "vm", None),
+            ("vm", "vm", None),
+            (cut, long.as_str(), Some(12)),
+        ] {
+            assert_eq!(pid_of(owner, host), expected, "{owner} {host}");
+        }
     }
 }

@@ -50,6 +50,40 @@ pub(in crate::commands::doctor) fn place(place: &Place, path: &Path) -> Verdict 
     }
 }
 
+/// What speaks for it that there should be a daemon where none answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::commands::doctor) struct Traces {
+    /// One of this machine is at the database.
+    pub(in crate::commands::doctor) is_here: Option<i32>,
+    /// The machine is to start one by itself.
+    pub(in crate::commands::doctor) is_enabled: bool,
+    /// One has run on this data.
+    pub(in crate::commands::doctor) has_run: bool,
+}
+
+/// Before the first start no daemon is as it should be; later somebody waits for it.
+pub(in crate::commands::doctor) fn absent(keeper: Keeper, traces: &Traces) -> Verdict {
+    let start = keeper.start();
+    let help = || {
+        format!(
+            "`{start}` starts it; `decisiongraph runbook daemon-down` says what may have ended it"
+        )
+    };
+    match traces {
+        Traces { is_here: Some(pid), .. } => Verdict::warning(
+            format!("none answers at the socket, though one runs (pid {pid})"),
+            "start no other: the line `neighbours` says what to do",
+        ),
+        Traces { is_enabled: true, .. } => {
+            Verdict::warning("none answers, and the system is set to run one", help())
+        }
+        Traces { has_run: true, .. } => {
+            Verdict::warning("none answers, and one has run on this data", help())
+        }
+        _ => Verdict::ok(format!("none has run here yet, and none answers; `{start}` starts one")),
+    }
+}
+
 /// A daemon that answers should be of this release.
 pub(in crate::commands::doctor) fn answering(status: &Json, own_version: &str) -> Verdict {
     let version = field(status, "version");
@@ -90,6 +124,23 @@ mod tests {
             let verdict = place(&found, Path::new("/x/y.sock"));
             assert_eq!(verdict.status, expected, "{found:?}");
             assert_eq!(verdict.help.is_some(), expected != Status::Ok, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn that_no_daemon_answers_is_well_only_before_the_first_start() {
+        let none = Traces::default();
+        for (traces, expected, named) in [
+            (none, Status::Ok, "serve"),
+            (Traces { is_enabled: true, ..none }, Status::Warning, "set to run one"),
+            (Traces { has_run: true, ..none }, Status::Warning, "has run"),
+            (Traces { is_here: Some(7), has_run: true, ..none }, Status::Warning, "pid 7"),
+        ] {
+            let verdict = absent(Keeper::Hand, &traces);
+            assert_eq!(verdict.status, expected, "{traces:?}");
+            assert!(verdict.found.contains(named), "{verdict:?}");
+            let starts = verdict.help.is_some_and(|help| help.contains("serve"));
+            assert_eq!(starts, expected == Status::Warning && traces.is_here.is_none());
         }
     }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use dg_store::{MigrationStatus, Refusal, Rights, Server, StoreError};
+use dg_store::{
+    DAEMON_ROLE, Holder, MigrationStatus, Missing, Refusal, Rights, Server, StoreError, name_in_sql,
+};
 
-use crate::commands::doctor::finding::Verdict;
+use crate::commands::doctor::finding::{Verdict, some};
 use crate::config::Migrate;
-use crate::output::duration;
+use crate::failure::let_log_in;
+use crate::output::{duration, shell_word};
 
 /// The oldest release that is tested, as the server counts.
 const OLDEST: i32 = 150_000;
@@ -23,6 +26,7 @@ pub(in crate::commands::doctor) const AWAY: &str =
 /// Why the server did not answer, or not what was asked.
 pub(in crate::commands::doctor) fn refused(error: &StoreError) -> Verdict {
     let help = match Refusal::of(error) {
+        Refusal::NoLogin => &let_log_in(error),
         Refusal::Login => {
             "set user and password of database_url (or database_password_file) right, or let them in (pg_hba.conf)"
         }
@@ -30,7 +34,10 @@ pub(in crate::commands::doctor) fn refused(error: &StoreError) -> Verdict {
         Refusal::Full => "raise max_connections, or see in pg_stat_activity who holds them",
         Refusal::Away => AWAY,
         Refusal::NoRole => "`decisiongraph migrate --roles` makes the roles",
-        Refusal::Asked => "see the message of the server: who logs in may lack a privilege",
+        Refusal::Privilege => {
+            "GRANT what the message names to who logs in, as the owner of the tables; `privileges` names all that a daemon needs"
+        }
+        Refusal::Asked => "see the message of the server, and its log",
     };
     Verdict::failed(error.message.clone(), help)
 }
@@ -106,12 +113,22 @@ pub(in crate::commands::doctor) fn connections(server: &Server, pool_size: usize
     }
 }
 
-pub(in crate::commands::doctor) fn schema(status: &MigrationStatus, migrate: Migrate) -> Verdict {
+pub(in crate::commands::doctor) fn schema(
+    status: &MigrationStatus,
+    missing: &[Missing],
+    migrate: Migrate,
+) -> Verdict {
     if let Some(drift) = status.drift.first() {
         let help = "`decisiongraph migrate status` shows the schema; run the release that made it, or a later one";
         return Verdict::failed(format!("drift: {drift}"), help);
     }
     let (version, pending) = (status.version(), status.pending.len());
+    if let Some(help) = put_back(missing) {
+        let named: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let found = |named: &str| format!("version {version}, but {named}");
+        let brief = found(&some(&named, "; "));
+        return Verdict::failed(found(&named.join("; ")), help).shown_as(brief);
+    }
     let found = format!("version {version}, steps pending: {pending}");
     match (pending, migrate) {
         (0, _) => Verdict::ok(format!("version {version}, as this release knows it")),
@@ -125,15 +142,24 @@ pub(in crate::commands::doctor) fn schema(status: &MigrationStatus, migrate: Mig
     }
 }
 
+/// What to do about what was taken out of the schema, if anything was.
+pub(in crate::commands::doctor) fn put_back(missing: &[Missing]) -> Option<String> {
+    let first = missing.first()?;
+    let status = "`decisiongraph migrate status` names all, with their statements";
+    let page = "`decisiongraph runbook failed-upgrade` tells more";
+    Some(match &first.statement {
+        Some(statement) => format!(
+            "as the owner of the tables: `decisiongraph psql -c {}`; {status}; {page}",
+            shell_word(statement)
+        ),
+        None => format!("{status}; {page}"),
+    })
+}
+
 pub(in crate::commands::doctor) fn rights(rights: &Rights, migrate: Migrate) -> Verdict {
-    let Rights { role, missing, may_migrate } = rights;
-    if let [first, rest @ ..] = missing.as_slice() {
-        let more =
-            if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-        let help = format!(
-            "as the owner of the tables: `decisiongraph migrate --roles`, then GRANT dg_daemon TO {role}"
-        );
-        return Verdict::failed(format!("{role} lacks {first}{more}"), help);
+    let Rights { role, may_migrate, .. } = rights;
+    if !rights.missing.is_empty() {
+        return lacking(rights);
     }
     match (may_migrate, migrate) {
         (false, Migrate::Apply) => Verdict::failed(
@@ -143,6 +169,73 @@ pub(in crate::commands::doctor) fn rights(rights: &Rights, migrate: Migrate) -> 
         (true, _) => Verdict::ok(format!("{role} may do the daemon's work, and migrate")),
         (false, Migrate::Check) => Verdict::ok(format!("{role} may do the daemon's work")),
     }
+}
+
+/// Whoever owns a table may give anybody any right on it, itself included; roles are made by others.
+fn lacking(rights: &Rights) -> Verdict {
+    let Rights { role, owner, missing, .. } = rights;
+    let named: Vec<String> =
+        missing.iter().map(|one| format!("{} on {}", one.privileges, one.table)).collect();
+    let statements = shell_word(&rights.grants().join("; "));
+    let grant = format!("`decisiongraph psql -c {statements}`");
+    let help = match owner {
+        Some(owner) if owner == role => format!("as {role}, who owns the tables: {grant}"),
+        owner => {
+            let owner = owner.as_deref().unwrap_or("the owner");
+            let again = match role == DAEMON_ROLE {
+                true => {
+                    "`decisiongraph migrate --roles` gives it all that it has by design".to_owned()
+                }
+                false => format!(
+                    "`decisiongraph migrate --roles`, then GRANT dg_daemon TO {}",
+                    name_in_sql(role)
+                ),
+            };
+            format!(
+                "as {owner}, who owns the tables: {grant}; or, as a superuser or an owner with CREATEROLE, {again}"
+            )
+        }
+    };
+    let found = |named: &str| format!("{role} lacks {named}");
+    Verdict::failed(found(&named.join("; ")), help).shown_as(found(&some(&named, "; ")))
+}
+
+/// Who keeps others from our tables.
+pub(in crate::commands::doctor) fn locks(holders: &[Holder]) -> Verdict {
+    let Some(first) = holders.first() else {
+        return Verdict::ok("nobody is waited for, and no transaction is left open");
+    };
+    let named: Vec<String> = holders.iter().map(holder).collect();
+    let command = format!("`decisiongraph psql -At -c \"{}\"`", first.ended_by());
+    let help = match first.pid {
+        0 => format!("{command} shows it: COMMIT PREPARED or ROLLBACK PREPARED ends it"),
+        _ => format!(
+            "ask its owner to commit; if nobody answers, {command} ends it, as its user or a superuser"
+        ),
+    };
+    let help = format!("{help}; `decisiongraph runbook locks` tells more");
+    Verdict::warning(named.join("; "), help).shown_as(some(&named, "; "))
+}
+
+fn holder(it: &Holder) -> String {
+    let who = match (it.pid, it.application.as_deref(), it.user.as_deref()) {
+        (0, ..) => "a prepared transaction".to_owned(),
+        (pid, Some(name), Some(user)) => format!("pid {pid} ({name}, user {user})"),
+        (pid, name, user) => match name.or(user) {
+            Some(known) => format!("pid {pid} ({known})"),
+            None => format!("pid {pid}"),
+        },
+    };
+    let state = it.state.as_deref().unwrap_or("holds locks");
+    let open = it.open_seconds.map_or(String::new(), |open| format!(" for {}", duration(open)));
+    let waits = match it.waiters {
+        0 => ", with locks on our tables".to_owned(),
+        1 => format!(", and a session waits for it, for {}", duration(it.waited_seconds)),
+        more => {
+            format!(", and {more} sessions wait for it, for up to {}", duration(it.waited_seconds))
+        }
+    };
+    format!("{who}: {state}{open}{waits}")
 }
 
 pub(in crate::commands::doctor) fn clock(apart: Duration) -> Verdict {
