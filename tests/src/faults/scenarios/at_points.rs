@@ -9,7 +9,7 @@ use crate::faults::Arena;
 use crate::faults::network::Weather;
 
 /// A point that nobody has come by for so long is not reached.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a daemon has to come up before it counts as one that its point keeps down.
 const START: Duration = Duration::from_secs(5);
 /// How long a daemon is at work with a point that does not end it.
@@ -26,20 +26,28 @@ pub(in crate::faults) fn fault_at_point(action: &str) -> String {
     format!("{action} at a fail point")
 }
 
-/// A daemon after the other dies at a point: at its first hit, its second, and any of the next 20.
+/// A daemon after the other dies at a point: at its first hit, its second, and a later one.
 pub(super) fn kill(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds.min(3) {
+        let seen = arena.hits();
         for point in arena.points() {
             arena.go_to(Some(point));
             let hit = match round {
                 0 => 1,
                 1 => 2,
-                _ => 3 + arena.random.below(18),
+                _ => later(seen.get(point.name()).copied().unwrap_or(0), arena),
             };
             live_until(arena, point, hit);
         }
     }
     arena.go_to(None);
+}
+
+/// Any of the next 20 of a point that is come by all the time; of one that was seldom seen, as those of
+/// a run are, one that a life comes by.
+fn later(seen: u64, arena: &mut Arena) -> usize {
+    let reach = usize::try_from(seen / 20).unwrap_or(usize::MAX);
+    3 + arena.random.below(reach.clamp(1, 18))
 }
 
 fn live_until(arena: &mut Arena, point: Point, hit: usize) {
