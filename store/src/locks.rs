@@ -1,4 +1,5 @@
-//! Who keeps others from our tables: sessions that somebody waits for, and transactions left open.
+//! Who keeps others from our tables: sessions that somebody waits for, transactions left open, and those of
+//! others that hold locks for long.
 //!
 //! No privilege is needed: locks, and the pid, user and name of each session, are shown to everybody.
 //! What a session of a stranger does, and since when, is not: then the wait of the others tells.
@@ -6,14 +7,16 @@
 use tokio_postgres::Row;
 
 use crate::doctor::tables;
+use crate::neighbours::PREFIX;
 use crate::{Store, StoreError};
 
 /// A wait that is shorter is none to speak of: commits wait for each other all the time.
 const WAITED_MS: i64 = 2000;
-/// A transaction that does nothing for so long was left open. Ours never pause in between.
-const IDLE_MS: i64 = 5000;
+/// A transaction that does nothing for so long was left open, and one of others that is open for so long
+/// may be in the way of the next. Ours never pause in between.
+const OPEN_MS: i64 = 5000;
 
-/// A session that others wait for, or that holds locks on our tables and does nothing.
+/// A session that others wait for, or that holds locks on our tables for long.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Holder {
     /// Its process; 0 for a prepared transaction, which has none.
@@ -44,9 +47,10 @@ impl Holder {
 
 // Only who does not wait itself can make room: the others of a queue go on when it does.
 const HOLDERS: &str = "WITH at_ours AS (
-        SELECT DISTINCT pid FROM pg_locks
+        SELECT pid, bool_or(granted AND mode <> 'AccessShareLock') AS holds FROM pg_locks
         WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND relation IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS ours (name))),
+            AND relation IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) AS ours (name))
+        GROUP BY pid),
     waits AS (
         SELECT pid, min(waitstart) AS since FROM pg_locks WHERE NOT granted GROUP BY pid),
     blocked AS (
@@ -58,8 +62,10 @@ const HOLDERS: &str = "WITH at_ours AS (
         WHERE pid NOT IN (SELECT pid FROM waits) GROUP BY pid
         UNION ALL
         SELECT pid, 0, NULL FROM pg_stat_activity JOIN at_ours USING (pid)
-        WHERE state LIKE 'idle in transaction%' AND pid NOT IN (SELECT pid FROM blocked)
-            AND state_change < clock_timestamp() - $3::bigint * interval '1 ms')
+        WHERE pid NOT IN (SELECT pid FROM blocked UNION ALL SELECT pid FROM waits)
+            AND CASE WHEN state LIKE 'idle in transaction%' THEN state_change
+                WHEN holds AND backend_type = 'client backend' AND NOT starts_with(application_name, $4)
+                THEN xact_start END < clock_timestamp() - $3::bigint * interval '1 ms')
     SELECT pid, a.usename::text, coalesce(nullif(a.application_name, ''), a.backend_type), a.state,
         extract(epoch FROM clock_timestamp() - a.xact_start)::float8, waiters,
         coalesce(extract(epoch FROM clock_timestamp() - since), 0)::float8
@@ -73,7 +79,7 @@ impl Store {
     /// When the database cannot be asked.
     pub async fn lock_holders(&self) -> Result<Vec<Holder>, StoreError> {
         let client = self.client().await?;
-        let rows = client.query(HOLDERS, &[&tables(), &WAITED_MS, &IDLE_MS]).await?;
+        let rows = client.query(HOLDERS, &[&tables(), &WAITED_MS, &OPEN_MS, &PREFIX]).await?;
         rows.iter().map(holder_from).collect()
     }
 }

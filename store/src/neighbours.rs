@@ -8,7 +8,7 @@
 use crate::{Store, StoreError};
 
 /// What the name of a daemon's sessions begins with.
-const PREFIX: &str = "decisiongraph ";
+pub(crate) const PREFIX: &str = "decisiongraph ";
 /// `NAMEDATALEN` without the NUL at the end: Postgres cuts longer names.
 const MAX_NAME: usize = 63;
 

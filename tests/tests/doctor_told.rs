@@ -90,6 +90,21 @@ fn a_transaction_left_open_is_named_before_anybody_waits_for_it() {
 }
 
 #[test]
+fn a_session_at_work_that_holds_locks_is_named_before_anybody_waits_for_it() {
+    let stage = Stage::new(&[]);
+    let sleeps = "LOCK TABLE dg_trace_summary IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)";
+    let mut busy = spawn(&["psql", "--database-url", &stage.url(), "-c", sleeps]);
+    let findings = until("it has held them for long enough", || {
+        let findings = doctor(&stage.daemon);
+        (findings.status("locks") == "warning").then_some(findings)
+    });
+    findings.assert("locks", "warning", "active for ", "pg_terminate_backend(");
+    stage.daemon.sql().rows(between(findings.help("locks"), "psql -At -c \"", "\""));
+    assert_ne!(busy.wait().unwrap().code(), Some(0));
+    doctor(&stage.daemon).assert("locks", "ok", "nobody", "");
+}
+
+#[test]
 fn every_missing_privilege_is_named_with_the_grant_that_gives_it_back() {
     let stage = Stage::new(&[]);
     let operator = stage.daemon.sql();

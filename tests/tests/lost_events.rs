@@ -47,6 +47,9 @@ fn workers_stop_name_what_helps_and_skip_nothing() {
     // A rebuild first would hide what the producers still have.
     let asked = said.find("append again").unwrap();
     assert!(asked < said.find("rebuild all").unwrap(), "{said}");
+    let proof = verify(&stage);
+    assert_eq!(proof.code, 7, "{proof:?}");
+    assert!(proof.stderr.contains("runbook lost-commits"), "{proof:?}");
     let table = stage.daemon.cli(&["failures"]).ok().stdout;
     let helps: Vec<&str> = table.lines().filter(|line| line.starts_with("help: ")).collect();
     assert_eq!(helps, ["help: `decisiongraph runbook lost-commits`"]);

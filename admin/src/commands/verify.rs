@@ -138,8 +138,17 @@ fn remedy(tenant: &str, difference: &Difference) -> String {
     if matches!(&*difference.table, "dg_event_log" | "dg_tenant_heads") {
         return "put back what was changed, or restore a backup: `decisiongraph runbook log-damage`".to_owned();
     }
-    let tenant = shell_word(tenant);
-    format!("`decisiongraph rebuild all -t {tenant} --reason TEXT --wait` mends it")
+    let rebuild = format!(
+        "`decisiongraph rebuild all -t {} --reason TEXT --wait` mends it",
+        shell_word(tenant)
+    );
+    // After a rebuild nobody would see any more that events were lost.
+    match (&*difference.table, difference.field.as_deref()) {
+        ("dg_projection_cursors", Some("last_log_seq")) => format!(
+            "the log ends before what was applied: first what was lost is to be appended again (`decisiongraph runbook lost-commits`), then {rebuild}"
+        ),
+        _ => rebuild,
+    }
 }
 
 /// Which of the two is right, no hash can tell: the events are to be looked at.

@@ -62,7 +62,7 @@ fn beside_socket(session: &Session, mut config: Config) -> Config {
 fn misconfigured(failure: &Failure) -> Vec<Finding> {
     let problems = failure.details.get("problems").and_then(Json::as_array).unwrap_or_default();
     let line = |problem: &str| {
-        let help = "set it right where it stands; `decisiongraph config check` tells when all is";
+        let help = "set it right where it stands, or take it out; `decisiongraph config check` tells when all is right";
         Verdict::failed(problem, help).of("configuration")
     };
     match problems {

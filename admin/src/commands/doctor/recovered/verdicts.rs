@@ -320,8 +320,12 @@ fn mended_by(tenant: &str, what: &str, has_failed: bool) -> (&'static str, Strin
     if what.starts_with("dg_event_log") || what.starts_with("dg_tenant_heads") {
         return ("log-damage", "put back what was changed, or restore from a backup".to_owned());
     }
-    let help = format!("`decisiongraph rebuild all -t {word} --reason TEXT --wait` mends it");
-    ("projection-rows-differ", help)
+    let rebuild = format!("`decisiongraph rebuild all -t {word} --reason TEXT --wait`");
+    // After a rebuild nobody would see any more that events were lost.
+    if what.starts_with("dg_projection_cursors") && what.contains("field last_log_seq") {
+        return ("lost-commits", format!("send again what the database has lost; then {rebuild}"));
+    }
+    ("projection-rows-differ", format!("{rebuild} mends it"))
 }
 
 /// When a backup was made is not written in the database; whether its archive is in order, is.

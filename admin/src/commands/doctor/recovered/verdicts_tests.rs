@@ -99,6 +99,9 @@ fn a_proof_says_what_it_left_out_and_fails_for_what_it_could_not_see() {
         |what: &str| told(&proof(&Proof { different: of(1, &[("a", what)]), ..sample.clone() }));
     assert_eq!(different("dg_event_log '1': expected"), failed("log-damage"));
     assert_eq!(different("dg_cg_nodes 'x': expected"), failed("projection-rows-differ"));
+    let cursor = |field: &str| different(&format!("dg_projection_cursors 'a' field {field}: x"));
+    assert_eq!(cursor("last_log_seq"), failed("lost-commits"));
+    assert_eq!(cursor("applied_events"), failed("projection-rows-differ"));
     let dead = Proof { failed: vec!["a".to_owned()], ..sample.clone() };
     let dead =
         |what: &str| told(&proof(&Proof { different: of(1, &[("a", what)]), ..dead.clone() }));

@@ -31,7 +31,9 @@ pub(in crate::commands::doctor) fn refused(error: &StoreError) -> Verdict {
             "set user and password of database_url (or database_password_file) right, or let them in (pg_hba.conf)"
         }
         Refusal::NoDatabase => "make it with `createdb`, or set the name in database_url right",
-        Refusal::Full => "raise max_connections, or see in pg_stat_activity who holds them",
+        Refusal::Full => {
+            "see as a superuser in pg_stat_activity who holds them, or raise max_connections; `decisiongraph runbook store-errors` has the commands"
+        }
         Refusal::Away => AWAY,
         Refusal::NoRole => "`decisiongraph migrate --roles` makes the roles",
         Refusal::Privilege => {
