@@ -115,7 +115,7 @@ pub const SCENARIOS: &[Scenario] = &[
         at_points::is_of_life,
         scenario(
             "kill_at_points",
-            "kill -9 at every fail point, at its first, second and a later hit",
+            "kill -9 at every fail point, at its first, its second and a random hit",
             at_points::kill,
         ),
     )),

@@ -26,7 +26,7 @@ pub(in crate::faults) fn fault_at_point(action: &str) -> String {
     format!("{action} at a fail point")
 }
 
-/// A daemon after the other dies at a point: at its first hit, its second, and a later one.
+/// A daemon after the other dies at a point: at its first hit, its second, and a random one.
 pub(super) fn kill(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds.min(3) {
         let seen = arena.hits();
@@ -43,11 +43,13 @@ pub(super) fn kill(arena: &mut Arena, rounds: usize) {
     arena.go_to(None);
 }
 
-/// Any of the next 20 of a point that is come by all the time; of one that was seldom seen, as those of
-/// a run are, one that a life comes by.
+/// One of the next 18 hits of a point that is come by all the time; of one that was seldom seen, as those of a
+/// run are, one that a life comes by.
 fn later(seen: u64, arena: &mut Arena) -> usize {
-    let reach = usize::try_from(seen / 20).unwrap_or(usize::MAX);
-    3 + arena.random.below(reach.clamp(1, 18))
+    match usize::try_from(seen / 40).unwrap_or(usize::MAX) {
+        0..4 => 1 + arena.random.below(2),
+        reach => 3 + arena.random.below(reach.min(18)),
+    }
 }
 
 fn live_until(arena: &mut Arena, point: Point, hit: usize) {
