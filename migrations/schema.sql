@@ -5,6 +5,7 @@ CREATE FUNCTION public.dg_append(tenant_id text, trace_id text, trace_seq bigint
     SET enable_sort TO 'off'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $_$
 #variable_conflict use_column
 DECLARE
@@ -85,6 +86,7 @@ CREATE FUNCTION public.dg_event_log_admit() RETURNS trigger
     SET enable_sort TO 'off'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $$
 DECLARE
     keeps CONSTANT boolean := coalesce(current_setting('decisiongraph.keep_log_seq', true), '') = 'on';

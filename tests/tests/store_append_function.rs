@@ -285,3 +285,20 @@ async fn a_whole_log_appended_so_gives_the_same_digests() {
     assert_eq!(digests[0], digests[1]);
     runtime.stop(Duration::from_secs(10)).await;
 }
+
+/// A plan that sorts although it was told not to looks so dear that servers compile it by default.
+#[tokio::test]
+async fn what_plans_without_sorts_is_never_compiled() {
+    let (database, _store) = Database::with_schema().await;
+    let client = database.connect().await;
+    let settings = client
+        .query(
+            "SELECT 'jit=off' = ANY(proconfig) FROM pg_proc
+             WHERE proname LIKE 'dg\\_%' AND 'enable_sort=off' = ANY(proconfig)",
+            &[],
+        )
+        .await
+        .unwrap();
+    let settings: Vec<bool> = settings.iter().map(|row| row.get(0)).collect();
+    assert_eq!(settings, [true, true]);
+}
