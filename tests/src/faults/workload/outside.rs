@@ -28,6 +28,7 @@ impl Asker {
                         break;
                     }
                 }
+                self.rest(OUTSIDE).await;
             }
             self.rest(OUTSIDE).await;
         }
