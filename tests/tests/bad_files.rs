@@ -96,7 +96,7 @@ fn line_ends_of_windows_and_a_byte_order_mark_are_understood() {
 
 #[test]
 fn a_line_beyond_any_event_is_refused_in_bounded_memory() {
-    const LINE: usize = 100 * 1024 * 1024;
+    const LINE: usize = 256 * 1024 * 1024;
     let stage = Stage::new(&[]);
     let mut content = format!("{}\n{{\"payload\":\"", started("a")).into_bytes();
     content.resize(content.len() + 20 * 1024 * 1024, b'x');
