@@ -185,7 +185,10 @@ async fn interrupted_runs_go_on_by_themselves_where_the_configuration_says_so() 
     let run_id = abandoned(&database, "another", 60).await;
     let settings = Settings { resume_interrupted_runs: true, ..settings() };
     let runtime = Runtime::start(database.store(), settings).await.unwrap();
-    completed(&store, &run_id).await;
+    // It is found and marked before it goes on.
+    let ended = [RunStatus::Completed, RunStatus::Failed, RunStatus::Cancelled];
+    let run = until_status(&store, &run_id, &ended).await;
+    assert_eq!(run.status, RunStatus::Completed, "{run:?}");
     runtime.stop(STOP).await;
 }
 
