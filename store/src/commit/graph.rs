@@ -52,8 +52,9 @@ impl Rows<'_> {
             return Ok(());
         }
         if !self.copies || edges.len() < MANY {
-            // In one go, the nodes first.
-            return tokio::try_join!(self.merge_nodes(&nodes), self.merge_edges(&edges)).map(drop);
+            // In one go, the nodes first: what is told of edges after nodes that failed is not why.
+            let (nodes, edges) = tokio::join!(self.merge_nodes(&nodes), self.merge_edges(&edges));
+            return nodes.and(edges);
         }
         self.merge_nodes(&nodes).await?;
         match self.is_known(&edges[0].edge_id).await? {
