@@ -62,6 +62,8 @@ impl Told {
     /// but these. Nobody can be held to what was told about the rest.
     pub(super) fn lose(&mut self, ends: &BTreeMap<String, i64>, runs: &BTreeSet<String>) {
         self.losses += 1;
+        let end_of = |tenant: &str| ends.get(tenant).copied().unwrap_or(0);
+        self.digests.retain(|(tenant, log_seq, ..)| *log_seq <= end_of(tenant));
         for sent in self.events.values_mut() {
             let event = &sent.line.event;
             let end = ends.get(&event.tenant_id).copied().unwrap_or(0);
