@@ -66,16 +66,14 @@ impl Told {
         self.digests.retain(|(tenant, log_seq, ..)| *log_seq <= end_of(tenant));
         for sent in self.events.values_mut() {
             let event = &sent.line.event;
-            let end = ends.get(&event.tenant_id).copied().unwrap_or(0);
-            if sent.acknowledged.is_some_and(|log_seq| log_seq > end) {
+            if sent.acknowledged.is_some_and(|log_seq| log_seq > end_of(&event.tenant_id)) {
                 sent.acknowledged = None;
                 self.gone += 1;
                 self.broken.insert((event.tenant_id.clone(), event.trace_id.clone()));
             }
         }
         for ((_, tenant), order) in &mut self.orders {
-            let end = ends.get(tenant).copied().unwrap_or(0);
-            order.retain(|log_seq| *log_seq <= end);
+            order.retain(|log_seq| *log_seq <= end_of(tenant));
         }
         self.finished.retain(|trace| !self.broken.contains(trace));
         self.runs.retain(|run| runs.contains(run));
