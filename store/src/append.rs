@@ -21,7 +21,7 @@ use dg_projections::admission::{Admission, Identity, LogView, Stored, TraceEnd};
 use dg_projections::event::{EventType, Line};
 use tokio_postgres::types::ToSql;
 
-use crate::database::{LOOKUPS, writing};
+use crate::database::writing;
 use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
@@ -76,7 +76,7 @@ impl Store {
     /// # Errors
     /// When none of the events is in.
     pub async fn append_once(&self, tenant: &str, batch: &[&Line]) -> Result<Appended, StoreError> {
-        self.append_under(LOOKUPS, tenant, batch).await
+        self.append_under(None, tenant, batch).await
     }
 
     /// The same; nothing, if somebody holds the head or a key for longer than a moment.
@@ -88,8 +88,8 @@ impl Store {
         tenant: &str,
         batch: &[&Line],
     ) -> Result<Option<Appended>, StoreError> {
-        let settings = format!("{LOOKUPS}; SET LOCAL lock_timeout = {PATIENCE}");
-        match self.append_under(&settings, tenant, batch).await {
+        let settings = format!("SET LOCAL lock_timeout = {PATIENCE}");
+        match self.append_under(Some(&settings), tenant, batch).await {
             Err(error) if is_held(&error) => Ok(None),
             appended => appended.map(Some),
         }
@@ -97,7 +97,7 @@ impl Store {
 
     async fn append_under(
         &self,
-        settings: &str,
+        settings: Option<&str>,
         tenant: &str,
         batch: &[&Line],
     ) -> Result<Appended, StoreError> {
@@ -152,7 +152,7 @@ impl Store {
         // In tenant order, so that two batches cannot wait for each other.
         for (tenant, indices) in by_tenant {
             let lines: Vec<&Line> = indices.iter().map(|index| &batch[*index]).collect();
-            let given = append_in(&transaction, LOOKUPS, tenant, &lines).await?;
+            let given = append_in(&transaction, None, tenant, &lines).await?;
             for (index, answer) in indices.into_iter().zip(given) {
                 answers[index] = Some(answer);
             }
@@ -183,7 +183,7 @@ async fn end(transaction: Transaction<'_>, adds: bool) -> Result<(), StoreError>
 
 async fn append_in(
     transaction: &Transaction<'_>,
-    settings: &str,
+    settings: Option<&str>,
     tenant: &str,
     lines: &[&Line],
 ) -> Result<Vec<Answer>, StoreError> {
@@ -213,11 +213,16 @@ async fn append_in(
 /// Locks the tenant's head and reads what the log says of these events.
 async fn read_view(
     transaction: &Transaction<'_>,
-    settings: &str,
+    settings: Option<&str>,
     tenant: &str,
     lines: &[&Line],
 ) -> Result<LogView, StoreError> {
-    let settings = async { Ok(transaction.batch_execute(settings).await?) };
+    let settings = async {
+        match settings {
+            Some(settings) => Ok(transaction.batch_execute(settings).await?),
+            None => Ok(()),
+        }
+    };
     let ((), mut view) = tokio::try_join!(settings, lock_head(transaction, tenant))?;
     let events = || lines.iter().map(|line| &line.event);
     let producers: Vec<&str> = events().map(|event| event.source.producer_id.as_str()).collect();
@@ -276,7 +281,7 @@ async fn lock_head(transaction: &Transaction<'_>, tenant: &str) -> Result<LogVie
 
 // Each lookup asks for the first entry at or after its key, in the order of its index, and is held
 // against the key outside. With equalities alone other indexes of the tenant look as good to a
-// planner without statistics. See also LOOKUPS.
+// planner without statistics. See also `database::WALKS`.
 
 const USED_KEYS: &str =
     "SELECT e.producer_id, e.idempotency_key, e.log_seq, e.event_id, e.payload_hash,

@@ -35,12 +35,21 @@ const TRUSTED: Duration = Duration::from_millis(500);
 const ABANDONED: &str = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 \
     -c tcp_keepalives_count=3 -c tcp_user_timeout=30000 -c idle_in_transaction_session_timeout=60000";
 
-/// Our statements look up keys or walk an index in its order to the end of a page. A bitmap has no
-/// order: where statistics are missing, it reads the whole rest of a log to sort a page out of it.
+/// Our statements look up keys or walk an index in its order to the end of a page.
 ///
-/// None of them is worth compiling, and a plan that sorts although it was told not to (see [`LOOKUPS`])
-/// looks so dear that each of its executions would be: a tenth of a second for a page of five events.
-const WALKS: &str = "-c enable_bitmapscan=off -c jit=off";
+/// - A bitmap has no order: where statistics are missing, it reads the whole rest of a log to sort a page
+///   out of it.
+/// - A lookup asks for the first entry at or after its key, in the order of the one index that has it.
+///   Sorting what another index gives is never better, but looks so to a planner without statistics (on a
+///   fresh database, when the other index is one level lower), and such a plan walks a whole tenant. What
+///   has no index in its order is sorted all the same. For the session, since saying it in each
+///   transaction takes a turn of the conversation, and a transaction where a statement alone would do.
+/// - None of them is worth compiling, and a plan that sorts although it was told not to looks so dear that
+///   each of its executions would be: a tenth of a second for a page of five events.
+const WALKS: &str = "-c enable_bitmapscan=off -c enable_sort=off -c jit=off";
+
+/// Also for a statement that is a transaction by itself, whatever the database says.
+const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
 
 /// The store of one database. Cheap to clone: clones share the pool.
 #[derive(Debug, Clone)]
@@ -140,7 +149,10 @@ impl Store {
 
 /// What every session of the store has.
 fn configure(config: &mut Config, options: &Options) {
-    let ours = format!("-c statement_timeout={} {WALKS} {ABANDONED}", options.timeout.as_millis());
+    let ours = format!(
+        "-c statement_timeout={} {WALKS} {ISOLATION} {ABANDONED}",
+        options.timeout.as_millis()
+    );
     let ours = options.role.map_or(ours.clone(), |role| format!("{ours} -c role={role}"));
     let given = config.get_options().map(str::to_owned);
     config.options(given.map_or(ours.clone(), |given| format!("{given} {ours}")));
@@ -199,19 +211,6 @@ pub(crate) async fn writing(client: &mut Object) -> Result<Transaction<'_>, Stor
     Ok(start.await?)
 }
 
-/// For transactions that look up keys, sent along with their first statement. Each lookup asks for
-/// the first entry at or after its key, in the order of the one index that has it; sorting what
-/// another index gives is never better, but looks so to a planner without statistics (on a fresh
-/// database, when the other index is one level lower), and such a plan walks a whole tenant.
-pub(crate) const LOOKUPS: &str = "SET LOCAL enable_sort = off";
-
-/// A transaction of lookups.
-pub(crate) async fn looking(client: &mut Object) -> Result<Transaction<'_>, StoreError> {
-    let transaction = writing(client).await?;
-    transaction.batch_execute(LOOKUPS).await?;
-    Ok(transaction)
-}
-
 /// A transaction in which all statements see one snapshot. Without a statement time-out when it
 /// reads everything there is.
 pub(crate) async fn snapshot(
@@ -242,7 +241,8 @@ mod tests {
         let mut config = Config::new();
         config.options("-c work_mem=8MB");
         configure(&mut config, &options);
-        let expected = "-c work_mem=8MB -c statement_timeout=7000 -c enable_bitmapscan=off -c jit=off \
+        let expected = "-c work_mem=8MB -c statement_timeout=7000 -c enable_bitmapscan=off -c enable_sort=off -c jit=off \
+            -c default_transaction_isolation=read\\ committed \
             -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 \
             -c tcp_user_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c role=dg_daemon";
         assert_eq!(config.get_options(), Some(expected));

@@ -4,7 +4,7 @@
 //! with the number of tenants. As in [`crate::Health`], nothing here believes a worker, and a missing
 //! row counts as fully behind.
 
-use crate::database::{LOOKUPS, writing};
+use crate::database::writing;
 use crate::{Store, StoreError};
 
 /// How far a projection of a tenant is, or that of all tenants that are not told one by one.
@@ -85,7 +85,7 @@ impl Store {
     ) -> Result<Vec<Lag>, StoreError> {
         let mut client = self.client().await?;
         let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
-        transaction.batch_execute(&format!("{LOOKUPS}; {ROOM}")).await?;
+        transaction.batch_execute(ROOM).await?;
         let statement = transaction.prepare_cached(LAGS).await?;
         let rows = transaction.query(&statement, &[&projections, &most, &others]).await?;
         rows.iter().map(lag_from).collect()

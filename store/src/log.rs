@@ -8,7 +8,6 @@ use tokio_postgres::types::ToSql;
 
 pub use dg_projections::event::RecordedEvent;
 
-use crate::database::looking;
 use crate::page::within_bytes;
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
@@ -108,10 +107,9 @@ impl Store {
         let order = if filter.trace_id.is_some() { "trace_seq" } else { "log_seq" };
         sql.push_str(&format!(" ORDER BY {order} LIMIT ${}", arguments.len()));
         let sql = within_bytes(&sql, order);
-        let mut client = self.client().await?;
-        let transaction = looking(&mut client).await?;
-        let statement = transaction.prepare_cached(&sql).await?;
-        let rows = transaction.query(&statement, &arguments).await?;
+        let client = self.client().await?;
+        let statement = client.prepare_cached(&sql).await?;
+        let rows = client.query(&statement, &arguments).await?;
         rows.iter().map(recorded_from).collect()
     }
 
@@ -126,20 +124,19 @@ impl Store {
         since_trace_seq: Option<i64>,
     ) -> Result<TraceSlice, StoreError> {
         let since = since_trace_seq.unwrap_or(-1);
-        let mut client = self.client().await?;
-        let transaction = looking(&mut client).await?;
+        let client = self.client().await?;
         let sql = format!(
             "SELECT {COLUMNS} FROM dg_event_log
              WHERE tenant_id = $1 AND trace_id = $2 AND trace_seq > $3 ORDER BY trace_seq"
         );
         let end = "SELECT trace_seq, event_type FROM dg_event_log
              WHERE tenant_id = $1 AND trace_id = $2 ORDER BY trace_seq DESC LIMIT 1";
-        let Some(last) = transaction.query_opt(end, &[&tenant, &trace_id]).await? else {
+        let Some(last) = client.query_opt(end, &[&tenant, &trace_id]).await? else {
             let message = format!("trace '{trace_id}' is not in the log of tenant '{tenant}'");
             return Err(StoreError::new(Code::NotFound, message));
         };
-        let statement = transaction.prepare_cached(&sql).await?;
-        let rows = transaction.query(&statement, &[&tenant, &trace_id, &since]).await?;
+        let statement = client.prepare_cached(&sql).await?;
+        let rows = client.query(&statement, &[&tenant, &trace_id, &since]).await?;
         let events = rows.iter().map(recorded_from).collect::<Result<Vec<_>, _>>()?;
         let (mut last_seq, mut last_type): (i64, String) = (last.try_get(0)?, last.try_get(1)?);
         if let Some(event) = events.last() {

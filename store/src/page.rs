@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::ClientWrapper;
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Projection, Traces};
 use futures_util::TryStreamExt as _;
@@ -13,7 +13,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::cursors::TRACE_HASH;
-use crate::database::{LOOKUPS, writing};
 use crate::rows::hash;
 use crate::timeline::{TIMELINE, Timeline};
 use crate::{Cursor, Share, Store, StoreError};
@@ -82,9 +81,8 @@ impl Store {
         from: Cursor,
         limit: i64,
     ) -> Result<Page, StoreError> {
-        let mut client = self.client().await?;
-        let transaction = writing(&mut client).await?; // writes nothing, and ends with this call
-        let reading = Reading { transaction: &transaction, tenant, from, limit };
+        let client = self.client().await?;
+        let reading = Reading { client: &client, tenant, from, limit };
         let found = match from {
             Cursor { share: Share::WHOLE, .. } => reading.whole().await?,
             _ => reading.shared().await?,
@@ -93,8 +91,8 @@ impl Store {
         let wanted: Vec<&str> = Traces::recalled(projection, &found.events).into_iter().collect();
         let ((age, timeline), resumed, recalled) = tokio::try_join!(
             reading.mark(&found),
-            resume(&transaction, tenant, continued, from.last_log_seq),
-            recall(&transaction, tenant, &wanted, from.last_log_seq),
+            resume(&client, tenant, continued, from.last_log_seq),
+            recall(&client, tenant, &wanted, from.last_log_seq),
         )?;
         let Found { events, end, more, .. } = found;
         Ok(Page { events, end, resumed, recalled, more, age, timeline })
@@ -113,7 +111,7 @@ static WINDOW: LazyLock<String> = LazyLock::new(|| {
 });
 
 struct Reading<'a> {
-    transaction: &'a Transaction<'a>,
+    client: &'a ClientWrapper,
     tenant: &'a str,
     from: Cursor,
     limit: i64,
@@ -146,10 +144,7 @@ impl Reading<'_> {
         let until = self.from.until.unwrap_or(i64::MAX);
         let arguments: [&(dyn ToSql + Sync); 4] =
             [&self.tenant, &self.from.last_log_seq, &self.limit, &until];
-        let ((), (events, more)) = tokio::try_join!(
-            async { Ok(self.transaction.batch_execute(LOOKUPS).await?) },
-            self.events(&page, &arguments),
-        )?;
+        let (events, more) = self.events(&page, &arguments).await?;
         let end = events.last().map_or(self.from.last_log_seq, |event| event.log_seq);
         Ok(Found { events, end, more, timeline: Timeline::default() })
     }
@@ -159,12 +154,9 @@ impl Reading<'_> {
         let Cursor { last_log_seq, share: Share { partition, partitions }, until, .. } = self.from;
         let (until, width) =
             (until.unwrap_or(i64::MAX), self.limit.saturating_mul(i64::from(partitions)));
-        let window = self.transaction.prepare_cached(&WINDOW).await?;
+        let window = self.client.prepare_cached(&WINDOW).await?;
         let arguments: [&(dyn ToSql + Sync); 4] = [&self.tenant, &last_log_seq, &until, &width];
-        let ((), row) = tokio::try_join!(
-            self.transaction.batch_execute(LOOKUPS),
-            self.transaction.query_one(&window, &arguments),
-        )?;
+        let row = self.client.query_one(&window, &arguments).await?;
         let (end, looked): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let timeline = Timeline(row.try_get(2)?);
         if looked == 0 {
@@ -193,8 +185,8 @@ impl Reading<'_> {
         page: &str,
         arguments: &[&(dyn ToSql + Sync)],
     ) -> Result<(Vec<LogEvent>, bool), StoreError> {
-        let statement = self.transaction.prepare_cached(&within_bytes(page, "log_seq")).await?;
-        let rows = self.transaction.query_raw(&statement, arguments.iter().copied()).await?;
+        let statement = self.client.prepare_cached(&within_bytes(page, "log_seq")).await?;
+        let rows = self.client.query_raw(&statement, arguments.iter().copied()).await?;
         let mut rows = pin!(rows);
         let (mut events, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await? {
@@ -211,8 +203,8 @@ impl Reading<'_> {
         let Some(first) = found.events.first() else {
             return Ok((Duration::ZERO, found.timeline));
         };
-        let statement = self.transaction.prepare_cached(&MARK).await?;
-        let row = self.transaction.query_opt(&statement, &[&self.tenant, &first.log_seq]).await?;
+        let statement = self.client.prepare_cached(&MARK).await?;
+        let row = self.client.query_opt(&statement, &[&self.tenant, &first.log_seq]).await?;
         let Some(row) = row else { return Ok(Default::default()) }; // taken from the log meanwhile
         let age = Duration::try_from_secs_f64(row.try_get(0)?).unwrap_or_default();
         Ok((age, Timeline(row.try_get(1)?)))
@@ -220,7 +212,7 @@ impl Reading<'_> {
 }
 
 async fn resume(
-    transaction: &Transaction<'_>,
+    client: &ClientWrapper,
     tenant: &str,
     continued: HashMap<&str, i64>,
     cursor: i64,
@@ -229,13 +221,13 @@ async fn resume(
         return Ok(Vec::new());
     }
     let (traces, seqs): (Vec<&str>, Vec<i64>) = continued.into_iter().unzip();
-    let statement = transaction.prepare_cached(RESUMED).await?;
-    let rows = transaction.query(&statement, &[&tenant, &traces, &seqs, &cursor]).await?;
+    let statement = client.prepare_cached(RESUMED).await?;
+    let rows = client.query(&statement, &[&tenant, &traces, &seqs, &cursor]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 async fn recall(
-    transaction: &Transaction<'_>,
+    client: &ClientWrapper,
     tenant: &str,
     traces: &[&str],
     cursor: i64,
@@ -256,8 +248,8 @@ async fn recall(
         [EventType::TraceStarted, EventType::PolicyEvaluated, EventType::ExceptionRequested]
             .map(EventType::as_str)
             .to_vec();
-    let statement = transaction.prepare_cached(&sql).await?;
-    let rows = transaction.query(&statement, &[&tenant, &traces, &cursor, &types]).await?;
+    let statement = client.prepare_cached(&sql).await?;
+    let rows = client.query(&statement, &[&tenant, &traces, &cursor, &types]).await?;
     rows.iter().map(log_event_from).collect()
 }
 

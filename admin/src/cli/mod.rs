@@ -108,7 +108,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let Some((name, matches)) = matches.subcommand() else { return ExitCode::from(2) };
     let session = Session::new(matches.clone());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(worker_threads()).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(session.output.format, &Failure::from(error)),
     };
@@ -119,6 +120,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => report(session.output.format, &failure),
     }
+}
+
+/// Half of the cores, two at least: the others are for Postgres, which has most of the work, and a thread
+/// more than there is work for costs wake-ups (a third of all appends a second on four cores).
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().div_ceil(2).max(2))
 }
 
 /// Help, the version, or what is wrong with the arguments.

@@ -18,7 +18,7 @@ use dg_projections::rows::{EdgeRow, NodeRow, PolicyEvalRow, PrecedentRow, Summar
 use tokio_postgres::types::ToSql;
 
 use crate::cursors::Standing;
-use crate::database::{LOOKUPS, snapshot};
+use crate::database::snapshot;
 use crate::rows::StoredRow;
 use crate::runs::Comparison;
 use crate::{Store, StoreError};
@@ -55,8 +55,6 @@ impl Store {
     ) -> Result<Compared, StoreError> {
         let mut client = self.client().await?;
         let transaction = snapshot(&mut client, false).await?;
-        // Pages in the order of their key, also of a generation that no statistics know yet.
-        transaction.batch_execute(LOOKUPS).await?;
         let served = Standing::read(&transaction, tenant, projection).await?;
         let built = Standing::of_generation(&transaction, tenant, projection, generation).await?;
         let built = built.ok_or_else(|| super::gone(projection, generation))?;

@@ -10,7 +10,7 @@ use dg_projections::{Code, Rejection};
 use tokio_postgres::types::ToSql;
 
 use super::current_generation;
-use crate::database::{LOOKUPS, Object, snapshot};
+use crate::database::{Object, snapshot};
 use crate::rows::StoredRow;
 use crate::{Store, StoreError};
 
@@ -200,7 +200,6 @@ impl<'a> Graph<'a> {
         enough: i64,
     ) -> Result<Graph<'a>, StoreError> {
         let transaction = snapshot(client, false).await?;
-        transaction.batch_execute(LOOKUPS).await?;
         let generation =
             current_generation(&transaction, tenant, Projection::ContextGraph, enough).await?;
         Ok(Graph { transaction, tenant, generation })
