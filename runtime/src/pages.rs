@@ -5,6 +5,8 @@
 //! until the commit is done, and what it has by then is committed as one: Postgres is paid for a
 //! commit and for finding its place in the indexes, not for rows.
 
+mod together;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::gate::Gate;
 use crate::telemetry::{self, Batch};
 use crate::worker::{Failure, FailureClass, WorkerKey};
+pub(crate) use together::{Parts, stand_together};
 
 /// On whose account a page is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,34 +189,46 @@ impl Applier<'_> {
             Some(ahead) => Ok(ahead.work),
             None => self.prepare(from, limit).await,
         };
-        let mut work = match work {
+        let work = match work {
             Ok(work) => work,
-            Err(error) => {
-                let failure = Failure { suspects: limit, ..Failure::from(&error) };
-                return (Outcome::Failed(failure), None);
-            }
+            Err(error) => return (unread(&error, limit), None),
         };
-        if work.to.last_log_seq <= from.last_log_seq {
-            return (work.outcome(), None);
+        let (to, goes_on) = (work.to, work.goes_on() && !narrowed);
+        let is_done = AtomicBool::new(false);
+        let commit = async {
+            let outcome = self.commit(work).await;
+            is_done.store(true, Ordering::Relaxed);
+            outcome
+        };
+        let (outcome, next) = tokio::join!(commit, self.read_ahead(to, limit, goes_on, &is_done));
+        let next = next.filter(|_| matches!(outcome, Outcome::Applied { .. }));
+        (outcome, next)
+    }
+
+    /// What became of pages that were projected, if there is anything in them.
+    async fn commit(&self, mut work: Work) -> Outcome {
+        if work.to.last_log_seq <= work.from.last_log_seq {
+            return work.outcome();
         }
         work.batch.commits();
-        let goes_on = work.goes_on() && !narrowed;
-        let is_done = AtomicBool::new(false);
-        let (committed, next) = tokio::join!(
-            self.commit(&work, &is_done),
-            self.read_ahead(work.to, limit, goes_on, &is_done),
-        );
-        match committed {
+        let batch = &Commit {
+            tenant: &self.key.tenant_id,
+            projection: self.key.projection,
+            from: work.from,
+            to: work.to,
+            timeline: work.timeline,
+            changes: &work.projected.changes,
+            is_live: self.on.is_live(),
+        };
+        let commit = |store: dg_store::Store| async move { store.commit(batch).await };
+        match self.in_turn(commit).await {
             Ok(Committed::Done { resolved }) => {
                 work.batch.committed(self, work.projected.applied);
                 log_resolved(self.key, resolved);
-                (work.outcome(), next)
+                work.outcome()
             }
-            Ok(Committed::Superseded) => (Outcome::Superseded, None),
-            Err(error) => {
-                let failure = of_batch(&error, work.projected.applied, work.first);
-                (Outcome::Failed(failure), None)
-            }
+            Ok(Committed::Superseded) => Outcome::Superseded,
+            Err(error) => Outcome::Failed(of_batch(&error, work.projected.applied, work.first)),
         }
     }
 
@@ -270,22 +285,6 @@ impl Applier<'_> {
         }
         Some(Ahead { work, _place: place })
     }
-
-    async fn commit(&self, work: &Work, is_done: &AtomicBool) -> Result<Committed, StoreError> {
-        let batch = &Commit {
-            tenant: &self.key.tenant_id,
-            projection: self.key.projection,
-            from: work.from,
-            to: work.to,
-            timeline: work.timeline,
-            changes: &work.projected.changes,
-            is_live: self.on.is_live(),
-        };
-        let commit = |store: dg_store::Store| async move { store.commit(batch).await };
-        let committed = self.in_turn(commit).await;
-        is_done.store(true, Ordering::Relaxed);
-        committed
-    }
 }
 
 fn payload(page: &Page) -> usize {
@@ -294,6 +293,11 @@ fn payload(page: &Page) -> usize {
 
 fn identity(event: &LogEvent) -> (i64, String, String) {
     (event.log_seq, event.trace_id.clone(), event.event_id.clone())
+}
+
+/// Pages that could not be read: any of their events may be why.
+fn unread(error: &StoreError, limit: i64) -> Outcome {
+    Outcome::Failed(Failure { suspects: limit, ..Failure::from(error) })
 }
 
 /// A batch that could not be committed: its only event is to blame, or one of them.

@@ -152,7 +152,7 @@ pub fn read(tenant: &str, by: &str, (events, bytes): (usize, usize), took: Durat
 }
 
 /// A projection's batch on its way from the log to its readers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Batch {
     /// How old its first event was when it was read.
     age: Duration,

@@ -12,6 +12,7 @@
 mod change;
 
 use deadpool_postgres::Transaction;
+use dg_projections::hash::Hash;
 use dg_projections::projection::Projection;
 use tokio_postgres::Row;
 
@@ -29,6 +30,11 @@ pub struct Share {
 impl Share {
     /// All traces.
     pub const WHOLE: Share = Share { partition: 0, partitions: 1 };
+
+    /// Which of so many partitions the events of a trace are of: what [`TRACE_HASH`] says in SQL.
+    pub fn partition_of(trace_id: &str, partitions: i32) -> i32 {
+        i32::from(Hash::of(trace_id.as_bytes()).0[0]) % partitions
+    }
 }
 
 /// The hash of a trace, 0 to 255. SHA-256, since its values can never change with a release, a

@@ -37,6 +37,26 @@ pub struct Page {
     pub timeline: Timeline,
 }
 
+impl Page {
+    /// The page of each partition, of a page of the whole log.
+    pub fn divide(self, partitions: i32) -> Vec<Page> {
+        let Page { events, end, resumed, recalled, more, age, timeline } = self;
+        let empty = || Page { end, more, age, timeline, ..Page::default() };
+        let mut pages: Vec<Page> = (0..partitions).map(|_| empty()).collect();
+        let place = |trace_id: &str| Share::partition_of(trace_id, partitions) as usize; // from 0
+        for event in events {
+            pages[place(&event.trace_id)].events.push(event);
+        }
+        for trace in resumed {
+            pages[place(&trace.0)].resumed.push(trace);
+        }
+        for event in recalled {
+            pages[place(&event.trace_id)].recalled.push(event);
+        }
+        pages
+    }
+}
+
 /// What a projection needs of an event, and no more: the payload is most of a page.
 pub(crate) const LOG_EVENT_COLUMNS: &str = "log_seq, event_id, trace_id, trace_seq, event_type,
     occurred_at, actor_type, actor_id, payload_json, payload_hash";

@@ -76,6 +76,36 @@ async fn a_trace_falls_to_the_same_partition_for_ever() {
 }
 
 #[tokio::test]
+async fn a_page_that_is_divided_is_what_each_partition_reads_by_itself() {
+    let mut random = Random::seeded(43);
+    let (_database, store) = Database::with_schema().await;
+    let log = generated_lines("a", 40, 8, 43);
+    append_all(&store, "a", &log, 100).await;
+    let sorted = |mut traces: Vec<(String, i64)>| {
+        traces.sort_unstable();
+        traces
+    };
+    for partitions in [2, 3, 8] {
+        for projection in Projection::ALL {
+            let after = random.below(log.len()) as i64;
+            let from = Cursor::whole(1, after, 0);
+            let whole = store.read_page("a", projection, from, 50).await.unwrap();
+            let until = Some(whole.end);
+            for (partition, part) in (0..).zip(whole.divide(partitions)) {
+                let from = Cursor { share: share(partition, partitions), until, ..from };
+                let read = store.read_page("a", projection, from, 1_000).await.unwrap();
+                assert_eq!((&part.events, part.end), (&read.events, read.end));
+                assert_eq!(
+                    (sorted(part.resumed), part.recalled),
+                    (sorted(read.resumed), read.recalled)
+                );
+                assert_eq!(part.timeline, read.timeline);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_number_changes_where_all_cursors_stand_and_nowhere_else() {
     let (_database, store) = Database::with_schema().await;
     append_all(&store, "a", &generated_lines("a", 30, 8, 42), 100).await;

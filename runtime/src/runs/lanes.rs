@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use super::state::Input;
 use super::work::Work;
-use crate::pages::{Ahead, Applier, On, Outcome};
+use crate::pages::{Ahead, Applier, On, Outcome, Parts, stand_together};
 use crate::worker::WorkerKey;
 
 /// Between two looks at live workers that are still apart.
@@ -21,6 +21,8 @@ const APART: Duration = Duration::from_millis(100);
 pub(super) struct At {
     /// By partition, each with the page that was read before its turn.
     pub(super) lanes: Vec<Lane>,
+    /// The page that was read for all of them before its turn.
+    ahead: Option<Parts>,
     /// What the step had applied before it began.
     pub(super) since_applied: i64,
     /// What a rebuild builds.
@@ -62,7 +64,7 @@ impl At {
 
     /// From now on pages may go so far.
     pub(super) fn go_to(&mut self, until: Option<i64>) {
-        self.until = until;
+        (self.until, self.ahead) = (until, None);
         for lane in &mut self.lanes {
             lane.cursor.until = until;
             lane.ahead = None;
@@ -133,6 +135,18 @@ impl Work {
         let usual = (usual / lanes).max(usual.min(SMALL_PAGE));
         let limit = (limit.map_or(usual, |fewer| fewer.min(usual)), limit.is_some());
         let (gate, tenant) = (self.tenants.gate.clone(), &self.run.key.tenant_id);
+        let cursors: Vec<Cursor> = self.at.lanes.iter().map(|lane| lane.cursor).collect();
+        if !limit.1 && self.at.lanes.iter().all(|lane| lane.more) && stand_together(&cursors) {
+            let key = WorkerKey { tenant_id: tenant.clone(), projection, partition: 0 };
+            let applier = Applier { gate: &gate, key: &key, on };
+            let (together, ahead) = (limit.0 * lanes, self.at.ahead.take());
+            let (outcomes, ahead) = applier.apply_together(&cursors, together, ahead).await;
+            self.at.ahead = ahead;
+            let lanes = self.at.lanes.iter_mut().zip(outcomes);
+            let troubles: Vec<Option<Input>> =
+                lanes.map(|(lane, outcome)| lane.take(outcome)).collect();
+            return troubles.into_iter().flatten().next();
+        }
         let lanes = self.at.lanes.iter_mut().filter(|lane| lane.more);
         let pages = lanes.map(|lane| async {
             let (tenant_id, partition) = (tenant.clone(), lane.cursor.share.partition);
