@@ -94,7 +94,10 @@ points! {
     GateHandleBefore "gate_handle_before" Bare,
     /// A worker is about to apply a page.
     WorkerApplyBefore "worker_apply_before" Bare,
-    /// A page's cursor has moved and its rows are written; nothing is committed.
+    /// It has, and does not know.
+    WorkerApplyAfter "worker_apply_after" Bare,
+    /// Rows and cursor of a page are about to go in; where edges were copied, all is written and not
+    /// committed.
     CommitBefore "commit_before" Session,
     /// It is in; the worker does not know.
     CommitAfter "commit_after" Call,
@@ -134,6 +137,8 @@ points! {
     RunCompareAfter "run_compare_after" Bare,
     /// It is about to give readers what was built: their work is paused next.
     RunSwitchBefore "run_switch_before" Bare,
+    /// What was built may be served, as it was looked at; nothing is moved.
+    SwitchDecideAfter "switch_decide_after" Session,
     /// The pointer is moved and nothing is committed.
     SwitchCommitBefore "switch_commit_before" Session,
     /// Readers have it; the run does not know.

@@ -51,6 +51,7 @@ pub(super) async fn apply_page(
         Outcome::Superseded => Input::Superseded,
         Outcome::Failed(failure) => Input::Failed(failure),
     };
+    failpoint::hit(Point::WorkerApplyAfter, &key.to_string()).await;
     (input, next)
 }
 

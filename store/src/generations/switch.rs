@@ -115,6 +115,7 @@ impl Store {
             );
             return Err(StoreError::internal(message));
         }
+        failpoint::pass_on(&*transaction, Point::SwitchDecideAfter, name).await?;
         built.make(&transaction, tenant, name).await?;
         transaction.execute(POINT, &[tenant, &name, &generation]).await?;
         transaction.execute(RETIRE, &[tenant, &name, &active]).await?;

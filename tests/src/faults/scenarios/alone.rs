@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::events;
 use crate::faults::Arena;
-use crate::faults::network::Weather;
 use crate::faults::workload::TENANTS;
 use crate::log::{ALL, parsed};
 
@@ -17,9 +16,9 @@ const OFTEN: &str = "50";
 const NEVER: &str = "3600000";
 /// Tenants of a round: each gets a few events in a row, and then nothing.
 const SILENT: usize = 40;
-/// A page of one projection is read and committed, and its worker is not done with it for so long that
-/// the next event comes meanwhile.
-const HELD_UP: &str = "commit_after/precedent_index=delay";
+/// A page is applied, and its worker is not done with it for so long that the next event comes meanwhile.
+/// Nobody waits for the connections that it had.
+const HELD_UP: &str = "worker_apply_after=delay";
 /// How long a wake-up may take, with all that goes on beside.
 const SOON: Duration = Duration::from_secs(20);
 /// Far more than a worker tries before it writes down that it has: a life that has forgotten them is
@@ -29,6 +28,8 @@ const MANY: i64 = 20;
 const TRIES: Duration = Duration::from_secs(180);
 /// A run's row is written and not committed for so long that others ask meanwhile.
 const SLOW_ADMISSION: &str = "run_admit_before=delay";
+/// A rebuild is to be served, and is not yet for so long that others go on meanwhile.
+const SLOW_SWITCH: &str = "switch_decide_after=delay";
 /// One projection cannot be written, for as long as this stands. No other is harmed: what failed as an
 /// outage would close the way to the database for whoever writes retries down.
 const NO_ROOM: &str = "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
@@ -73,11 +74,7 @@ pub(super) fn silence(arena: &mut Arena, rounds: usize) {
 /// Operators are in each other's way, by way of two daemons: who looked before another's run is there
 /// would find nothing.
 pub(super) fn many_runs(arena: &mut Arena, rounds: usize) {
-    for daemon in &mut arena.daemons {
-        daemon.stop();
-        daemon.arm(SLOW_ADMISSION);
-        daemon.spawn();
-    }
+    armed(arena, SLOW_ADMISSION);
     for _ in 0..rounds {
         arena.pass(Duration::from_secs(8));
         arena.count_fault("a spell of slow admissions");
@@ -85,11 +82,11 @@ pub(super) fn many_runs(arena: &mut Arena, rounds: usize) {
 }
 
 /// What is rebuilt is given to readers while another daemon's workers, which no pause of this one
-/// stops, move what they are served; and all of it takes long.
+/// stops, move what they are served.
 pub(super) fn switches(arena: &mut Arena, rounds: usize) {
+    armed(arena, SLOW_SWITCH);
     for _ in 0..rounds {
-        arena.turn(Weather::Slow);
-        arena.count_fault("a spell of bad weather");
+        arena.count_fault("a spell of slow switches");
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(30) {
             for tenant in TENANTS {
@@ -100,7 +97,15 @@ pub(super) fn switches(arena: &mut Arena, rounds: usize) {
             }
             arena.pass(Duration::from_millis(100));
         }
-        arena.turn(Weather::Fair);
+    }
+}
+
+/// Other lives of all daemons, in which this goes wrong.
+fn armed(arena: &mut Arena, fail_points: &str) {
+    for daemon in &mut arena.daemons {
+        daemon.stop();
+        daemon.arm(fail_points);
+        daemon.spawn();
     }
 }
 
