@@ -6,19 +6,21 @@
 //! commit and for finding its place in the indexes, not for rows.
 
 mod together;
+mod written;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use dg_projections::event::{EventType, LogEvent};
 use dg_projections::projection::{Poison, Projected, Traces};
-use dg_store::{Commit, Committed, Cursor, Page, RunMode, StoreError, Timeline};
+use dg_store::{Commit, Committed, Cursor, Page, RunMode, StoreError, Timeline, is_worth_copying};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gate::Gate;
 use crate::telemetry::{self, Batch};
 use crate::worker::{Failure, FailureClass, WorkerKey};
 pub(crate) use together::{Parts, stand_together};
+use written::Written;
 
 /// On whose account a page is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,7 @@ struct Work {
 #[derive(Debug)]
 pub(crate) struct Ahead {
     work: Work,
+    written: Written,
     /// Among those that may wait in memory.
     _place: OwnedSemaphorePermit,
 }
@@ -185,32 +188,35 @@ impl Applier<'_> {
         (limit, narrowed): (i64, bool),
         ahead: Option<Ahead>,
     ) -> (Outcome, Option<Ahead>) {
-        let work = match ahead {
-            Some(ahead) => Ok(ahead.work),
-            None => self.prepare(from, limit).await,
-        };
-        let work = match work {
-            Ok(work) => work,
-            Err(error) => return (unread(&error, limit), None),
+        let (work, mut written) = match ahead {
+            Some(ahead) => (ahead.work, ahead.written),
+            None => match self.prepare(from, limit).await {
+                Ok(work) => (work, Written::default()),
+                Err(error) => return (unread(&error, limit), None),
+            },
         };
         let (to, goes_on) = (work.to, work.goes_on() && !narrowed);
         let is_done = AtomicBool::new(false);
         let commit = async {
-            let outcome = self.commit(work).await;
+            let outcome = self.commit(work, &mut written).await;
             is_done.store(true, Ordering::Relaxed);
             outcome
         };
         let (outcome, next) = tokio::join!(commit, self.read_ahead(to, limit, goes_on, &is_done));
         let next = next.filter(|_| matches!(outcome, Outcome::Applied { .. }));
-        (outcome, next)
+        (outcome, next.map(|(work, place)| Ahead { work, written, _place: place }))
     }
 
     /// What became of pages that were projected, if there is anything in them.
-    async fn commit(&self, mut work: Work) -> Outcome {
+    async fn commit(&self, mut work: Work, written: &mut Written) -> Outcome {
         if work.to.last_log_seq <= work.from.last_log_seq {
             return work.outcome();
         }
         work.batch.commits();
+        let nodes = match is_worth_copying(&work.projected.changes) {
+            true => written.leave_out(&mut work.projected.changes.nodes),
+            false => Vec::new(),
+        };
         let batch = &Commit {
             tenant: &self.key.tenant_id,
             projection: self.key.projection,
@@ -221,8 +227,22 @@ impl Applier<'_> {
             is_live: self.on.is_live(),
         };
         let commit = |store: dg_store::Store| async move { store.commit(batch).await };
-        match self.in_turn(commit).await {
+        let commit_new = |store: dg_store::Store| async move { store.commit_new(batch).await };
+        let mut committed = Ok(None);
+        if !nodes.is_empty() && written.are_taken_for_new() {
+            committed = self.in_turn(commit_new).await;
+            if let Ok(None) = committed {
+                written.was_wrong();
+            }
+        }
+        let committed = match committed {
+            Ok(None) => self.in_turn(commit).await,
+            Ok(Some(committed)) => Ok(committed),
+            Err(error) => Err(error),
+        };
+        match committed {
             Ok(Committed::Done { resolved }) => {
+                written.wrote(nodes);
                 work.batch.committed(self, work.projected.applied);
                 log_resolved(self.key, resolved);
                 work.outcome()
@@ -270,7 +290,7 @@ impl Applier<'_> {
         limit: i64,
         goes_on: bool,
         is_done: &AtomicBool,
-    ) -> Option<Ahead> {
+    ) -> Option<(Work, OwnedSemaphorePermit)> {
         let place = self.gate.place_ahead().filter(|_| goes_on)?;
         let mut work = self.prepare(from, limit).await.ok()?;
         while self.on.joins() && work.has_room() && !is_done.load(Ordering::Relaxed) {
@@ -283,7 +303,7 @@ impl Applier<'_> {
                 _ => break,
             }
         }
-        Some(Ahead { work, _place: place })
+        Some((work, place))
     }
 }
 

@@ -6,8 +6,9 @@
 //! generation has taken the place of this one, or the batch was read from another history of the database, it
 //! writes nothing: [`Committed::Superseded`].
 //!
-//! Edges in large numbers are copied into their table behind it, in one transaction with it ([`graph`]). A copy
-//! knows no conflict: where one is met, all edges are merged instead.
+//! Rows in large numbers are copied into their tables behind it, in one transaction with it ([`graph`]). A copy
+//! knows no conflict: edges are copied where none is there yet, nodes where the caller takes them to be new,
+//! and where that is wrong they are merged instead.
 
 mod graph;
 mod rows;
@@ -62,19 +63,48 @@ impl Store {
     pub async fn commit(&self, batch: &Commit<'_>) -> Result<Committed, StoreError> {
         let mut client = self.client().await?;
         if graph::may_copy_edges(&client, batch).await? {
-            match copying(&mut client, batch).await {
+            match copying(&mut client, batch, Nodes::Merged).await {
                 Err(error) if error.is_unique_violation() => {}
                 outcome => return outcome,
             }
         }
         merging(&client, batch).await
     }
+
+    /// Commits a batch whose nodes are taken to be new, which takes half the time of merging them; nothing
+    /// is in, and none is returned, if one is not. For what [`is_worth_copying`].
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn commit_new(&self, batch: &Commit<'_>) -> Result<Option<Committed>, StoreError> {
+        let mut client = self.client().await?;
+        if !graph::may_copy_edges(&client, batch).await? {
+            return Ok(None);
+        }
+        match copying(&mut client, batch, Nodes::Copied).await {
+            Err(error) if error.is_unique_violation() => Ok(None),
+            outcome => outcome.map(Some),
+        }
+    }
+}
+
+/// Whether a graph has so many rows that it pays to copy them.
+pub fn is_worth_copying(changes: &Changes) -> bool {
+    graph::are_many(changes)
+}
+
+/// What becomes of nodes where edges are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    Merged,
+    Copied,
 }
 
 async fn merging(client: &ClientWrapper, batch: &Commit<'_>) -> Result<Committed, StoreError> {
     let mut statement = Statement::of(batch);
-    statement.put_rows(batch.changes);
+    statement.put_nodes(batch.changes);
     statement.put_edges(batch.changes);
+    statement.put_other_rows(batch.changes);
     let name = batch.projection.as_str();
     failpoint::pass_on(&**client, Point::CommitBefore, name).await?;
     let prepared = client.prepare_cached(&statement.text()).await?;
@@ -83,14 +113,24 @@ async fn merging(client: &ClientWrapper, batch: &Commit<'_>) -> Result<Committed
     Ok(committed)
 }
 
-async fn copying(client: &mut Object, batch: &Commit<'_>) -> Result<Committed, StoreError> {
+async fn copying(
+    client: &mut Object,
+    batch: &Commit<'_>,
+    nodes: Nodes,
+) -> Result<Committed, StoreError> {
     let mut statement = Statement::of(batch);
-    statement.put_rows(batch.changes);
+    if nodes == Nodes::Merged {
+        statement.put_nodes(batch.changes);
+    }
+    statement.put_other_rows(batch.changes);
     let transaction = writing(client).await?;
     let prepared = transaction.prepare_cached(&statement.text()).await?;
     let committed = statement.execute(&*transaction, &prepared).await?;
     if committed == Committed::Superseded {
         return Ok(committed); // dropping the transaction rolls it back
+    }
+    if nodes == Nodes::Copied {
+        graph::copy_nodes(&transaction, batch).await?;
     }
     graph::copy_edges(&transaction, batch).await?;
     let name = batch.projection.as_str();

@@ -47,7 +47,7 @@ mod timeline;
 mod verify;
 
 pub use append::{Answer, Appended, BatchRefusal, Fate, Part};
-pub use commit::{Commit, Committed};
+pub use commit::{Commit, Committed, is_worth_copying};
 pub use connect::Target;
 pub use cursors::{Cursor, Share};
 pub use database::{Options, PoolStatus, Store};

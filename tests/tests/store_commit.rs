@@ -216,6 +216,50 @@ async fn large_pages_that_meet_their_rows_again_change_nothing() {
     }
 }
 
+/// The graph's page of the whole log.
+async fn graph_of(store: &Store, from: Cursor) -> (Cursor, Timeline, Changes) {
+    let page = store.read_page("a", GRAPH, from, 10_000).await.unwrap();
+    let projected = project(GRAPH, &page.events, &mut Traces::new());
+    let applied_events = projected.applied as i64;
+    let to = Cursor { last_log_seq: page.end, applied_events, ..from };
+    (to, page.timeline, projected.changes)
+}
+
+#[tokio::test]
+async fn nodes_that_are_taken_for_new_go_in_and_where_one_is_not_nothing_does() {
+    let (database, store) = Database::with_schema().await;
+    let (client, log) = (database.connect().await, sharing(200));
+    append_all(&store, "a", &log, 600).await;
+    let from = store.open_cursor("a", GRAPH, Share::WHOLE, true).await.unwrap();
+    let (to, timeline, changes) = graph_of(&store, from).await;
+    let batch = &Commit {
+        tenant: "a",
+        projection: GRAPH,
+        from,
+        to,
+        timeline,
+        changes: &changes,
+        is_live: true,
+    };
+    let one = "INSERT INTO dg_cg_nodes
+        (tenant_id, generation, node_id, node_type, trace_id, log_seq, created_at, attrs)
+        VALUES ('a', 1, $1, 'x', 'x', 1000000, 'x', '{}')";
+    let last = changes.nodes.keys().next_back().unwrap();
+    client.execute(one, &[last]).await.unwrap();
+    assert_eq!(store.commit_new(batch).await.unwrap(), None);
+    let count = "SELECT count(*) FROM dg_cg_nodes";
+    assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 1);
+    let at = store.open_cursor("a", GRAPH, Share::WHOLE, true).await.unwrap();
+    assert_eq!(at.last_log_seq, 0);
+
+    client.execute("DELETE FROM dg_cg_nodes", &[]).await.unwrap();
+    assert_eq!(store.commit_new(batch).await.unwrap(), Some(Committed::Done { resolved: 0 }));
+    assert_eq!(store.commit_new(batch).await.unwrap(), None, "its edges are there");
+    catch_up(&store, "a", 600).await;
+    assert_eq!(store.tables("a").await.unwrap(), model_of(&log).tables);
+    assert_proven(&store, "a").await;
+}
+
 #[tokio::test]
 async fn pages_of_any_size_give_the_tables_of_the_model() {
     let mut random = Random::seeded(32);

@@ -76,9 +76,8 @@ const PRECEDENTS: Part = Part {
 };
 
 impl<'a> Statement<'a> {
-    /// All rows but edges.
-    pub(super) fn put_rows(&mut self, changes: &'a Changes) {
-        self.put_nodes(changes);
+    /// All rows but those of the graph.
+    pub(super) fn put_other_rows(&mut self, changes: &'a Changes) {
         self.put_summaries(changes);
         self.put_policy_evals(changes);
         self.put_precedents(changes);
