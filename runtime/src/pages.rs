@@ -99,13 +99,13 @@ struct Work {
     pages: usize,
     bytes: usize,
     batch: Batch,
+    written: Written,
 }
 
 /// What was read and projected while the pages before it were committed.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     work: Work,
-    written: Written,
     /// Among those that may wait in memory.
     _place: OwnedSemaphorePermit,
 }
@@ -129,6 +129,7 @@ impl Work {
             pages: 0,
             bytes: 0,
             batch,
+            written: Written::nothing(from.share.partitions.unsigned_abs() as usize),
         };
         work.take(key, page);
         work
@@ -152,6 +153,14 @@ impl Work {
         };
         self.to.applied_events += applied.len() as i64;
         self.batch.projected(started.elapsed());
+    }
+
+    /// What is known from the pages before holds for these, if all are of one history.
+    fn after(mut self, before: Work) -> Work {
+        if self.timeline == before.timeline {
+            self.written = before.written;
+        }
+        self
     }
 
     /// Whether the log is read on after it.
@@ -188,33 +197,34 @@ impl Applier<'_> {
         (limit, narrowed): (i64, bool),
         ahead: Option<Ahead>,
     ) -> (Outcome, Option<Ahead>) {
-        let (work, mut written) = match ahead {
-            Some(ahead) => (ahead.work, ahead.written),
-            None => match self.prepare(from, limit).await {
-                Ok(work) => (work, Written::default()),
-                Err(error) => return (unread(&error, limit), None),
-            },
+        let work = match ahead {
+            Some(ahead) => Ok(ahead.work),
+            None => self.prepare(from, limit).await,
+        };
+        let mut work = match work {
+            Ok(work) => work,
+            Err(error) => return (unread(&error, limit), None),
         };
         let (to, goes_on) = (work.to, work.goes_on() && !narrowed);
         let is_done = AtomicBool::new(false);
         let commit = async {
-            let outcome = self.commit(work, &mut written).await;
+            let outcome = self.commit(&mut work).await;
             is_done.store(true, Ordering::Relaxed);
             outcome
         };
         let (outcome, next) = tokio::join!(commit, self.read_ahead(to, limit, goes_on, &is_done));
         let next = next.filter(|_| matches!(outcome, Outcome::Applied { .. }));
-        (outcome, next.map(|(work, place)| Ahead { work, written, _place: place }))
+        (outcome, next.map(|(next, place)| Ahead { work: next.after(work), _place: place }))
     }
 
     /// What became of pages that were projected, if there is anything in them.
-    async fn commit(&self, mut work: Work, written: &mut Written) -> Outcome {
+    async fn commit(&self, work: &mut Work) -> Outcome {
         if work.to.last_log_seq <= work.from.last_log_seq {
             return work.outcome();
         }
         work.batch.commits();
         let nodes = match is_worth_copying(&work.projected.changes) {
-            true => written.leave_out(&mut work.projected.changes.nodes),
+            true => work.written.leave_out(&mut work.projected.changes.nodes),
             false => Vec::new(),
         };
         let batch = &Commit {
@@ -229,10 +239,10 @@ impl Applier<'_> {
         let commit = |store: dg_store::Store| async move { store.commit(batch).await };
         let commit_new = |store: dg_store::Store| async move { store.commit_new(batch).await };
         let mut committed = Ok(None);
-        if !nodes.is_empty() && written.are_taken_for_new() {
+        if !nodes.is_empty() && work.written.are_taken_for_new() {
             committed = self.in_turn(commit_new).await;
             if let Ok(None) = committed {
-                written.was_wrong();
+                work.written.was_wrong();
             }
         }
         let committed = match committed {
@@ -242,13 +252,15 @@ impl Applier<'_> {
         };
         match committed {
             Ok(Committed::Done { resolved }) => {
-                written.wrote(nodes);
+                work.written.wrote(nodes);
                 work.batch.committed(self, work.projected.applied);
                 log_resolved(self.key, resolved);
                 work.outcome()
             }
             Ok(Committed::Superseded) => Outcome::Superseded,
-            Err(error) => Outcome::Failed(of_batch(&error, work.projected.applied, work.first)),
+            Err(error) => {
+                Outcome::Failed(of_batch(&error, work.projected.applied, work.first.take()))
+            }
         }
     }
 

@@ -59,7 +59,8 @@ impl Store {
     /// Commits a batch.
     ///
     /// # Errors
-    /// When it failed; nothing is in, unless the connection broke around the commit: the cursor tells.
+    /// When it failed; nothing is in, unless the connection broke around the commit or nobody waited for it
+    /// any more: the cursor tells.
     pub async fn commit(&self, batch: &Commit<'_>) -> Result<Committed, StoreError> {
         let mut client = self.client().await?;
         if graph::may_copy_edges(&client, batch).await? {
@@ -72,7 +73,8 @@ impl Store {
     }
 
     /// Commits a batch whose nodes are taken to be new, which takes half the time of merging them; nothing
-    /// is in, and none is returned, if one is not. For what [`is_worth_copying`].
+    /// is in, and none is returned, if one is not, or if its edges are there or few. For what
+    /// [`is_worth_copying`].
     ///
     /// # Errors
     /// As [`Store::commit`].

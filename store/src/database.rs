@@ -211,8 +211,8 @@ pub(crate) async fn writing(client: &mut Object) -> Result<Transaction<'_>, Stor
     Ok(start.await?)
 }
 
-/// A transaction in which all statements see one snapshot. Without a statement time-out when it
-/// reads everything there is.
+/// A transaction in which all statements see one snapshot. When it reads everything there is, it has no
+/// statement time-out, and may sort what lies in another order than it is asked for.
 pub(crate) async fn snapshot(
     client: &mut Object,
     whole: bool,
@@ -221,7 +221,9 @@ pub(crate) async fn snapshot(
     let builder = builder.isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = builder.start().await?;
     if whole {
-        transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+        transaction
+            .batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL enable_sort = on")
+            .await?;
     }
     Ok(transaction)
 }

@@ -5,13 +5,13 @@ use dg_store::{Cursor, Share, StoreError};
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Applier, Outcome, Work, Written, unread};
+use super::{Applier, Outcome, Work, unread};
 use crate::worker::WorkerKey;
 
 /// A page by partition, projected while the pages before it were committed.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    works: Vec<(Work, Written)>,
+    works: Vec<Work>,
     /// Among those that may wait in memory.
     _place: OwnedSemaphorePermit,
 }
@@ -35,29 +35,27 @@ impl Applier<'_> {
         limit: i64,
         ahead: Option<Parts>,
     ) -> (Vec<Outcome>, Option<Parts>) {
-        let is_next = |parts: &Parts| parts.works.iter().map(|(work, _)| &work.from).eq(from);
-        let works = match ahead.filter(is_next) {
+        let is_next = |parts: &Parts| parts.works.iter().map(|work| &work.from).eq(from);
+        let mut works = match ahead.filter(is_next) {
             Some(parts) => parts.works,
             None => match self.prepare_parts(from, limit).await {
-                Ok(works) => works.into_iter().map(|work| (work, Written::default())).collect(),
+                Ok(works) => works,
                 Err(error) => return (from.iter().map(|_| unread(&error, limit)).collect(), None),
             },
         };
-        let to: Vec<Cursor> = works.iter().map(|(work, _)| work.to).collect();
-        let goes_on = works.iter().all(|(work, _)| work.goes_on()) && stand_together(&to);
-        let commits = works.into_iter().map(|(work, mut written)| async move {
+        let to: Vec<Cursor> = works.iter().map(|work| work.to).collect();
+        let goes_on = works.iter().all(Work::goes_on) && stand_together(&to);
+        let commits = works.iter_mut().map(|work| async move {
             let key = WorkerKey { partition: work.from.share.partition, ..self.key.clone() };
-            let outcome = Applier { key: &key, ..*self }.commit(work, &mut written).await;
-            (outcome, written)
+            Applier { key: &key, ..*self }.commit(work).await
         });
         // Whoever reads asks for a turn first: it takes less time than a commit.
-        let (next, committed) =
+        let (next, outcomes) =
             tokio::join!(self.read_parts_ahead(&to, limit, goes_on), join_all(commits));
-        let (outcomes, written): (Vec<Outcome>, Vec<Written>) = committed.into_iter().unzip();
         let are_in = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied { .. }));
-        let next = next.filter(|_| are_in).map(|(works, place)| Parts {
-            works: works.into_iter().zip(written).collect(),
-            _place: place,
+        let next = next.filter(|_| are_in).map(|(next, place)| {
+            let works = next.into_iter().zip(works);
+            Parts { works: works.map(|(next, work)| next.after(work)).collect(), _place: place }
         });
         (outcomes, next)
     }

@@ -1,8 +1,9 @@
 //! What a worker that catches up knows of the nodes of its graph: pure.
 //!
 //! A node that it has written itself is owned by an earlier event and need not be written again. The others
-//! are mostly new, and cost half when they are taken to be; where that is wrong the work was in vain, so whoever
-//! was wrong asks no more for a while, twice as long each time.
+//! are mostly new, and cost half when they are taken to be. Where that is wrong the work was in vain: so the
+//! first page of a row is never taken so, since most of what is shared is met there, and whoever was wrong
+//! does without for a while, twice as long each time.
 //!
 //! It is told by a part of SHA-256 that two nodes do not share, and forgets what was long ago: such a node may
 //! be met again, which costs time and nothing else.
@@ -18,8 +19,10 @@ const REMEMBERED: usize = 1 << 16;
 const LONGEST: u32 = 64;
 
 /// What is known while pages follow each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Written {
+    /// How many of late are remembered.
+    most: usize,
     late: HashSet<u128>,
     before: HashSet<u128>,
     /// Batches that are merged.
@@ -29,6 +32,12 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// Nothing yet; one of so many that are at work together.
+    pub(super) fn nothing(among: usize) -> Written {
+        let (late, before) = (HashSet::new(), HashSet::new());
+        Written { most: REMEMBERED / among, late, before, cautious: 1, penalty: 0 }
+    }
+
     /// Takes out what was written before; what the others are known by.
     pub(super) fn leave_out(&mut self, nodes: &mut BTreeMap<String, NodeRow>) -> Vec<u128> {
         let mut new = Vec::with_capacity(nodes.len());
@@ -55,7 +64,7 @@ impl Written {
     }
 
     fn remember(&mut self, mark: u128) {
-        if self.late.len() >= REMEMBERED {
+        if self.late.len() >= self.most {
             self.before = std::mem::take(&mut self.late);
         }
         self.late.insert(mark);
@@ -120,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_node_is_written_once_while_it_is_remembered() {
-        let mut written = Written::default();
+        let mut written = Written::nothing(1);
         assert_eq!(write(&mut written, [1, 2]), ["n1", "n2"]);
         assert_eq!(write(&mut written, [2, 3]), ["n3"]);
         // What is not in is not known.
@@ -138,7 +147,9 @@ mod tests {
 
     #[test]
     fn being_wrong_again_and_again_costs_ever_less_often() {
-        let mut written = Written::default();
+        let mut written = Written::nothing(1);
+        assert!(!written.are_taken_for_new(), "the first page meets what is shared");
+        written.wrote(Vec::new());
         let mut merged = Vec::new();
         for _ in 0..8 {
             assert!(written.are_taken_for_new());

@@ -25,7 +25,7 @@ const COPY_EDGES: &str =
     "COPY dg_cg_edges (tenant_id, generation, edge_id, edge_type, from_node_id,
     to_node_id, trace_id, log_seq, created_at, attrs) FROM STDIN (FORMAT binary)";
 
-// By its key, in its order: see STANDING.
+// By its key, in its order: see `STANDING` of rows.rs.
 const FIRST_EDGE: &str = "SELECT l.edge_id FROM dg_cg_edges AS l
     WHERE l.tenant_id = $1 AND l.generation = $2 AND l.edge_id >= $3 ORDER BY l.edge_id LIMIT 1";
 
