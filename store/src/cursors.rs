@@ -31,7 +31,7 @@ impl Share {
     /// All traces.
     pub const WHOLE: Share = Share { partition: 0, partitions: 1 };
 
-    /// Which of so many partitions the events of a trace are of: what [`TRACE_HASH`] says in SQL.
+    /// Which of so many partitions the events of a trace are of, from 0: what the statements say as well.
     pub fn partition_of(trace_id: &str, partitions: i32) -> i32 {
         i32::from(Hash::of(trace_id.as_bytes()).0[0]) % partitions
     }
