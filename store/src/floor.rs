@@ -75,6 +75,8 @@ impl Store {
         }
         let started = Instant::now();
         let transaction = writing(&mut client).await?;
+        // A million edges take longer than any statement of ours may.
+        transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
         for (table, pieces) in rows {
             let sql = format!("COPY floor_{table} FROM STDIN (FORMAT binary)");
             let mut sink = pin!(transaction.copy_in(&sql).await?);

@@ -110,7 +110,7 @@ impl Store {
         let continued = Traces::continued(&found.events);
         let wanted: Vec<&str> = Traces::recalled(projection, &found.events).into_iter().collect();
         let ((age, timeline), resumed, recalled) = tokio::try_join!(
-            reading.mark(&found),
+            reading.mark_of(&found),
             resume(&client, tenant, continued, from.last_log_seq),
             recall(&client, tenant, &wanted, from.last_log_seq),
         )?;
@@ -137,14 +137,16 @@ struct Reading<'a> {
     limit: i64,
 }
 
-/// The events of a page, how far it looked, whether there may be more, and their history if it had to
-/// be asked before.
+/// The events of a page, how far it looked, whether there may be more, and their mark if it came along.
 struct Found {
     events: Vec<LogEvent>,
     end: i64,
     more: bool,
-    timeline: Timeline,
+    mark: Option<Mark>,
 }
+
+/// How long ago the first event of a page was recorded, and the history that the page is of.
+type Mark = (Duration, Timeline);
 
 /// How long ago an event was recorded, and the history: asked once a page, as the clock costs more
 /// than the row.
@@ -164,9 +166,13 @@ impl Reading<'_> {
         let until = self.from.until.unwrap_or(i64::MAX);
         let arguments: [&(dyn ToSql + Sync); 4] =
             [&self.tenant, &self.from.last_log_seq, &self.limit, &until];
-        let (events, more) = self.events(&page, &arguments).await?;
+        // The page goes first: what is told of its history holds for all that it has seen.
+        let ((events, more), mark) = tokio::try_join!(
+            self.events(&page, &arguments),
+            self.mark(self.from.last_log_seq + 1)
+        )?;
         let end = events.last().map_or(self.from.last_log_seq, |event| event.log_seq);
-        Ok(Found { events, end, more, timeline: Timeline::default() })
+        Ok(Found { events, end, more, mark: Some(mark) })
     }
 
     /// As many events of the log as hold a page of the share on average, and of those its own.
@@ -180,7 +186,8 @@ impl Reading<'_> {
         let (end, looked): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let timeline = Timeline(row.try_get(2)?);
         if looked == 0 {
-            return Ok(Found { events: Vec::new(), end, more: false, timeline });
+            let mark = Some((Duration::ZERO, timeline));
+            return Ok(Found { events: Vec::new(), end, more: false, mark });
         }
         let page = format!(
             "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
@@ -195,7 +202,8 @@ impl Reading<'_> {
             Some(last) if cut => (last.log_seq, true),
             _ => (end, looked == width),
         };
-        Ok(Found { events, end, more, timeline })
+        let mark = events.is_empty().then_some((Duration::ZERO, timeline));
+        Ok(Found { events, end, more, mark })
     }
 
     /// The events of a page within its bytes, and whether more than those may be its own. Each is
@@ -218,14 +226,18 @@ impl Reading<'_> {
         Ok((events, cut))
     }
 
-    /// The age of the first event, and the history that the page is of.
-    async fn mark(&self, found: &Found) -> Result<(Duration, Timeline), StoreError> {
-        let Some(first) = found.events.first() else {
-            return Ok((Duration::ZERO, found.timeline));
-        };
+    async fn mark_of(&self, found: &Found) -> Result<Mark, StoreError> {
+        match (found.mark, found.events.first()) {
+            (Some(mark), _) => Ok(mark),
+            (None, first) => self.mark(first.map_or(found.end, |first| first.log_seq)).await,
+        }
+    }
+
+    /// Of the first event from a number on.
+    async fn mark(&self, first: i64) -> Result<Mark, StoreError> {
         let statement = self.client.prepare_cached(&MARK).await?;
-        let row = self.client.query_opt(&statement, &[&self.tenant, &first.log_seq]).await?;
-        let Some(row) = row else { return Ok(Default::default()) }; // taken from the log meanwhile
+        let row = self.client.query_opt(&statement, &[&self.tenant, &first]).await?;
+        let Some(row) = row else { return Ok(Default::default()) }; // there is none
         let age = Duration::try_from_secs_f64(row.try_get(0)?).unwrap_or_default();
         Ok((age, Timeline(row.try_get(1)?)))
     }
