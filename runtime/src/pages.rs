@@ -238,17 +238,16 @@ impl Applier<'_> {
         };
         let commit = |store: dg_store::Store| async move { store.commit(batch).await };
         let commit_new = |store: dg_store::Store| async move { store.commit_new(batch).await };
-        let mut committed = Ok(None);
+        let mut committed = None;
         if !nodes.is_empty() && work.written.are_taken_for_new() {
-            committed = self.in_turn(commit_new).await;
-            if let Ok(None) = committed {
+            committed = self.in_turn(commit_new).await.transpose();
+            if committed.is_none() {
                 work.written.was_wrong();
             }
         }
         let committed = match committed {
-            Ok(None) => self.in_turn(commit).await,
-            Ok(Some(committed)) => Ok(committed),
-            Err(error) => Err(error),
+            Some(committed) => committed,
+            None => self.in_turn(commit).await,
         };
         match committed {
             Ok(Committed::Done { resolved }) => {
