@@ -128,19 +128,27 @@ BEGIN
             last_recorded_at = batch.recorded_at
         WHERE tenant_id = batch.tenant_id;
     END LOOP;
-    -- The predecessor, asked for in the order of the key of its trace and held against the rest
-    -- outside: with equalities, or with a bound on log_seq, other indexes look as good to a planner
-    -- without statistics, and it walks a whole tenant.
-    SELECT added.trace_id, added.trace_seq, before.event_type INTO misplaced
-    FROM added LEFT JOIN LATERAL (
+    -- Who does not follow an event of its statement is held against the log. The predecessor there is
+    -- asked for in the order of the key of its trace and held against the rest outside: with equalities,
+    -- or with a bound on log_seq, other indexes look as good to a planner without statistics, and it
+    -- walks a whole tenant.
+    SELECT one.trace_id, one.trace_seq, before.event_type INTO misplaced
+    FROM (
+        SELECT tenant_id, log_seq, trace_id, trace_seq,
+            lag(trace_seq) OVER trace = trace_seq - 1
+                AND lag(event_type) OVER trace <> 'TraceFinished'
+                AND lag(log_seq) OVER trace < log_seq AS follows
+        FROM added
+        WINDOW trace AS (PARTITION BY tenant_id, trace_id ORDER BY trace_seq)
+    ) AS one LEFT JOIN LATERAL (
         SELECT log.event_type, log.log_seq, log.trace_seq FROM dg_event_log AS log
-        WHERE log.tenant_id = added.tenant_id AND log.trace_id = added.trace_id
-            AND log.trace_seq < added.trace_seq
+        WHERE log.tenant_id = one.tenant_id AND log.trace_id = one.trace_id
+            AND log.trace_seq < one.trace_seq
         ORDER BY log.trace_seq DESC LIMIT 1
     ) AS before ON true
-    WHERE added.trace_seq > 0
-        AND (before.trace_seq IS DISTINCT FROM added.trace_seq - 1
-            OR before.event_type = 'TraceFinished' OR before.log_seq > added.log_seq)
+    WHERE one.trace_seq > 0 AND one.follows IS NOT TRUE
+        AND (before.trace_seq IS DISTINCT FROM one.trace_seq - 1
+            OR before.event_type = 'TraceFinished' OR before.log_seq > one.log_seq)
     LIMIT 1;
     IF misplaced.event_type = 'TraceFinished' THEN
         RAISE EXCEPTION 'trace % has finished', misplaced.trace_id USING ERRCODE = 'DG002';

@@ -60,6 +60,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(6, "append_function_of_owners", "V0006__append_function_of_owners.sql"),
     migration!(7, "admit_in_one_update", "V0007__admit_in_one_update.sql"),
     migration!(8, "append_without_jit", "V0008__append_without_jit.sql"),
+    migration!(9, "look_among_the_added", "V0009__look_among_the_added.sql"),
 ];
 
 /// Every step this binary knows, in order.

@@ -88,6 +88,8 @@ async fn an_event_follows_its_predecessor_and_nothing_follows_the_end() {
     let row = |at: usize, log_seq| HandMade::new(&lines[at], log_seq);
     assert_eq!(refusal(&client, &[row(4, 4)]).await, sequence(), "a place left out");
     assert_eq!(refusal(&client, &[row(4, 4), row(3, 5)]).await, sequence(), "places in disorder");
+    let gap = [row(3, 4), row(5, 5)];
+    assert_eq!(refusal(&client, &gap).await, sequence(), "a place left out of a statement");
     let other = row(3, 4).with("trace_id", "other");
     assert_eq!(refusal(&client, &[other]).await, sequence(), "no such trace");
     let of_other_tenant = row(3, 1).with("tenant_id", "b");
