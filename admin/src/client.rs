@@ -65,7 +65,7 @@ impl Client {
     /// The daemon's refusal, or exit 69 when there is no daemon.
     pub async fn get(&self, path: &str, parameters: Parameters<'_>) -> Result<Json, Failure> {
         let request = self.request(Method::GET, path, parameters, JSON, Bytes::new())?;
-        self.ask(request).await
+        self.ask(request).await?.data()
     }
 
     /// The `data` of a POST.
@@ -79,6 +79,20 @@ impl Client {
         content_type: &str,
         body: Bytes,
     ) -> Result<Json, Failure> {
+        self.post_unread(path, parameters, content_type, body).await?.data()
+    }
+
+    /// The same, with the answer not yet read.
+    ///
+    /// # Errors
+    /// Exit 69 when there is no daemon.
+    pub(crate) async fn post_unread(
+        &self,
+        path: &str,
+        parameters: Parameters<'_>,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Reply, Failure> {
         let request = self.request(Method::POST, path, parameters, content_type, body)?;
         self.ask(request).await
     }
@@ -97,7 +111,7 @@ impl Client {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static(JSON_LINES));
         let (response, _connection) = self.send(request).await?;
         if !response.status().is_success() {
-            return data(response).await.map(drop);
+            return Reply::of(response).await?.data().map(drop);
         }
         let (mut body, mut unfinished) = (response.into_body(), Vec::new());
         while let Some(frame) = body.frame().await {
@@ -138,12 +152,12 @@ impl Client {
             .map_err(|error| Failure::new(Code::InvalidArgument, format!("no request: {error}")))
     }
 
-    /// The `data` of the answer; its connection is kept for the next request.
-    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Json, Failure> {
+    /// The whole answer; its connection is kept for the next request.
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Reply, Failure> {
         let (response, connection) = self.send(request).await?;
-        let answer = data(response).await;
+        let reply = Reply::of(response).await?;
         *self.idle() = Some(connection);
-        answer
+        Ok(reply)
     }
 
     async fn send(
@@ -232,20 +246,41 @@ fn broken_off(error: &dyn std::fmt::Display) -> Failure {
         .help("what was printed is incomplete; ask again")
 }
 
-/// The `data` of an envelope, or the failure in it.
-async fn data(response: Response<Incoming>) -> Result<Json, Failure> {
-    let status = response.status();
-    let bytes = tokio::time::timeout(TIMEOUT, response.into_body().collect()).await;
-    let bytes = bytes
-        .map_err(|_| broken_off(&format!("no more in {} s", TIMEOUT.as_secs())))?
-        .map_err(|error| broken_off(&error))?
-        .to_bytes();
-    let envelope = std::str::from_utf8(&bytes).ok().and_then(|text| json::parse(text).ok());
-    let Some(Json::Object(mut envelope)) = envelope else { return Err(not_understood(status)) };
-    match (status.is_success(), envelope.remove("data"), envelope.remove("error")) {
-        (true, Some(data), _) => Ok(data),
-        (_, _, Some(error)) => Err(refusal(&error)),
-        _ => Err(not_understood(status)),
+/// An answer that has come and was not read.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    status: StatusCode,
+    text: Bytes,
+}
+
+impl Reply {
+    async fn of(response: Response<Incoming>) -> Result<Reply, Failure> {
+        let status = response.status();
+        let text = tokio::time::timeout(TIMEOUT, response.into_body().collect()).await;
+        let text = text
+            .map_err(|_| broken_off(&format!("no more in {} s", TIMEOUT.as_secs())))?
+            .map_err(|error| broken_off(&error))?
+            .to_bytes();
+        Ok(Reply { status, text })
+    }
+
+    /// Whether it is a success that has this word nowhere.
+    pub(crate) fn is_well_without(&self, word: &str) -> bool {
+        let text = std::str::from_utf8(&self.text);
+        self.status.is_success() && text.is_ok_and(|text| !text.contains(word))
+    }
+
+    /// The `data` of the envelope, or the failure in it.
+    pub(crate) fn data(&self) -> Result<Json, Failure> {
+        let envelope = std::str::from_utf8(&self.text).ok().and_then(|text| json::parse(text).ok());
+        let Some(Json::Object(mut envelope)) = envelope else {
+            return Err(not_understood(self.status));
+        };
+        match (self.status.is_success(), envelope.remove("data"), envelope.remove("error")) {
+            (true, Some(data), _) => Ok(data),
+            (_, _, Some(error)) => Err(refusal(&error)),
+            _ => Err(not_understood(self.status)),
+        }
     }
 }
 

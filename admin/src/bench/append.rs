@@ -11,7 +11,7 @@ use bytes::Bytes;
 use dg_projections::Code;
 use dg_projections::event::{DEFAULT_TENANT, Line};
 use dg_projections::json::Json;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::stage::{Daemon, Scene, Stage};
 use super::{Effort, Figure, Sample, median_of, parsed, refused};
@@ -58,8 +58,12 @@ async fn single(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
     let client = daemon.client();
     send_each(&client, lines(WARM_UP)).await?;
+    let texts: Vec<String> = lines(plan).collect();
     let started = Instant::now();
-    let each = send_each(&client, lines(plan)).await?;
+    // A task, as the clients of `concurrent` are: between the main thread and those of its connection each
+    // answer would cost another wake-up.
+    let sending = tokio::spawn(async move { send_each(&client, texts.into_iter()).await });
+    let each = ended(sending.await)?;
     let took = started.elapsed();
     finish(stage, scene, daemon, Sample { floor, each, took, ..of(plan, "1 client") }).await
 }
@@ -74,17 +78,19 @@ async fn concurrent(stage: &Stage, plan: Plan, own_tenants: bool) -> Result<Samp
     insert_floor(&scene, all, BATCH, &mut floor_took).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
     send_each(&daemon.client(), lines(WARM_UP)).await?;
+    let ready = (0..CLIENTS).map(|number| {
+        let tenant = own_tenants.then(|| format!("tenant-{number:04}"));
+        (daemon.client_for(tenant), lines(plan_of(number)).collect())
+    });
+    let ready: Vec<(Client, Vec<String>)> = ready.collect();
     let mut clients = JoinSet::new();
     let started = Instant::now();
-    for number in 0..CLIENTS {
-        let tenant = own_tenants.then(|| format!("tenant-{number:04}"));
-        let client = daemon.client_for(tenant);
-        let plan = plan_of(number);
-        clients.spawn(async move { send_each(&client, lines(plan)).await });
+    for (client, texts) in ready {
+        clients.spawn(async move { send_each(&client, texts.into_iter()).await });
     }
     let mut each = Vec::new();
-    while let Some(ended) = clients.join_next().await {
-        each.extend(ended.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??);
+    while let Some(client) = clients.join_next().await {
+        each.extend(ended(client)?);
     }
     let took = started.elapsed();
     let events = each.len() as u64;
@@ -169,6 +175,10 @@ async fn insert_floor(
         *took += floor.insert(&chunk, batch).await?.iter().sum::<Duration>();
     }
     Ok(())
+}
+
+fn ended<T>(client: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    client.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))?
 }
 
 /// Sends events one by one; how long each took.

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use dg_projections::json::{Json, Object};
 use dg_projections::{Code, Rejection};
 use futures_util::future::{Either, select};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::source::Source;
-use crate::client::Client;
+use crate::client::{Client, Reply};
 use crate::failure::{Failure, exit_code};
+use crate::server::JSON_LINES;
 use crate::wire::append_result;
 
 /// Lines and bytes of a request: enough for several commits, so that the daemon can parse the lines
@@ -158,8 +160,9 @@ impl Batch {
 }
 
 /// Feeds a source to the daemon; `each` gets every answer with the bytes that were read up to those
-/// that were sent with it. While a batch is answered the next is gathered. When daemon or database go
-/// away on the way, the tally says so and the rest of the source is left.
+/// that were sent with it. While a batch is answered the next is gathered, and while the answers are read
+/// it is on its way, unless one of them may be a refusal. When daemon or database go away on the way, the
+/// tally says so and the rest of the source is left.
 ///
 /// # Errors
 /// When the source cannot be read, or `each` fails; answers given before stand.
@@ -170,51 +173,119 @@ pub(crate) async fn feed(
     mut each: impl FnMut(&Json, (u64, Option<u64>)) -> Result<(), Failure>,
 ) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
-    let mut next = Some(Batch::gather(source, mode.atomic).await?);
-    while let Some(batch) = next.take() {
-        let (progress, is_last) = (batch.progress, batch.is_last);
-        let mut tell = |sent| tally.tell(sent, |result| each(result, progress));
-        let sending = pin!(send(client, batch, mode));
-        if is_last {
-            tell(sending.await)?;
+    let mut tell = |told: Told| {
+        let progress = told.progress;
+        tally.tell(told.results(mode), |result| each(result, progress))
+    };
+    let mut sent = Sent::begin(client, Batch::gather(source, mode.atomic).await?, mode);
+    loop {
+        if sent.is_last {
+            tell(sent.told().await)?;
             break;
         }
         let gathering = pin!(Batch::gather(source, mode.atomic));
-        let (is_on, gathered) = match select(sending, gathering).await {
-            Either::Left((sent, gathering)) => match tell(sent)? {
+        sent = match select(pin!(sent.told()), gathering).await {
+            Either::Left((told, gathering)) => {
                 // A source that trickles may keep the next line to itself for long.
-                true => (true, gathering.await?),
-                false => break,
-            },
-            Either::Right((gathered, sending)) => (tell(sending.await)?, gathered?),
+                if !tell(told)? {
+                    break;
+                }
+                Sent::begin(client, gathering.await?, mode)
+            }
+            Either::Right((gathered, telling)) => {
+                let told = telling.await;
+                if let (Ok(_), true) = (&gathered, told.is_well()) {
+                    let next = Sent::begin(client, gathered?, mode);
+                    tell(told)?;
+                    next
+                } else if tell(told)? {
+                    Sent::begin(client, gathered?, mode)
+                } else {
+                    break;
+                }
+            }
         };
-        next = is_on.then_some(gathered);
     }
     Ok(tally)
 }
 
-/// The answers of a batch, by line.
-async fn send(client: &Client, batch: Batch, mode: Mode) -> Result<Vec<Json>, Failure> {
-    let Batch { body, numbers, mut answered, .. } = batch;
-    if mode.atomic && !answered.is_empty() {
-        let line = answered[0].0;
-        let not_sent = numbers.iter().filter(|number| **number != line);
-        answered.extend(not_sent.map(|number| (*number, left_out(*number, line))));
-    } else if !numbers.is_empty() {
-        let flag = |set: bool| set.then(|| "true".to_owned());
-        let parameters = [("atomic", flag(mode.atomic)), ("keep_log_seq", flag(mode.keep_log_seq))];
-        let sent =
-            client.post("/v1/events", &parameters, "application/x-ndjson", Bytes::from(body)).await;
-        match sent {
-            Ok(data) => answered.extend(renumber(data, &numbers)?),
-            Err(failure) if mode.atomic && failure.details.contains_key("line") => {
-                answered.extend(refused_together(&failure, &numbers));
-            }
-            Err(failure) => return Err(failure),
+/// A batch on its way.
+struct Sent {
+    reply: Option<JoinHandle<Result<Reply, Failure>>>,
+    numbers: Vec<usize>,
+    answered: Vec<(usize, Json)>,
+    progress: (u64, Option<u64>),
+    is_last: bool,
+}
+
+impl Sent {
+    fn begin(client: &Client, batch: Batch, mode: Mode) -> Sent {
+        let Batch { body, numbers, answered, progress, is_last } = batch;
+        let is_sent = !numbers.is_empty() && (answered.is_empty() || !mode.atomic);
+        let client = client.clone();
+        let reply = is_sent.then(|| {
+            tokio::spawn(async move {
+                let flag = |set: bool| set.then(|| "true".to_owned());
+                let parameters =
+                    [("atomic", flag(mode.atomic)), ("keep_log_seq", flag(mode.keep_log_seq))];
+                client.post_unread("/v1/events", &parameters, JSON_LINES, Bytes::from(body)).await
+            })
+        });
+        Sent { reply, numbers, answered, progress, is_last }
+    }
+
+    async fn told(self) -> Told {
+        let Sent { reply, numbers, answered, progress, .. } = self;
+        let reply = match reply {
+            Some(reply) => Some(reply.await.unwrap_or_else(|panic| Err(crashed(&panic)))),
+            None => None,
+        };
+        Told { reply, numbers, answered, progress }
+    }
+}
+
+fn crashed(panic: &JoinError) -> Failure {
+    Failure::new(Code::Internal, format!("a request ended abnormally: {panic}"))
+}
+
+/// What was answered to a batch, not yet read; nothing where nothing was sent.
+struct Told {
+    reply: Option<Result<Reply, Failure>>,
+    numbers: Vec<usize>,
+    answered: Vec<(usize, Json)>,
+    progress: (u64, Option<u64>),
+}
+
+impl Told {
+    /// Whether nothing in it can be a reason to send no more.
+    fn is_well(&self) -> bool {
+        match &self.reply {
+            Some(Ok(reply)) => reply.is_well_without("\"rejected\""),
+            Some(Err(_)) => false,
+            None => true,
         }
     }
-    answered.sort_by_key(|(number, _)| *number);
-    Ok(answered.into_iter().map(|(_, result)| result).collect())
+
+    /// The answers by line.
+    fn results(self, mode: Mode) -> Result<Vec<Json>, Failure> {
+        let Told { reply, numbers, mut answered, .. } = self;
+        match reply.map(|reply| reply?.data()) {
+            Some(Ok(data)) => answered.extend(renumber(data, &numbers)?),
+            Some(Err(failure)) if mode.atomic && failure.details.contains_key("line") => {
+                answered.extend(refused_together(&failure, &numbers));
+            }
+            Some(Err(failure)) => return Err(failure),
+            None => {
+                // A line that holds no event keeps an atomic batch from being sent.
+                if let Some(line) = answered.first().map(|(line, _)| *line) {
+                    let not_sent = numbers.iter().filter(|number| **number != line);
+                    answered.extend(not_sent.map(|number| (*number, left_out(*number, line))));
+                }
+            }
+        }
+        answered.sort_by_key(|(number, _)| *number);
+        Ok(answered.into_iter().map(|(_, result)| result).collect())
+    }
 }
 
 /// The daemon counts the lines it was sent; the user counts those of the file.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
-use dg_projections::json::{self, Json, Problem};
+use dg_projections::json::{self, Json, Problem, canonical};
 use dg_projections::{Code, Rejection};
 use dg_runtime::{Runtime, telemetry};
 use futures_util::{StreamExt as _, stream};
@@ -19,7 +19,7 @@ use super::body;
 use super::elements::elements;
 use super::peer::Crowd;
 use super::respond::{Answer, JSON_LINES, Refusal};
-use crate::wire::{append_result, object};
+use crate::wire::append_result;
 
 /// The longest event, as JSON text.
 pub(crate) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
@@ -44,14 +44,21 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     let body = body::read(body, crowd).await?;
     let (texts, is_single) = busy(body.text.len(), || split(&body.text, asked.headers))?;
     let parse = |texts: &[(usize, &str)]| parse_all(texts, &asked.tenant, keeping);
-    let results = match atomic {
-        true => all_or_nothing(&runtime, parse(&texts)).await?,
-        false => {
-            let batch_size = asked.context.config.get().append_batch_max_events;
-            each_its_own(&runtime, &texts, batch_size, parse).await?
-        }
-    };
-    answer(results, is_single)
+    if is_single {
+        let results = match atomic {
+            true => all_or_nothing(&runtime, parse(&texts)).await?,
+            false => append_all(runtime, parse(&texts), Arc::default()).await,
+        };
+        return single(results);
+    }
+    let mut told = Told::default();
+    if atomic {
+        told.add(&all_or_nothing(&runtime, parse(&texts)).await?);
+    } else {
+        let batch_size = asked.context.config.get().append_batch_max_events;
+        each_its_own(&runtime, &texts, batch_size, parse, &mut told).await?;
+    }
+    Ok(told.end())
 }
 
 /// Work for the processor on so many bytes of text: if they are many, other tasks of this thread move
@@ -157,36 +164,45 @@ fn shares(parsed: Vec<(usize, Parsed)>) -> (BTreeMap<String, Share>, Vec<LineRes
 
 /// Tenants of one request whose appends are under way at once.
 const TENANTS_AT_ONCE: usize = 8;
+/// What part of a batch the first of several is.
+const FIRST_PART: usize = 4;
 
-/// Appends batch by batch, in order; while one is at the database the next is parsed. A batch whose
-/// lines went to many tenants is followed by a larger one: each tenant's share is a transaction.
+/// Appends batch by batch, in order; while one is at the database the answers of the one before are written
+/// down and the next is parsed. The first of several is small, so that the database has work soon. A batch
+/// whose lines went to many tenants is followed by a larger one: each tenant's share is a transaction.
 async fn each_its_own(
     runtime: &Runtime,
     texts: &[(usize, &str)],
     batch_size: usize,
     parse: impl Fn(&[(usize, &str)]) -> Vec<(usize, Parsed)>,
-) -> Result<Vec<LineResult>, Rejection> {
-    let mut results = Vec::with_capacity(texts.len());
+    told: &mut Told,
+) -> Result<(), Rejection> {
     let outage = Arc::new(OnceLock::new());
+    if texts.len() <= batch_size {
+        told.add(&append_all(runtime.clone(), parse(texts), outage).await);
+        return Ok(());
+    }
     let mut under_way: Option<JoinHandle<Vec<LineResult>>> = None;
-    let (mut rest, mut size) = (texts, batch_size);
+    let (mut rest, mut size) = (texts, batch_size.div_ceil(FIRST_PART));
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(size.min(rest.len()));
         let parsed = parse(batch);
         (rest, size) = (after, batch_size * tenants_of(&parsed).clamp(1, TENANTS_AT_ONCE));
-        if let Some(before) = under_way.take() {
-            results.extend(before.await.map_err(|panic| crashed(&panic))?);
-        }
-        let append = append_all(runtime.clone(), parsed, outage.clone());
-        if batch.len() == texts.len() {
-            return Ok(append.await); // there is nothing to do meanwhile
-        }
-        under_way = Some(tokio::spawn(append));
+        let before = finished(under_way.take()).await?;
+        under_way = Some(tokio::spawn(append_all(runtime.clone(), parsed, outage.clone())));
+        told.add(&before);
     }
-    if let Some(last) = under_way {
-        results.extend(last.await.map_err(|panic| crashed(&panic))?);
+    told.add(&finished(under_way).await?);
+    Ok(())
+}
+
+async fn finished(
+    under_way: Option<JoinHandle<Vec<LineResult>>>,
+) -> Result<Vec<LineResult>, Rejection> {
+    match under_way {
+        Some(append) => append.await.map_err(|panic| crashed(&panic)),
+        None => Ok(Vec::new()),
     }
-    Ok(results)
 }
 
 fn tenants_of(parsed: &[(usize, Parsed)]) -> usize {
@@ -273,14 +289,36 @@ fn whole(reason: Rejection, number: usize) -> Refusal {
     Rejection { message, ..reason }.with("line", number as i64).into()
 }
 
-/// A single event's result by itself, a refusal as the request's; otherwise a list.
-fn answer(mut results: Vec<LineResult>, is_single: bool) -> Handled {
+/// A single event's result by itself, a refusal as the request's.
+fn single(mut results: Vec<LineResult>) -> Handled {
     match results.pop() {
-        Some(LineResult { answer: Err(rejection), .. }) if is_single => Err(rejection.into()),
-        Some(only) if is_single => Ok(only.to_json().into()),
-        last => {
-            let shown = results.iter().chain(&last).map(LineResult::to_json).collect();
-            Ok(Answer::from(object([("results", Json::Array(shown))])))
+        Some(LineResult { answer: Err(rejection), .. }) => Err(rejection.into()),
+        Some(only) => Ok(only.to_json().into()),
+        None => Err(Rejection::new(Code::Internal, "the event got no answer").into()),
+    }
+}
+
+/// The answers of many lines, written down as they come.
+struct Told(String);
+
+impl Default for Told {
+    fn default() -> Told {
+        Told(r#"{"results":["#.to_owned())
+    }
+}
+
+impl Told {
+    fn add(&mut self, results: &[LineResult]) {
+        for result in results {
+            if !self.0.ends_with('[') {
+                self.0.push(',');
+            }
+            self.0.push_str(&canonical(&result.to_json()));
         }
+    }
+
+    fn end(mut self) -> Answer {
+        self.0.push_str("]}");
+        Answer::Data(self.0)
     }
 }
