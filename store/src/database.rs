@@ -194,10 +194,13 @@ impl Manager for Connections {
         if !must_write && metrics.last_used() < TRUSTED {
             return Ok(());
         }
-        let question = if must_write { "SHOW transaction_read_only" } else { "" };
-        let answer = client.simple_query(question).await.map_err(StoreError::from)?;
+        if !must_write {
+            // Not even an empty statement, which the server would take for a transaction.
+            return Ok(client.check_connection().await.map_err(StoreError::from)?);
+        }
+        let answer = client.simple_query("SHOW transaction_read_only").await;
         let is_on = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"));
-        if must_write && answer.iter().any(is_on) {
+        if answer.map_err(StoreError::from)?.iter().any(is_on) {
             return Err(RecycleError::message("the server no longer takes writes"));
         }
         Ok(())

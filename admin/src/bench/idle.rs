@@ -21,8 +21,10 @@ const TENANTS: u64 = 10_000;
 const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(900);
 const SOONER: [&str; 2] = ["--tenant-idle-stop-ms", "3000"];
-/// What was put off is done by then, such as what the server says of itself.
+/// What was put off is done once so few transactions end in so long: digests that are looked at once more,
+/// what the server says of itself.
 const SETTLES: Duration = Duration::from_secs(2);
+const SETTLED: i64 = 50;
 
 pub(super) async fn all(
     stage: &Stage,
@@ -56,7 +58,7 @@ async fn rested(
 ) -> Result<Sample, Failure> {
     say("idle: tenants come to rest");
     until_at_rest(scene, &daemon).await?;
-    tokio::time::sleep(SETTLES).await;
+    until_settled(scene).await?;
     say("idle: at rest");
     let process = daemon.process()?;
     let (started, worked) = (Instant::now(), processor_seconds(&process).unwrap_or_default());
@@ -91,6 +93,19 @@ async fn until_at_rest(scene: &Scene, daemon: &Daemon) -> Result<(), Failure> {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+async fn until_settled(scene: &Scene) -> Result<(), Failure> {
+    let (started, mut before) = (Instant::now(), scene.store.transactions().await?);
+    while started.elapsed() < PATIENCE {
+        tokio::time::sleep(SETTLES).await;
+        let now = scene.store.transactions().await?;
+        if now - before < SETTLED {
+            return Ok(());
+        }
+        before = now;
+    }
+    Err(Failure::new(Code::Internal, "the daemon goes on asking the database"))
 }
 
 fn kept_mb(daemon: &Daemon) -> Result<f64, Failure> {

@@ -119,7 +119,7 @@ pub fn member_path(parent: &str, key: &str) -> String {
         && !key.starts_with(|c: char| c.is_ascii_digit())
         && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if plain {
-        format!("{parent}.{key}")
+        [parent, ".", key].concat()
     } else {
         let mut quoted = String::new();
         ascii_string(key, &mut quoted);
