@@ -77,6 +77,25 @@ pub(crate) fn within_bytes(page: &str, order: &str) -> String {
     )
 }
 
+/// A page of the whole log up to [`PAGE_BYTES`]. Its lengths are added up first; who had what before it,
+/// which takes as long as the page, is asked only where they are too much together.
+static WHOLE: LazyLock<String> = LazyLock::new(|| {
+    const LENGTHS: &str = "SELECT log_seq, octet_length(payload_json) AS bytes FROM dg_event_log
+        WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4 ORDER BY log_seq LIMIT $3";
+    format!(
+        "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
+         WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= (
+            SELECT CASE WHEN sum(bytes) < {PAGE_BYTES} THEN max(log_seq) ELSE (
+                SELECT max(log_seq) FROM (
+                    SELECT log_seq, sum(bytes) OVER (ORDER BY log_seq ROWS UNBOUNDED PRECEDING) - bytes
+                        AS bytes_before
+                    FROM ({LENGTHS}) AS page
+                ) AS page WHERE bytes_before < {PAGE_BYTES}) END
+            FROM ({LENGTHS}) AS page)
+         ORDER BY log_seq LIMIT $3"
+    )
+});
+
 // The predecessor by its unique key: one probe a trace, however long the trace is. Asked for in the
 // order of that key, and held against it outside, so that no other index will do.
 const RESUMED: &str = "SELECT asked.trace_id, asked.trace_seq
@@ -159,16 +178,12 @@ static MARK: LazyLock<String> = LazyLock::new(|| {
 
 impl Reading<'_> {
     async fn whole(&self) -> Result<Found, StoreError> {
-        let page = format!(
-            "SELECT {LOG_EVENT_COLUMNS} FROM dg_event_log
-             WHERE tenant_id = $1 AND log_seq > $2 AND log_seq <= $4 ORDER BY log_seq LIMIT $3"
-        );
         let until = self.from.until.unwrap_or(i64::MAX);
         let arguments: [&(dyn ToSql + Sync); 4] =
             [&self.tenant, &self.from.last_log_seq, &self.limit, &until];
         // The page goes first: what is told of its history holds for all that it has seen.
         let ((events, more), mark) = tokio::try_join!(
-            self.events(&page, &arguments),
+            self.events(&WHOLE, &arguments),
             self.mark(self.from.last_log_seq + 1)
         )?;
         let end = events.last().map_or(self.from.last_log_seq, |event| event.log_seq);
@@ -196,6 +211,7 @@ impl Reading<'_> {
         );
         let arguments: [&(dyn ToSql + Sync); 6] =
             [&self.tenant, &last_log_seq, &self.limit, &end, &partitions, &partition];
+        let page = within_bytes(&page, "log_seq");
         let (events, cut) = self.events(&page, &arguments).await?;
         // Cut short, it looked no further than its last event.
         let (end, more) = match events.last() {
@@ -213,7 +229,7 @@ impl Reading<'_> {
         page: &str,
         arguments: &[&(dyn ToSql + Sync)],
     ) -> Result<(Vec<LogEvent>, bool), StoreError> {
-        let statement = self.client.prepare_cached(&within_bytes(page, "log_seq")).await?;
+        let statement = self.client.prepare_cached(page).await?;
         let rows = self.client.query_raw(&statement, arguments.iter().copied()).await?;
         let mut rows = pin!(rows);
         let (mut events, mut bytes) = (Vec::new(), 0);

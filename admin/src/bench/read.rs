@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dg_projections::Code;
 use dg_projections::event::DEFAULT_TENANT;
 use dg_projections::projection::Projection;
-use dg_store::Cursor;
+use dg_store::{Cursor, Store};
 
 use super::stage::{Scene, Stage, peak_rss_kb};
 use super::{Effort, Figure, PAGE, Sample, fill, median_of};
@@ -34,19 +34,14 @@ pub(super) async fn all(
 /// The pages of the graph, whose worker needs most of an event.
 async fn read(scene: &Scene) -> Result<Sample, Failure> {
     let floor = floor(scene).await?;
-    let (mut cursor, mut events, mut each) = (0, 0, Vec::new());
-    let started = Instant::now();
-    loop {
-        let asked = Instant::now();
-        let from = Cursor::whole(1, cursor, 0);
-        let page =
-            scene.store.read_page(DEFAULT_TENANT, Projection::ContextGraph, from, PAGE).await?;
-        let Some(last) = page.events.last() else { break };
-        cursor = last.log_seq;
-        events += page.events.len() as u64;
-        each.push(asked.elapsed());
-    }
-    let took = started.elapsed();
+    // A task, as a worker is: between the main thread and that of its connection each piece of a page would
+    // cost a wake-up.
+    let store = scene.store.clone();
+    let reading = tokio::spawn(async move { pages(&store).await }).await;
+    let (each, took) =
+        reading.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    let events = each.iter().map(|(events, _)| *events as u64).sum();
+    let each = each.into_iter().map(|(_, took)| took).collect();
     let peak_rss_kb = peak_rss_kb(Path::new("/proc/self"));
     let settings = settings(scene).await?;
     Ok(Sample {
@@ -58,6 +53,21 @@ async fn read(scene: &Scene) -> Result<Sample, Failure> {
         settings,
         ..Sample::default()
     })
+}
+
+/// Page by page to the end of the log: the events of each and how long it took, and how long all did.
+async fn pages(store: &Store) -> Result<(Vec<(usize, Duration)>, Duration), Failure> {
+    let (mut cursor, mut each) = (0, Vec::new());
+    let started = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let from = Cursor::whole(1, cursor, 0);
+        let page = store.read_page(DEFAULT_TENANT, Projection::ContextGraph, from, PAGE).await?;
+        let Some(last) = page.events.last() else { break };
+        cursor = last.log_seq;
+        each.push((page.events.len(), asked.elapsed()));
+    }
+    Ok((each, started.elapsed()))
 }
 
 async fn export(stage: &Stage, scene: &Scene) -> Result<Sample, Failure> {
