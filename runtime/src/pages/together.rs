@@ -1,7 +1,9 @@
 //! Pages of partitions that stand at one place: the log is read once for all of them, and divided. Each
 //! commits its own part at once with the others, while the next page is read.
 
-use dg_store::{Cursor, Share, StoreError};
+use std::panic::resume_unwind;
+
+use dg_store::{Cursor, Page, Share, StoreError};
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -73,8 +75,18 @@ impl Applier<'_> {
 
     async fn prepare_parts(&self, from: &[Cursor], limit: i64) -> Result<Vec<Work>, StoreError> {
         let (page, batch) = self.read(Cursor { share: Share::WHOLE, ..from[0] }, limit).await?;
-        let parts = page.divide(from.len() as i32).into_iter().zip(from);
-        Ok(parts.map(|(page, from)| Work::new(self.key, *from, page, batch.clone())).collect())
+        let project = |(page, from): (Page, &Cursor)| {
+            let (key, from, batch) = (self.key.clone(), *from, batch.clone());
+            tokio::spawn(async move { Work::new(&key, from, page, batch) })
+        };
+        // Each by a task of its own, so that they are projected at once; all are begun before one is awaited.
+        let parts: Vec<_> =
+            page.divide(from.len() as i32).into_iter().zip(from).map(project).collect();
+        let mut works = Vec::with_capacity(parts.len());
+        for part in parts {
+            works.push(part.await.unwrap_or_else(|crash| resume_unwind(crash.into_panic())));
+        }
+        Ok(works)
     }
 }
 
