@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use deadpool::Status;
-use deadpool::managed::{Manager, Metrics, Pool, RecycleError, RecycleResult, Timeouts};
+use deadpool::managed::{Manager, Metrics, Pool, QueueMode, RecycleError, RecycleResult, Timeouts};
 use deadpool_postgres::{ClientWrapper, Transaction};
 use tokio_postgres::{Config, IsolationLevel, SimpleQueryMessage};
 
@@ -89,6 +89,8 @@ impl Store {
         };
         let pool = Pool::builder(Connections { target })
             .max_size(options.pool_size)
+            // The one that was at work last: what it has planned and read is still at hand.
+            .queue_mode(QueueMode::Lifo)
             .timeouts(timeouts)
             .runtime(deadpool::Runtime::Tokio1)
             .build()
