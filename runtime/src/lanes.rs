@@ -332,8 +332,11 @@ impl LaneState {
         let (tenant, lanes, myself) = (self.tenant.clone(), self.lanes.clone(), myself.clone());
         let mut trust = self.trust;
         self.in_flight = Some(InFlight::begin(async move {
-            commit(&tenant, &lanes, &mut trust, batch).await;
+            let outcome = commit(&tenant, &lanes, &mut trust, batch).await;
             let _ = myself.cast(LaneMsg::Done(trust));
+            // Last, as who is woken last goes on first; and without a wait in between, since the lane drops
+            // this task when it hears that it is done.
+            outcome.tell();
         }));
     }
 

@@ -23,15 +23,42 @@ struct Batch<'a> {
     lines: Vec<&'a Line>,
 }
 
-/// Appends a batch, answers its requests, and wakes the tenant's workers.
+/// Answers that are known and not yet given.
+pub(super) struct Outcome {
+    answers: Result<Vec<Answer>, StoreError>,
+    replies: Vec<(usize, Reply)>,
+    /// Until the answers are given the events are in memory, and have their places.
+    _places: Vec<Place>,
+}
+
+impl Outcome {
+    /// Gives each request its answers.
+    pub(super) fn tell(self) {
+        match self.answers {
+            Ok(answers) => {
+                let mut answers = answers.into_iter();
+                for (count, reply) in self.replies {
+                    // A caller that has gone away has no use for its answers.
+                    let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
+                }
+            }
+            Err(error) => {
+                for (_, reply) in self.replies {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Appends a batch and wakes the tenant's workers.
 pub(super) async fn commit(
     tenant: &str,
     lanes: &Lanes,
     trust: &mut Trust,
     batch: Vec<Waiting<Reply, Place>>,
-) {
+) -> Outcome {
     let mut replies = Vec::new();
-    // Held until the answers are sent: until then the events are in memory, and have their places.
     let (mut requests, mut places) = (Vec::new(), Vec::new());
     for Waiting { lines, reply, place } in batch {
         replies.push((lines.len(), reply));
@@ -51,20 +78,7 @@ pub(super) async fn commit(
     if outcome.as_ref().map_or(true, |answers| answers.iter().any(is_inserted)) {
         lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
-    match outcome {
-        Ok(answers) => {
-            let mut answers = answers.into_iter();
-            for (count, reply) in replies {
-                // A caller that has gone away has no use for its answers.
-                let _ = reply.send(Ok(answers.by_ref().take(count).collect()));
-            }
-        }
-        Err(error) => {
-            for (_, reply) in replies {
-                let _ = reply.send(Err(error.clone()));
-            }
-        }
-    }
+    Outcome { answers: outcome, replies, _places: places }
 }
 
 fn is_inserted(answer: &Answer) -> bool {

@@ -8,7 +8,7 @@
 //! - so many turns are under way at most, and no turn waits for a tenant's head: nobody is held up by
 //!   a neighbour for longer than the store's patience with a key;
 //! - those that wait go in the order they came, and all that a turn has room for go at once;
-//! - a turn is nobody's: a lane that ends on the way ends no other's.
+//! - a turn of several is nobody's: a lane that ends on the way ends no other's.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,6 +70,12 @@ impl Company {
     /// # Errors
     /// When the transaction failed: none of its events is in.
     pub(super) async fn send(&self, gate: &Gate, member: Member) -> Option<Fated> {
+        if self.waiting().go_alone() {
+            // By itself, which spares a task: with one more a request goes on in another thread.
+            let _turn = Turn { company: self, gate };
+            let sent = append(gate, &[member]).await?;
+            return sent.map(|mut fates| fates.pop()).transpose();
+        }
         let (told, fate) = oneshot::channel();
         self.waiting().members.push_back((member, told));
         self.go(gate);
@@ -82,11 +88,8 @@ impl Company {
             let Some(members) = self.waiting().next() else { return };
             let (company, gate) = (self.clone(), gate.clone());
             tokio::spawn(async move {
-                if let Err(panic) = caught(together(&gate, members)).await {
-                    tracing::error!(%panic, "a transaction of several tenants crashed");
-                }
-                company.waiting().under_way -= 1;
-                company.go(&gate);
+                let _turn = Turn { company: &company, gate: &gate };
+                together(&gate, members).await;
             });
         }
     }
@@ -97,6 +100,14 @@ impl Company {
 }
 
 impl Waiting {
+    /// Begins a turn of one that does not wait, if nobody else is there: beside others it would keep a turn from
+    /// who comes next.
+    fn go_alone(&mut self) -> bool {
+        let goes = self.members.is_empty() && self.under_way == 0;
+        self.under_way += usize::from(goes);
+        goes
+    }
+
     /// Those whose turn it is, if there is one to be had. A lane that has ended sends nothing.
     fn next(&mut self) -> Option<Vec<(Member, Told)>> {
         if self.under_way == TURNS {
@@ -121,21 +132,44 @@ impl Waiting {
     }
 }
 
-/// One transaction; each member is told its fate.
+/// A turn that is under way; at its end, however it ends, the next begins.
+struct Turn<'a> {
+    company: &'a Company,
+    gate: &'a Gate,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.company.waiting().under_way -= 1;
+        self.company.go(self.gate);
+    }
+}
+
+/// Each member is told its fate. A lane that has ended meanwhile wants to know nothing.
 async fn together(gate: &Gate, members: Vec<(Member, Told)>) {
     let (members, told): (Vec<Member>, Vec<Told>) = members.into_iter().unzip();
+    match append(gate, &members).await {
+        Some(Ok(fates)) => {
+            told.into_iter().zip(fates).for_each(|(told, fate)| drop(told.send(Ok(fate))));
+        }
+        Some(Err(error)) => {
+            told.into_iter().for_each(|told| drop(told.send(Err(error.clone()))));
+        }
+        None => {}
+    }
+}
+
+/// One transaction: a fate for each member; nothing, if it crashed.
+async fn append(gate: &Gate, members: &[Member]) -> Option<Result<Vec<Fate>, StoreError>> {
     let parts: Vec<Part<'_>> = members.iter().map(Member::part).collect();
     let append = |store: Store| {
         let parts = &parts;
         async move { store.append_shared(parts).await }
     };
-    // A lane that has ended meanwhile wants to know nothing.
-    match gate.append(append).await {
-        Ok(fates) => {
-            told.into_iter().zip(fates).for_each(|(told, fate)| drop(told.send(Ok(fate))));
-        }
-        Err(error) => told.into_iter().for_each(|told| drop(told.send(Err(error.clone())))),
-    }
+    caught(gate.append(append))
+        .await
+        .map_err(|panic| tracing::error!(%panic, "a transaction of appends crashed"))
+        .ok()
 }
 
 #[cfg(test)]
@@ -193,6 +227,19 @@ mod tests {
         company.under_way -= 1;
         assert!(company.next().is_none(), "nobody waits, so nobody's turn begins");
         assert_eq!(company.under_way, TURNS - 1);
+    }
+
+    #[test]
+    fn one_goes_alone_while_nobody_else_is_there() {
+        let mut company = Waiting::default();
+        assert!(company.go_alone());
+        assert!(!company.go_alone(), "a turn is under way");
+        company.under_way -= 1;
+        let _fate = waiting(&mut company, 1, "a");
+        assert!(!company.go_alone(), "somebody came before");
+        assert_eq!(names(company.next()), ["a"]);
+        company.under_way -= 1;
+        assert!(company.go_alone());
     }
 
     #[test]
