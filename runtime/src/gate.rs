@@ -141,8 +141,8 @@ impl Gate {
         W: FnOnce(Store) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
-        let in_time = |store| async move {
-            let outcome = tokio::time::timeout(self.timeout, work(store)).await;
+        let in_time = |store: Store| async move {
+            let outcome = tokio::time::timeout(self.timeout, store.lend(work)).await;
             outcome.unwrap_or_else(|_| {
                 self.doubt();
                 let message =
@@ -164,7 +164,7 @@ impl Gate {
         F: Future<Output = Result<T, StoreError>>,
     {
         let _permit = self.permit(&self.permits.stream).await?;
-        self.unbounded(work).await
+        self.unbounded(|store: Store| async move { store.lend(work).await }).await
     }
 
     async fn unbounded<T, W, F>(&self, work: W) -> Result<T, StoreError>

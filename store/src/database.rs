@@ -1,6 +1,9 @@
 //! The connection to Postgres: a pool that needs no database to exist when it is made, bounds on
 //! every wait, and transactions by kind.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool::Status;
@@ -29,6 +32,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// How long a connection that has answered is taken to be there.
 const TRUSTED: Duration = Duration::from_millis(500);
 
+/// How long a connection whose work was given up may take to be free.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
 /// A server that does not hear from us any more ends the session, and with it its locks, which others
 /// wait for: by itself it would ask for a sign of life after two hours. No transaction of ours waits for
 /// us for as long as a minute.
@@ -55,6 +61,8 @@ const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: Pool<Connections>,
+    /// Whether the work that this store was lent to was given up before its end.
+    is_given_up: Option<Arc<AtomicBool>>,
     /// A projection that has reached this number is not behind, wherever the log ends.
     pub(crate) enough: i64,
 }
@@ -95,7 +103,7 @@ impl Store {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::internal(error.to_string()))?;
-        Ok(Store { pool, enough: i64::MAX })
+        Ok(Store { pool, is_given_up: None, enough: i64::MAX })
     }
 
     /// The same store, whose projection-backed reads are content with a projection that has reached
@@ -144,8 +152,25 @@ impl Store {
         self.pool.close();
     }
 
+    /// Lends the store to work that may be given up: dropped before its end, whatever for. Its connection
+    /// may still be at a statement then, for as long as the server takes, and is not to be handed out as
+    /// one that is free.
+    pub async fn lend<T, W, F>(&self, work: W) -> T
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = T>,
+    {
+        let is_given_up = Arc::new(AtomicBool::new(true));
+        let store = Store { is_given_up: Some(is_given_up.clone()), ..self.clone() };
+        let done = work(store).await;
+        is_given_up.store(false, Ordering::Relaxed);
+        done
+    }
+
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {
-        Ok(self.pool.get().await?)
+        let mut client = self.pool.get().await?;
+        client.is_given_up.clone_from(&self.is_given_up);
+        Ok(client)
     }
 }
 
@@ -164,6 +189,27 @@ fn configure(config: &mut Config, options: &Options) {
     }
 }
 
+/// A connection, and what became of the work that has it or had it last.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: ClientWrapper,
+    is_given_up: Option<Arc<AtomicBool>>,
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut ClientWrapper {
+        &mut self.client
+    }
+}
+
 /// Makes the pool's connections, and looks at one before it is used again.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -171,26 +217,32 @@ pub(crate) struct Connections {
 }
 
 impl Manager for Connections {
-    type Type = ClientWrapper;
+    type Type = Connection;
     type Error = StoreError;
 
-    async fn create(&self) -> Result<ClientWrapper, StoreError> {
+    async fn create(&self) -> Result<Connection, StoreError> {
         // Boxed: every future that may need a connection would carry this large one on its stack.
         let (client, driver) = Box::pin(self.target.connect()).await?;
-        Ok(ClientWrapper::new(client, driver))
+        Ok(Connection { client: ClientWrapper::new(client, driver), is_given_up: None })
     }
 
     /// A connection that was cut while idle must not be handed out; nor one to a server that has
     /// become read-only, when another host may have taken its place. Where there is one host only, a
     /// connection that was at work a moment ago is not asked: that would be a round trip for each
-    /// piece of work.
+    /// piece of work. One whose work was given up answers at once or is not waited for.
     async fn recycle(
         &self,
-        client: &mut ClientWrapper,
+        client: &mut Connection,
         metrics: &Metrics,
     ) -> RecycleResult<StoreError> {
         if client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));
+        }
+        let given_up = client.is_given_up.take();
+        if given_up.is_some_and(|given_up| given_up.load(Ordering::Relaxed)) {
+            let answer = tokio::time::timeout(AT_ONCE, client.check_connection()).await;
+            let message = "the connection is still at work that was given up";
+            answer.map_err(|_| RecycleError::message(message))?.map_err(StoreError::from)?;
         }
         let must_write = self.target.must_write();
         if !must_write && metrics.last_used() < TRUSTED {

@@ -159,7 +159,7 @@ impl Store {
         let (code, recoverable) = (failure.code.as_str(), failure.code.is_recoverable());
         let retries =
             if recoverable { i32::try_from(failure.retries).unwrap_or(i32::MAX) } else { 0 };
-        failpoint::pass_on(&**client, Point::FailureBefore, failure.tenant).await?;
+        failpoint::pass_on(&***client, Point::FailureBefore, failure.tenant).await?;
         client
             .execute(
                 RECORD,

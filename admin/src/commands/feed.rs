@@ -55,7 +55,9 @@ impl Tally {
                     each(&result)?;
                 }
             }
-            Err(failure) => self.broken_off = Some(failure),
+            Err(failure) => {
+                self.broken_off.get_or_insert(failure);
+            }
         }
         Ok(self.broken_off.is_none())
     }
@@ -165,7 +167,8 @@ impl Batch {
 /// tally says so and the rest of the source is left.
 ///
 /// # Errors
-/// When the source cannot be read, or `each` fails; answers given before stand.
+/// When the source cannot be read, or `each` fails; answers given before stand, and lines that were on their
+/// way then may be in without one.
 pub(crate) async fn feed(
     client: &Client,
     source: &mut Source,
@@ -196,7 +199,11 @@ pub(crate) async fn feed(
                 let told = telling.await;
                 if let (Ok(_), true) = (&gathered, told.is_well()) {
                     let next = Sent::begin(client, gathered?, mode);
-                    tell(told)?;
+                    if !tell(told)? {
+                        // Not as well as it looked; what was sent is answered all the same.
+                        tell(next.told().await)?;
+                        break;
+                    }
                     next
                 } else if tell(told)? {
                     Sent::begin(client, gathered?, mode)

@@ -84,7 +84,10 @@ impl Applier<'_> {
             page.divide(from.len() as i32).into_iter().zip(from).map(project).collect();
         let mut works = Vec::with_capacity(parts.len());
         for part in parts {
-            works.push(part.await.unwrap_or_else(|crash| resume_unwind(crash.into_panic())));
+            works.push(part.await.map_err(|crash| match crash.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(ending) => StoreError::internal(format!("not projected: {ending}")),
+            })?);
         }
         Ok(works)
     }

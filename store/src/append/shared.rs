@@ -61,7 +61,7 @@ impl Store {
         }
         let client = self.client().await?;
         for part in parts {
-            failpoint::pass_on(&**client, Point::AppendNewBefore, part.tenant).await?;
+            failpoint::pass_on(&***client, Point::AppendNewBefore, part.tenant).await?;
         }
         let fates = match insert_new(&client, &rows, parts).await {
             Ok(ready) => {

@@ -194,7 +194,7 @@ impl Store {
             &progress.last_log_seq,
             &worked,
         ];
-        failpoint::pass_on(&**client, Point::RunCheckpointBefore, name).await?;
+        failpoint::pass_on(&***client, Point::RunCheckpointBefore, name).await?;
         Ok(client.execute(&statement, &arguments).await? > 0)
     }
 
