@@ -109,9 +109,10 @@ async fn batches_of_short_traces_cost_the_same_in_a_long_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_batches_cost_the_same_in_a_long_log() {
+    // The first batch finds an empty log, which costs nothing: it is to be a small part of either.
     assert_constant(
         |events| generated_lines("a", events as u64 / 8, 8, 2),
-        [1_600, 8_000],
+        [4_800, 12_800],
         800,
         [12.0, 20.0],
     )
