@@ -61,7 +61,8 @@ const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: Pool<Connections>,
-    /// Whether the work that this store was lent to was given up before its end.
+    /// Whether the work that this store was lent to was given up before its end; true until that is
+    /// reached, since nothing runs when it is not.
     is_given_up: Option<Arc<AtomicBool>>,
     /// A projection that has reached this number is not behind, wherever the log ends.
     pub(crate) enough: i64,
@@ -244,13 +245,12 @@ impl Manager for Connections {
             let message = "the connection is still at work that was given up";
             answer.map_err(|_| RecycleError::message(message))?.map_err(StoreError::from)?;
         }
-        let must_write = self.target.must_write();
-        if !must_write && metrics.last_used() < TRUSTED {
+        if !self.target.must_write() {
+            if metrics.last_used() >= TRUSTED {
+                // Not even an empty statement, which the server would take for a transaction.
+                client.check_connection().await.map_err(StoreError::from)?;
+            }
             return Ok(());
-        }
-        if !must_write {
-            // Not even an empty statement, which the server would take for a transaction.
-            return Ok(client.check_connection().await.map_err(StoreError::from)?);
         }
         let answer = client.simple_query("SHOW transaction_read_only").await;
         let is_on = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"));

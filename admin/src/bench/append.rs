@@ -8,13 +8,12 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dg_projections::Code;
 use dg_projections::event::{DEFAULT_TENANT, Line};
 use dg_projections::json::Json;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 use super::stage::{Daemon, Scene, Stage};
-use super::{Effort, Figure, Sample, median_of, parsed, refused};
+use super::{Effort, Figure, Sample, ended, median_of, parsed, refused};
 use crate::client::Client;
 use crate::commands::{Mode, Source, feed};
 use crate::failure::Failure;
@@ -175,10 +174,6 @@ async fn insert_floor(
         *took += floor.insert(&chunk, batch).await?.iter().sum::<Duration>();
     }
     Ok(())
-}
-
-fn ended<T>(client: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
-    client.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))?
 }
 
 /// Sends events one by one; how long each took.

@@ -19,7 +19,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::append::write_file;
 use super::stage::Stage;
-use super::{Effort, Figure, Sample, median_of};
+use super::{Effort, Figure, Sample, ended, median_of};
 use crate::client::Client;
 use crate::commands::{Mode, Source, feed};
 use crate::failure::Failure;
@@ -94,11 +94,11 @@ async fn lag(stage: &Stage, rate: u64, effort: Effort, flood: bool) -> Result<Sa
         let texts = lines(plan);
         senders.spawn(send(client, tenant, texts, (first, period), unseen.clone()));
     }
-    while let Some(ended) = senders.join_next().await {
-        ended.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    while let Some(sender) = senders.join_next().await {
+        ended(sender)?;
     }
     let took = started.elapsed();
-    let each = watcher.await.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    let each = ended(watcher.await)?;
     // What is left of the import plays no part; it lasts as long as the load, if there is enough of it.
     if let Some(flood) = flood {
         flood.abort();

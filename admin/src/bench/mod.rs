@@ -34,6 +34,7 @@ pub(crate) use stage::Stage;
 
 use dg_projections::Code;
 use dg_projections::event::{Keeping, Line, parse_line};
+use tokio::task::JoinError;
 
 use crate::failure::Failure;
 use crate::generate::Plan;
@@ -166,6 +167,11 @@ async fn fill(
 fn parsed(tenant: &str, text: &str) -> Result<Line, Failure> {
     parse_line(text, tenant, Keeping::NewNumbers)
         .map_err(|rejection| Failure::new(rejection.code, rejection.message))
+}
+
+/// What a task of ours came to.
+fn ended<T>(task: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    task.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))?
 }
 
 fn refused(answer: &str) -> Failure {

@@ -10,7 +10,7 @@ use dg_projections::projection::Projection;
 use dg_store::{Cursor, Store};
 
 use super::stage::{Scene, Stage, peak_rss_kb};
-use super::{Effort, Figure, PAGE, Sample, fill, median_of};
+use super::{Effort, Figure, PAGE, Sample, ended, fill, median_of};
 use crate::failure::Failure;
 use crate::generate::lines;
 
@@ -37,9 +37,7 @@ async fn read(scene: &Scene) -> Result<Sample, Failure> {
     // A task, as a worker is: between the main thread and that of its connection each piece of a page would
     // cost a wake-up.
     let store = scene.store.clone();
-    let reading = tokio::spawn(async move { pages(&store).await }).await;
-    let (each, took) =
-        reading.map_err(|panic| Failure::new(Code::Internal, panic.to_string()))??;
+    let (each, took) = ended(tokio::spawn(async move { pages(&store).await }).await)?;
     let events = each.iter().map(|(events, _)| *events as u64).sum();
     let each = each.into_iter().map(|(_, took)| took).collect();
     let peak_rss_kb = peak_rss_kb(Path::new("/proc/self"));

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dg_projections::Code;
 use tokio::task::JoinHandle;
 
 use super::project::until_all_visible;
 use super::stage::{Daemon, Stage};
 use super::tenants::{LOOK, fill_tenants};
-use super::{Effort, Figure, Sample, median_of};
+use super::{Effort, Figure, Sample, ended, median_of};
 use crate::failure::Failure;
 use crate::generate::Plan;
 
@@ -79,8 +78,7 @@ async fn hungry(
     until_all_visible(&scene, count as usize, each.event_count() as i64, LOOK).await?;
     let took = started.elapsed();
     done.store(true, Ordering::Relaxed);
-    let panicked = |panic: tokio::task::JoinError| Failure::new(Code::Internal, panic.to_string());
-    let answered = asking.await.map_err(panicked)??;
+    let answered = ended(asking.await)?;
     let peak_rss_kb = daemon.peak_rss_kb()?;
     daemon.stop().await?;
     let settings = scene.store.server_settings().await?;
