@@ -6,8 +6,15 @@
 //! The transaction is the lane's own, or, for a small batch that is taken to be new, one that lanes
 //! share: see `company`.
 //!
+//! While a batch of new events is committed, the next is written on a second connection and waits for its end:
+//! ```text
+//! first   ─ write ─ move the head ─ flush ┐
+//! second           ─ write ───────────────┴ move the head ─ flush
+//! ```
 //! Invariants:
-//! - a tenant has one transaction in flight: its appends do not wait for each other at the head row;
+//! - a tenant has one transaction at its head row, and one behind it at most;
+//! - what is behind goes in as the next or not at all: one that was taken for what it is not begins again when the
+//!   batch before it was answered, and one that follows what nobody knows the end of fails with it;
 //! - requests keep their order, and each gets its own answers, whatever becomes of its neighbours;
 //! - what waits is bounded, per lane by events and over all lanes by bytes: beyond it a request is
 //!   refused at once, and memory does not grow;
@@ -22,6 +29,7 @@ mod company;
 mod queue;
 mod trust;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,12 +37,12 @@ use std::time::Duration;
 use dg_projections::Code;
 use dg_projections::event::Line;
 use dg_store::{Answer, StoreError};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, rpc::CallResult};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Settings;
 use crate::gate::Gate;
-use crate::in_flight::InFlight;
+use crate::in_flight::{InFlight, caught};
 use crate::metrics;
 use crate::registry::{AlreadyOwned, Lease, Registry};
 use crate::slot::Slot;
@@ -44,7 +52,7 @@ use crate::supervisor::{
 };
 use crate::telemetry;
 use crate::tenants::KeeperMsg;
-use commit::commit;
+use commit::{Answered, Before, commit};
 use company::Company;
 use queue::{Queue, Waiting};
 use trust::Trust;
@@ -128,50 +136,45 @@ impl Lanes {
         self.supervisor.get().map(SupervisorRef::of)
     }
 
-    /// Appends events of one tenant; see [`crate::Runtime::append`].
-    pub(crate) async fn append(
+    /// Hands events of one tenant to its lane; see [`crate::Runtime::hand_over`].
+    pub(crate) async fn hand_over(
         &self,
         tenant: &str,
         lines: Arc<[Line]>,
-    ) -> Result<Vec<Answer>, StoreError> {
-        if lines.is_empty() {
-            return Ok(Vec::new());
-        }
-        let events = lines.len();
-        // A lane tells itself what became of those that it took.
-        self.hand_over(tenant, lines).await.unwrap_or_else(|error| {
-            telemetry::append_not_taken(tenant, events, &error);
-            Err(error)
-        })
-    }
-
-    /// The answers of a lane, or why none took the events.
-    async fn hand_over(
-        &self,
-        tenant: &str,
-        lines: Arc<[Line]>,
-    ) -> Result<Result<Vec<Answer>, StoreError>, StoreError> {
+    ) -> Result<Appending, StoreError> {
         let bytes: usize = lines.iter().map(queue::bytes_of).sum();
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
-        let room = self.room.clone().try_acquire_many_owned(permits).map_err(|_| full())?;
-        let mut held = Some(room);
-        // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
+        let room = self.room.clone().try_acquire_many_owned(permits).map_err(|_| full());
+        let taken = match room {
+            Ok(room) => self.take(tenant, &lines, Some(room)).await,
+            Err(full) => Err(full),
+        };
+        // A lane tells itself what became of those that it took.
+        let answers =
+            taken.inspect_err(|error| telemetry::append_not_taken(tenant, lines.len(), error))?;
+        Ok(Appending { lanes: self.clone(), tenant: tenant.to_owned(), lines, answers })
+    }
+
+    /// Where the answers of the tenant's lane will come, or why it took nothing.
+    async fn take(
+        &self,
+        tenant: &str,
+        lines: &Arc<[Line]>,
+        mut room: Option<OwnedSemaphorePermit>,
+    ) -> Result<Answers, StoreError> {
         for _ in 0..HAND_OVERS {
             if let Some(lane) = self.lane(tenant).await? {
                 let place =
-                    Place::take(&lane.waiting, lines.len(), held.take()).ok_or_else(full)?;
-                let request =
-                    |reply| LaneMsg::Append(Waiting { lines: lines.clone(), reply, place });
-                if let Ok(CallResult::Success(answers)) = lane.actor.call(request, None).await {
+                    Place::take(&lane.waiting, lines.len(), room.take()).ok_or_else(full)?;
+                let (reply, answers) = oneshot::channel();
+                let request = Waiting { lines: lines.clone(), reply, place };
+                if lane.actor.cast(LaneMsg::Append(request)).is_ok() {
                     return Ok(answers);
                 }
             }
             tokio::time::sleep(HAND_OVER_PAUSE).await;
         }
-        Err(StoreError::new(
-            Code::Storage,
-            "the append lane ended; send again, the keys tell what is in",
-        ))
+        Err(ended())
     }
 
     /// The tenant's lane, started if there is none; none if it has ended again already.
@@ -193,8 +196,46 @@ impl Lanes {
     }
 }
 
+fn ended() -> StoreError {
+    StoreError::new(Code::Storage, "the append lane ended; send again, the keys tell what is in")
+}
+
 fn full() -> StoreError {
     StoreError::new(Code::Storage, "too many appends are waiting; send again in a moment")
+}
+
+/// Events that a lane has. It appends them also if nobody waits for the answers.
+#[derive(Debug)]
+pub struct Appending {
+    lanes: Lanes,
+    tenant: String,
+    lines: Arc<[Line]>,
+    answers: Answers,
+}
+
+impl Appending {
+    /// The answer of each event, in order.
+    ///
+    /// # Errors
+    /// As [`crate::Runtime::append`].
+    pub async fn answers(mut self) -> Result<Vec<Answer>, StoreError> {
+        // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
+        for _ in 0..HAND_OVERS {
+            if let Ok(answers) = (&mut self.answers).await {
+                return answers;
+            }
+            tokio::time::sleep(HAND_OVER_PAUSE).await;
+            let taken = self.lanes.take(&self.tenant, &self.lines, None).await;
+            self.answers = taken.inspect_err(|error| self.not_taken(error))?;
+        }
+        let error = ended();
+        self.not_taken(&error);
+        Err(error)
+    }
+
+    fn not_taken(&self, error: &StoreError) {
+        telemetry::append_not_taken(&self.tenant, self.lines.len(), error);
+    }
 }
 
 /// A request's place among those that wait: given back when the request is gone, whoever drops it.
@@ -224,8 +265,9 @@ impl Drop for Place {
     }
 }
 
-/// Where the answers of a request go.
-type Reply = RpcReplyPort<Result<Vec<Answer>, StoreError>>;
+/// Where the answers of a request go, and where they come from.
+type Reply = oneshot::Sender<Result<Vec<Answer>, StoreError>>;
+type Answers = oneshot::Receiver<Result<Vec<Answer>, StoreError>>;
 
 /// The handler holds the tenant's key.
 #[derive(Default)]
@@ -237,19 +279,39 @@ struct LaneState {
     tenant: String,
     lanes: Lanes,
     queue: Queue<Reply, Place>,
-    in_flight: Option<InFlight>,
+    /// Events that have not been answered, as everybody sees them.
+    waiting: Arc<AtomicUsize>,
+    /// Batches that have not been answered, in order.
+    under_way: VecDeque<UnderWay>,
     trust: Trust,
     /// Grows with each batch: tells an idle time from a busy one.
     batches: u64,
 }
 
+/// A batch that has not been answered.
+struct UnderWay {
+    task: InFlight,
+    events: usize,
+    /// Where the log ends after it; known once it is at the database, and another may be sent behind it.
+    end: Arc<OnceLock<i64>>,
+    /// For who follows it.
+    answered: Option<oneshot::Receiver<Answered>>,
+}
+
+/// Batches of a lane under way at once: while one is committed, the next is written.
+const UNDER_WAY: usize = 2;
+/// Events that are worth a transaction of their own while another is under way, however large that is.
+const WORTH: usize = 16;
+
 #[derive(Debug)]
 enum LaneMsg {
     Append(Waiting<Reply, Place>),
-    /// The wait for company is over.
+    /// What waits may have its turn.
     Go,
-    /// The batch in flight was answered; what the lane may take the next one for.
+    /// The first of the batches under way was answered; what the lane may take the next one for.
     Done(Trust),
+    /// A batch has crashed: so does the lane, and what it had is handed to the next.
+    Crashed(String),
     /// Nothing may have happened since so many batches.
     IdleSince(u64),
 }
@@ -264,7 +326,8 @@ impl Actor for Lane {
         myself: ActorRef<LaneMsg>,
         (tenant, lanes): (String, Lanes),
     ) -> Result<LaneState, ActorProcessingErr> {
-        let owner = LaneOwner { actor: myself.clone(), waiting: Arc::default() };
+        let waiting = Arc::default();
+        let owner = LaneOwner { actor: myself.clone(), waiting: Arc::clone(&waiting) };
         let lease = lanes.owners.register(tenant.clone(), owner);
         let _ = self.lease.set(lease.map_err(|AlreadyOwned(_)| "the tenant has a lane")?);
         myself.send_after(lanes.idle(), || LaneMsg::IdleSince(0));
@@ -272,7 +335,8 @@ impl Actor for Lane {
             tenant,
             lanes,
             queue: Queue::new(),
-            in_flight: None,
+            waiting,
+            under_way: VecDeque::new(),
             trust: Trust::default(),
             batches: 0,
         })
@@ -288,23 +352,24 @@ impl Actor for Lane {
             LaneMsg::Append(request) => state.take(&myself, request),
             LaneMsg::Go => state.go(&myself),
             LaneMsg::Done(trust) => {
-                state.in_flight = None;
+                state.under_way.pop_front();
                 state.trust = trust;
                 state.go(&myself);
             }
+            LaneMsg::Crashed(panic) => return Err(panic.into()),
             LaneMsg::IdleSince(batches) => state.end_if_idle(&myself, batches),
         }
         Ok(())
     }
 
-    /// The batch in flight is finished; those that still wait are told by their dropped ports.
+    /// The batches under way are finished; those that still wait are told by their dropped ports.
     async fn post_stop(
         &self,
         _: ActorRef<LaneMsg>,
         state: &mut LaneState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some(mut in_flight) = state.in_flight.take() {
-            let _ = in_flight.finished().await;
+        for batch in &mut state.under_way {
+            let _ = batch.task.finished().await;
         }
         Ok(())
     }
@@ -324,24 +389,68 @@ impl LaneState {
     }
 
     fn go(&mut self, myself: &ActorRef<LaneMsg>) {
-        if self.in_flight.is_some() || self.queue.is_empty() {
+        if self.queue.is_empty() {
             return;
         }
+        let Some(before) = self.before() else { return };
         self.batches += 1;
         let batch = self.queue.take(self.lanes.settings.append_batch_max_events);
+        let end = Arc::new(OnceLock::new());
+        let events: usize = batch.iter().map(|request| request.lines.len()).sum();
+        let begun = self.begun(myself, events, end.clone());
+        let (tell_next, answered) = oneshot::channel();
         let (tenant, lanes, myself) = (self.tenant.clone(), self.lanes.clone(), myself.clone());
-        let mut trust = self.trust;
-        self.in_flight = Some(InFlight::begin(async move {
-            let outcome = commit(&tenant, &lanes, &mut trust, batch).await;
+        let task = InFlight::begin(async move {
+            let committed = caught(commit(&tenant, &lanes, before, batch, begun)).await;
+            let (answered, outcome) = match committed {
+                Ok(committed) => committed,
+                Err(panic) => return drop(myself.cast(LaneMsg::Crashed(panic))),
+            };
+            let trust = answered.as_ref().copied().unwrap_or_default();
             let _ = myself.cast(LaneMsg::Done(trust));
+            let _nobody_follows = tell_next.send(answered);
             // Last, as who is woken last goes on first; and without a wait in between, since the lane drops
             // this task when it hears that it is done.
             outcome.tell();
-        }));
+        });
+        self.under_way.push_back(UnderWay { task, events, end, answered: Some(answered) });
+    }
+
+    /// What the next batch goes on from, if there may be one.
+    fn before(&mut self) -> Option<Before> {
+        let may_follow = self.under_way.len() < UNDER_WAY;
+        let Some(last) = self.under_way.back_mut() else {
+            return Some(Before::Answered(self.trust));
+        };
+        let is_worth_it = self.queue.events() >= last.events.min(WORTH);
+        let head = *last.end.get().filter(|_| may_follow && is_worth_it)?;
+        let turn = match Company::takes(self.queue.events()) {
+            // Who waits for company comes first.
+            true => Some(self.lanes.company.follow(&self.lanes.gate)?),
+            false => None,
+        };
+        Some(Before::UnderWay { head, answered: last.answered.take()?, turn })
+    }
+
+    /// What is to be done when a batch is at the database: who waits already may follow it.
+    fn begun(
+        &self,
+        myself: &ActorRef<LaneMsg>,
+        events: usize,
+        end: Arc<OnceLock<i64>>,
+    ) -> impl Fn(i64) + use<> {
+        let (myself, waiting) = (myself.clone(), self.waiting.clone());
+        let is_first = self.under_way.is_empty();
+        move |number| {
+            let _ = end.set(number);
+            if is_first && waiting.load(Ordering::Relaxed) >= 2 * events {
+                let _ = myself.cast(LaneMsg::Go);
+            }
+        }
     }
 
     fn end_if_idle(&self, myself: &ActorRef<LaneMsg>, batches: u64) {
-        if self.batches == batches && self.in_flight.is_none() && self.queue.is_empty() {
+        if self.batches == batches && self.under_way.is_empty() && self.queue.is_empty() {
             return myself.stop(Some("normal".to_owned()));
         }
         let batches = self.batches;

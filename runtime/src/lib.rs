@@ -17,6 +17,8 @@
 //! expected failure (the database away, a poison event, a lost race) is a state, only a defect
 //! crashes an actor.
 
+#![recursion_limit = "256"]
+
 mod digests;
 mod directory;
 mod gate;
@@ -42,6 +44,7 @@ pub mod worker;
 mod yielding;
 
 pub use gate::{DatabaseState, Gate};
+pub use lanes::Appending;
 pub use liveness::Silent;
 pub use pulse::Pulse;
 pub use runs::{Asked, RunRequest, RunView};

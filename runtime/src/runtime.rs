@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::digests;
-use crate::lanes::Lanes;
+use crate::lanes::{Appending, Lanes};
 use crate::runs::Runs;
 use crate::supervisor::{Life, Shutdown, StartError, SupervisorRef};
 use crate::telemetry;
@@ -110,7 +110,24 @@ impl Runtime {
         tenant: &str,
         batch: impl Into<Arc<[Line]>>,
     ) -> Result<Vec<Answer>, StoreError> {
-        self.lanes.append(tenant, batch.into()).await
+        let batch = batch.into();
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.hand_over(tenant, batch).await?.answers().await
+    }
+
+    /// Hands events of one tenant, one at least, to its lane, in which they come after those that were handed over
+    /// before; their answers may be waited for when more were handed over.
+    ///
+    /// # Errors
+    /// `storage` when too many appends wait.
+    pub async fn hand_over(
+        &self,
+        tenant: &str,
+        batch: Arc<[Line]>,
+    ) -> Result<Appending, StoreError> {
+        self.lanes.hand_over(tenant, batch).await
     }
 
     /// Appends all events or none and wakes their tenants' workers; see [`Store::append_atomic`].

@@ -26,8 +26,8 @@ use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
 use insert::{PATIENCE, Rows};
-use shared::is_held;
 pub use shared::{Fate, Part};
+use shared::{Heads, is_held};
 
 /// What became of one event.
 pub type Answer = Result<Admission, Rejection>;
@@ -116,7 +116,8 @@ impl Store {
     }
 
     /// Appends events of one tenant that are taken to be new, all of them or none; nothing, if the log
-    /// does not end at `head`, or somebody holds it, or one of the events is not to be inserted.
+    /// does not end at `head`, or somebody holds it, or one of the events is not to be inserted. It is told when the
+    /// statement has `begun`, and others may be sent behind it.
     ///
     /// # Errors
     /// When the transaction failed: none of the events is in.
@@ -125,9 +126,33 @@ impl Store {
         tenant: &str,
         batch: &[&Line],
         head: i64,
+        begun: &(dyn Fn() + Sync),
     ) -> Result<Option<Appended>, StoreError> {
-        let parts = [Part { tenant, head, lines: batch.to_vec() }];
-        let fate = self.append_shared(&parts).await?.pop();
+        self.append_part(Part { tenant, head, lines: batch.to_vec() }, Heads::Free, begun).await
+    }
+
+    /// The same behind a transaction under way, after which the log is to end at `head`: they are written while that
+    /// one is committed, and wait for its end; nothing, if it ended otherwise or takes longer than a moment.
+    ///
+    /// # Errors
+    /// When the transaction failed: none of the events is in.
+    pub async fn append_behind(
+        &self,
+        tenant: &str,
+        batch: &[&Line],
+        head: i64,
+        begun: &(dyn Fn() + Sync),
+    ) -> Result<Option<Appended>, StoreError> {
+        self.append_part(Part { tenant, head, lines: batch.to_vec() }, Heads::Held, begun).await
+    }
+
+    async fn append_part(
+        &self,
+        part: Part<'_>,
+        heads: Heads,
+        begun: &(dyn Fn() + Sync),
+    ) -> Result<Option<Appended>, StoreError> {
+        let fate = self.append_parts(&[part], heads, begun).await?.pop();
         Ok(fate.and_then(|fate| match fate {
             Fate::Sent(appended) => Some(appended),
             Fate::LeftOut | Fate::Undone => None,

@@ -191,6 +191,115 @@ async fn a_refused_event_leaves_the_tenants_that_share_its_transaction_unharmed(
     runtime.stop(std::time::Duration::from_secs(5)).await;
 }
 
+/// The lane of a tenant that trusts its log, with a batch at the database: it goes on when it is let go.
+struct OneUnderWay {
+    database: Database,
+    runtime: Runtime,
+    holding: Client,
+    first: JoinHandle<Result<Vec<Answer>, StoreError>>,
+}
+
+impl OneUnderWay {
+    /// The first event of the batch is that which is held.
+    async fn begin(lines: Vec<Line>) -> OneUnderWay {
+        let (database, store) = Database::with_schema().await;
+        let runtime = Runtime::start(store, settings()).await.unwrap();
+        runtime.append("acme", [start(0)]).await.unwrap().remove(0).unwrap();
+        let holding = database.connect().await;
+        let held = &lines[0].event.event_id;
+        let sql = format!(
+            "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP;
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER hold BEFORE INSERT ON dg_event_log
+                FOR EACH ROW WHEN (NEW.event_id = '{held}') EXECUTE FUNCTION hold();
+            SELECT pg_advisory_lock(1)"
+        );
+        holding.batch_execute(&sql).await.unwrap();
+        let appending = runtime.clone();
+        let first = tokio::spawn(async move { appending.append("acme", lines).await });
+        let under_way = OneUnderWay { database, runtime, holding, first };
+        under_way.seen("wait_event = 'PgSleep'").await;
+        under_way
+    }
+
+    /// Waits until a session of the database is seen like this; which one.
+    async fn seen(&self, how: &str) -> i32 {
+        let client = self.database.connect().await;
+        let sql = format!(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND {how}"
+        );
+        dg_tests::eventually(how, || async {
+            client.query_opt(&sql, &[]).await.unwrap().map(|row| row.get(0))
+        })
+        .await
+    }
+
+    /// The second batch is sent, and is seen to wait for the first.
+    async fn follow(&self, lines: Vec<Line>) -> JoinHandle<Result<Vec<Answer>, StoreError>> {
+        let runtime = self.runtime.clone();
+        let second = tokio::spawn(async move { runtime.append("acme", lines).await });
+        self.seen("wait_event = 'advisory' AND query LIKE 'WITH own%'").await;
+        second
+    }
+
+    async fn let_go(&self) {
+        self.holding.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    }
+}
+
+fn number(log_seq: i64) -> Answer {
+    Ok(Admission::Insert { log_seq })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_written_while_the_one_before_it_is_under_way() {
+    let stage = OneUnderWay::begin(vec![start(1), start(2)]).await;
+    let second = stage.follow(vec![start(3), start(4)]).await;
+    stage.let_go().await;
+    assert_eq!(stage.first.await.unwrap().unwrap(), [number(2), number(3)]);
+    assert_eq!(second.await.unwrap().unwrap(), [number(4), number(5)]);
+    stage.runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_batch_that_was_not_what_it_was_taken_for_goes_in_after_it() {
+    let mut other = start(0);
+    other.event.payload_hash.0[0] ^= 1;
+    let stage = OneUnderWay::begin(vec![start(1), other]).await;
+    let second = stage.follow(vec![start(3), start(4)]).await;
+    stage.let_go().await;
+    let first = stage.first.await.unwrap().unwrap();
+    assert_eq!(first[0], number(2));
+    assert_eq!(first[1].as_ref().unwrap_err().code, Code::IdempotencyConflict);
+    assert_eq!(second.await.unwrap().unwrap(), [number(3), number(4)]);
+    stage.runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_batch_that_failed_fails_with_it_and_is_not_blamed_for_the_gap() {
+    let trace = dg_tests::log::parsed(
+        "acme",
+        &[dg_tests::events::started("gap"), dg_tests::events::observed("gap", 1)],
+    );
+    let stage = OneUnderWay::begin(vec![trace[0].clone()]).await;
+    let second = stage.follow(vec![trace[1].clone()]).await;
+    let pid = stage.seen("wait_event = 'PgSleep'").await;
+    let client = stage.database.connect().await;
+    client.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+    for answer in [stage.first.await.unwrap(), second.await.unwrap()] {
+        assert_eq!(answer.unwrap_err().code, Code::Storage);
+    }
+    stage.holding.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    dg_tests::eventually("the database is back", || async {
+        let again = stage.runtime.append("acme", trace.clone()).await;
+        again.ok().filter(|answers| *answers == [number(2), number(3)])
+    })
+    .await;
+    stage.runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_lane_refuses_at_once_and_takes_more_when_it_has_emptied() {
     let (database, store) = Database::with_schema().await;

@@ -84,8 +84,8 @@ async fn what_is_taken_to_be_new_is_in_as_a_whole_exactly_when_all_of_it_is() {
         }
         let refs: Vec<&Line> = batch.iter().collect();
         let all_new = expected.iter().all(|one| matches!(one, Outcome::Inserted(_)));
-        assert!(store.append_new(tenant, &refs, head - 1).await.unwrap().is_none());
-        match store.append_new(tenant, &refs, head).await.unwrap() {
+        assert!(store.append_new(tenant, &refs, head - 1, &|| ()).await.unwrap().is_none());
+        match store.append_new(tenant, &refs, head, &|| ()).await.unwrap() {
             Some(Appended::Done(answers)) => {
                 assert_eq!(answers.iter().map(Outcome::from).collect::<Vec<_>>(), expected);
             }

@@ -111,7 +111,7 @@ async fn a_tenants_part_is_in_exactly_when_its_head_is_to_be_had_and_all_of_ever
             let sql = "SELECT FROM dg_tenant_heads WHERE tenant_id = ANY($1) FOR UPDATE";
             holding.execute(sql, &[&held]).await.unwrap();
             let parts: Vec<Part<'_>> = tried.iter().map(Tried::part).collect();
-            let fates = store.append_shared(&parts).await.unwrap();
+            let fates = store.append_shared(&parts, &|| ()).await.unwrap();
             holding.rollback().await.unwrap();
 
             let is_undone = tried.iter().any(|one| one.found == Head::AsTaken && !one.is_new());
@@ -163,13 +163,13 @@ async fn who_holds_a_key_without_the_head_holds_up_the_others_for_a_moment_only(
     let (a, b) = (part(&a), part(&b));
     let parts =
         [&a, &b].map(|(tenant, lines)| Part { tenant, head: 1, lines: lines.iter().collect() });
-    let shared = store.append_shared(&parts);
+    let shared = store.append_shared(&parts, &|| ());
     let fates = tokio::time::timeout(Duration::from_secs(10), shared).await.unwrap().unwrap();
     assert!(matches!(fates[..], [Fate::Undone, Fate::Undone]), "{fates:?}");
     // By itself, who is not held up goes in, and who is has to be looked at.
-    let fates = store.append_shared(&parts[1..]).await.unwrap();
+    let fates = store.append_shared(&parts[1..], &|| ()).await.unwrap();
     assert!(matches!(fates[..], [Fate::Sent(_)]), "{fates:?}");
-    let fates = store.append_shared(&parts[..1]).await.unwrap();
+    let fates = store.append_shared(&parts[..1], &|| ()).await.unwrap();
     assert!(matches!(fates[..], [Fate::LeftOut]), "{fates:?}");
     holding.rollback().await.unwrap();
 }

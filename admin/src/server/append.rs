@@ -1,7 +1,8 @@
 //! `POST /v1/events`: JSON (one event or a list) or JSON Lines; each line its own answer, or all of
 //! them together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
 use dg_projections::admission::Admission;
@@ -12,6 +13,7 @@ use dg_runtime::{Runtime, telemetry};
 use futures_util::{StreamExt as _, stream};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::asked::{Asked, Handled, invalid};
@@ -47,7 +49,7 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     if is_single {
         let results = match atomic {
             true => all_or_nothing(&runtime, parse(&texts)).await?,
-            false => append_all(runtime, parse(&texts), Arc::default()).await,
+            false => append_all(runtime, parse(&texts), Arc::default(), nobody_waits()).await,
         };
         return single(results);
     }
@@ -137,6 +139,11 @@ impl LineResult {
         LineResult { number, tenant_id, event_id: Some(line.event.event_id.clone()), answer }
     }
 
+    /// Why an event that was read is not in.
+    fn refusal_of_event(&mut self) -> Option<&mut Rejection> {
+        self.event_id.as_ref().and(self.answer.as_mut().err())
+    }
+
     fn to_json(&self) -> Json {
         let (tenant_id, event_id) = (self.tenant_id.as_deref(), self.event_id.as_deref());
         append_result(self.number, tenant_id, event_id, &self.answer)
@@ -167,7 +174,10 @@ const TENANTS_AT_ONCE: usize = 8;
 /// What part of a batch the first of several is.
 const FIRST_PART: usize = 4;
 
-/// Appends batch by batch, in order; while one is at the database the answers of the one before are written
+/// Batches of one request under way at once.
+const BATCHES_AT_ONCE: usize = 2;
+
+/// Appends batch by batch, in order; while some are at the database the answers of one before are written
 /// down and the next is parsed. The first of several is small, so that the database has work soon. A batch
 /// whose lines went to many tenants is followed by a larger one: each tenant's share is a transaction.
 async fn each_its_own(
@@ -179,30 +189,54 @@ async fn each_its_own(
 ) -> Result<(), Rejection> {
     let outage = Arc::new(OnceLock::new());
     if texts.len() <= batch_size {
-        told.add(&append_all(runtime.clone(), parse(texts), outage).await);
+        told.add(&append_all(runtime.clone(), parse(texts), outage, nobody_waits()).await);
         return Ok(());
     }
-    let mut under_way: Option<JoinHandle<Vec<LineResult>>> = None;
+    let mut under_way: VecDeque<JoinHandle<Vec<LineResult>>> = VecDeque::new();
     let (mut rest, mut size) = (texts, batch_size.div_ceil(FIRST_PART));
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(size.min(rest.len()));
         let parsed = parse(batch);
         (rest, size) = (after, batch_size * tenants_of(&parsed).clamp(1, TENANTS_AT_ONCE));
-        let before = finished(under_way.take()).await?;
-        under_way = Some(tokio::spawn(append_all(runtime.clone(), parsed, outage.clone())));
+        let before = match under_way.len() {
+            BATCHES_AT_ONCE => finished(under_way.pop_front(), &outage).await?,
+            _ => Vec::new(),
+        };
+        let (handing_over, mut handed_over) = mpsc::channel(1);
+        let append = append_all(runtime.clone(), parsed, outage.clone(), handing_over);
+        under_way.push_back(tokio::spawn(append));
         told.add(&before);
+        // In each tenant's lane the next batch is to come after this one.
+        let _all_are = handed_over.recv().await;
     }
-    told.add(&finished(under_way).await?);
+    for batch in under_way {
+        told.add(&finished(Some(batch), &outage).await?);
+    }
     Ok(())
 }
 
+/// The results of a batch. If one before it met an outage, it was under way by then, and what is refused of it may be
+/// so for the gap alone.
 async fn finished(
-    under_way: Option<JoinHandle<Vec<LineResult>>>,
+    batch: Option<JoinHandle<Vec<LineResult>>>,
+    outage: &OnceLock<Rejection>,
 ) -> Result<Vec<LineResult>, Rejection> {
-    match under_way {
-        Some(append) => append.await.map_err(|panic| crashed(&panic)),
-        None => Ok(Vec::new()),
+    let Some(append) = batch else { return Ok(Vec::new()) };
+    let before = outage.get().cloned();
+    let mut results = append.await.map_err(|panic| crashed(&panic))?;
+    if let Some(outage) = before {
+        for refusal in results.iter_mut().filter_map(LineResult::refusal_of_event) {
+            *refusal = outage.clone();
+        }
     }
+    Ok(results)
+}
+
+/// Held until something was handed over; who waits for all of them is told when the last is dropped.
+type HandingOver = mpsc::Sender<Infallible>;
+
+fn nobody_waits() -> HandingOver {
+    mpsc::channel(1).0
 }
 
 fn tenants_of(parsed: &[(usize, Parsed)]) -> usize {
@@ -219,10 +253,14 @@ async fn append_all(
     runtime: Runtime,
     parsed: Vec<(usize, Parsed)>,
     outage: Arc<OnceLock<Rejection>>,
+    handing_over: HandingOver,
 ) -> Vec<LineResult> {
     let (shares, unread) = shares(parsed);
-    let append = |(tenant, share)| append_share(&runtime, tenant, share, &outage);
-    let appended = stream::iter(shares).map(append).buffer_unordered(TENANTS_AT_ONCE);
+    let append =
+        |(tenant, share)| append_share(&runtime, tenant, share, &outage, handing_over.clone());
+    let shares: Vec<_> = shares.into_iter().map(append).collect();
+    drop(handing_over);
+    let appended = stream::iter(shares).buffer_unordered(TENANTS_AT_ONCE);
     let mut results: Vec<LineResult> = appended.flat_map(stream::iter).collect().await;
     results.extend(unread);
     results.sort_by_key(|result| result.number);
@@ -236,11 +274,17 @@ async fn append_share(
     tenant: String,
     (numbers, lines): Share,
     outage: &OnceLock<Rejection>,
+    handing_over: HandingOver,
 ) -> Vec<LineResult> {
     let lines: Arc<[Line]> = lines.into();
+    let append = async {
+        let appending = runtime.hand_over(&tenant, lines.clone()).await;
+        drop(handing_over);
+        appending?.answers().await
+    };
     let answers = match outage.get() {
         Some(reason) => vec![Err(reason.clone()); lines.len()],
-        None => match runtime.append(&tenant, lines.clone()).await {
+        None => match append.await {
             Ok(answers) => answers,
             Err(error) => {
                 let refusal = unanswered(error.to_rejection());

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use dg_projections::admission::Admission;
 use dg_projections::event::Line;
 use dg_store::{Answer, Appended, Fate, Store, StoreError};
+use tokio::sync::oneshot;
 
-use super::company::{Company, Member};
+use super::company::{Company, Member, Turn};
 use super::queue::{Waiting, truthful};
 use super::trust::Trust;
 use super::{Lanes, Place, Reply};
@@ -17,8 +18,28 @@ use crate::tenants::KeeperMsg;
 /// A broken commit is asked about again after so long, until the storage time-out.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// What a batch goes on from.
+#[derive(Debug)]
+pub(super) enum Before {
+    /// The batch before it was answered.
+    Answered(Trust),
+    /// The batch before it is at the database.
+    UnderWay {
+        /// Where the log ends if it goes in.
+        head: i64,
+        answered: oneshot::Receiver<Answered>,
+        /// For a batch that would otherwise go in company.
+        turn: Option<Turn>,
+    },
+}
+
+/// What a batch leaves to the next: what it may be taken for, or why its events are perhaps not in.
+pub(super) type Answered = Result<Trust, StoreError>;
+
 /// What goes together: the events of some requests, in order.
 struct Batch<'a> {
+    tenant: &'a str,
+    lanes: &'a Lanes,
     requests: &'a [Arc<[Line]>],
     lines: Vec<&'a Line>,
 }
@@ -51,13 +72,15 @@ impl Outcome {
     }
 }
 
-/// Appends a batch and wakes the tenant's workers.
+/// Appends a batch and wakes the tenant's workers. Once it is at the database, and another may be sent behind it, it is
+/// told where the log ends after it.
 pub(super) async fn commit(
     tenant: &str,
     lanes: &Lanes,
-    trust: &mut Trust,
+    before: Before,
     batch: Vec<Waiting<Reply, Place>>,
-) -> Outcome {
+    begun: impl Fn(i64) + Send + Sync,
+) -> (Answered, Outcome) {
     let mut replies = Vec::new();
     let (mut requests, mut places) = (Vec::new(), Vec::new());
     for Waiting { lines, reply, place } in batch {
@@ -66,127 +89,204 @@ pub(super) async fn commit(
         places.push(place);
     }
     let lines: Vec<&Line> = requests.iter().flat_map(|lines| lines.iter()).collect();
-    let batch = Batch { requests: &requests, lines };
+    let batch = Batch { tenant, lanes, requests: &requests, lines };
     let started = Instant::now();
-    let outcome = append_surely(tenant, lanes, trust, &batch).await;
-    let lines = batch.lines;
+    let (trust, outcome) = batch.append(before, &begun).await;
     match &outcome {
-        Ok(answers) => telemetry::appended(tenant, &lines, answers, started.elapsed()),
-        Err(error) => telemetry::append_failed(tenant, lines.len(), error, started.elapsed()),
+        Ok(answers) => telemetry::appended(tenant, &batch.lines, answers, started.elapsed()),
+        Err(error) => {
+            telemetry::append_failed(tenant, batch.lines.len(), error, started.elapsed());
+        }
     }
     // After a failure the events may be in all the same.
     if outcome.as_ref().map_or(true, |answers| answers.iter().any(is_inserted)) {
         lanes.keeper.tell(KeeperMsg::Wake(tenant.to_owned()));
     }
-    Outcome { answers: outcome, replies, _places: places }
+    let answered = outcome.as_ref().map(|_| trust).map_err(StoreError::clone);
+    (answered, Outcome { answers: outcome, replies, _places: places })
 }
 
 fn is_inserted(answer: &Answer) -> bool {
     matches!(answer, Ok(Admission::Insert { .. }))
 }
 
-/// One append; if its commit broke off, the same again until the database tells what became of it.
-async fn append_surely(
-    tenant: &str,
-    lanes: &Lanes,
-    trust: &mut Trust,
-    batch: &Batch<'_>,
-) -> Result<Vec<Answer>, StoreError> {
-    let lines = &batch.lines;
-    let (appended, looked) = match append_trusting(tenant, lanes, trust, batch).await {
-        Ok(Some(appended)) => (Ok(appended), false),
-        Ok(None) => (append_once(tenant, lanes, lines).await, true),
-        Err(error) => (Err(error), false),
-    };
-    let answers = match appended {
-        Ok(Appended::Done(answers)) => Ok(answers),
-        Ok(Appended::Unknown { decided, error }) => {
-            ask_again(tenant, lanes, lines, &decided, error).await
-        }
-        Err(error) => Err(error),
-    };
-    match &answers {
-        Ok(answers) => trust.answered(answers, looked),
-        Err(_) => trust.failed(),
-    }
-    answers
-}
+type Begun<'a> = &'a (dyn Fn(i64) + Send + Sync);
 
-/// Takes the batch to be new if the lane may; nothing when it has to be looked at.
-async fn append_trusting(
-    tenant: &str,
-    lanes: &Lanes,
-    trust: &mut Trust,
-    batch: &Batch<'_>,
-) -> Result<Option<Appended>, StoreError> {
-    let keeps = batch.lines.iter().any(|line| line.log_seq.is_some());
-    let Some(head) = trust.head().filter(|_| !keeps) else { return Ok(None) };
-    let fate = match Company::takes(batch.lines.len()) {
-        true => in_company(tenant, lanes, batch, head).await?,
-        false => Fate::Undone,
-    };
-    let appended = match fate {
-        Fate::Sent(appended) => Some(appended),
-        Fate::LeftOut => None,
-        Fate::Undone => {
-            let lines = &batch.lines;
-            let append = |store: Store| async move { store.append_new(tenant, lines, head).await };
-            lanes.gate.append(append).await?
-        }
-    };
-    if appended.is_none() {
-        trust.disappointed();
-    }
-    Ok(appended)
-}
-
-/// Sends the batch with those of other tenants.
-async fn in_company(
-    tenant: &str,
-    lanes: &Lanes,
-    batch: &Batch<'_>,
-    head: i64,
-) -> Result<Fate, StoreError> {
-    let requests = batch.requests.to_vec();
-    let member = Member { tenant: tenant.to_owned(), head, requests };
-    lanes.company.send(&lanes.gate, member).await.unwrap_or_else(|| {
-        let numbers = (head + 1..).take(batch.lines.len());
-        let decided = numbers.map(|log_seq| Ok(Admission::Insert { log_seq })).collect();
-        let error = StoreError::internal("the transaction ended abnormally");
-        Ok(Fate::Sent(Appended::Unknown { decided, error }))
-    })
-}
-
-/// Looks first. Only who meets a head or a key that somebody holds takes a permit of those who wait.
-async fn append_once(tenant: &str, lanes: &Lanes, lines: &[&Line]) -> Result<Appended, StoreError> {
-    let at_once = |store: Store| async move { store.append_at_once(tenant, lines).await };
-    if let Some(appended) = lanes.gate.append(at_once).await? {
-        return Ok(appended);
-    }
-    let append = |store: Store| async move { store.append_once(tenant, lines).await };
-    lanes.gate.append_waiting(append).await
-}
-
-/// Asks what became of a batch by sending its keys again.
-async fn ask_again(
-    tenant: &str,
-    lanes: &Lanes,
-    lines: &[&Line],
-    decided: &[Answer],
-    error: StoreError,
-) -> Result<Vec<Answer>, StoreError> {
-    lanes.gate.report(&error);
-    tracing::warn!(tenant, events = lines.len(), reason = %error, "a commit broke off; asking what became of it");
-    let ask = async {
-        loop {
-            tokio::time::sleep(ASK_AGAIN).await;
-            if let Ok(Appended::Done(answers)) = append_once(tenant, lanes, lines).await {
-                return answers;
+impl Batch<'_> {
+    async fn append(
+        &self,
+        before: Before,
+        begun: Begun<'_>,
+    ) -> (Trust, Result<Vec<Answer>, StoreError>) {
+        match before {
+            Before::Answered(mut trust) => {
+                let answers = self.append_surely(&mut trust, begun).await;
+                (trust, answers)
+            }
+            Before::UnderWay { head, answered, turn } => {
+                let sent = self.append_behind(head, turn, begun).await;
+                let before = answered.await.unwrap_or_else(|_| {
+                    Err(StoreError::internal("the batch before it ended abnormally"))
+                });
+                self.after(before, sent, begun).await
             }
         }
-    };
-    match tokio::time::timeout(lanes.settings.storage_timeout, ask).await {
-        Ok(answers) => Ok(truthful(decided, answers)),
-        Err(_) => Err(error),
+    }
+
+    /// One append; if its commit broke off, the same again until the database tells what became of it.
+    async fn append_surely(
+        &self,
+        trust: &mut Trust,
+        begun: Begun<'_>,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let (appended, looked) = match self.append_trusting(trust, begun).await {
+            Ok(Some(appended)) => (Ok(appended), false),
+            Ok(None) => (self.append_once().await, true),
+            Err(error) => (Err(error), false),
+        };
+        self.settle(trust, appended, looked).await
+    }
+
+    /// The answers, once it is known what they are.
+    async fn settle(
+        &self,
+        trust: &mut Trust,
+        appended: Result<Appended, StoreError>,
+        looked: bool,
+    ) -> Result<Vec<Answer>, StoreError> {
+        let answers = match appended {
+            Ok(Appended::Done(answers)) => Ok(answers),
+            Ok(Appended::Unknown { decided, error }) => self.ask_again(&decided, error).await,
+            Err(error) => Err(error),
+        };
+        match &answers {
+            Ok(answers) => trust.answered(answers, looked),
+            Err(_) => trust.failed(),
+        }
+        answers
+    }
+
+    /// Whether numbers are to be kept: then it is not taken for anything.
+    fn keeps(&self) -> bool {
+        self.lines.iter().any(|line| line.log_seq.is_some())
+    }
+
+    fn end(&self, head: i64) -> i64 {
+        head + self.lines.len() as i64
+    }
+
+    /// Takes the batch to be new if the lane may; nothing when it has to be looked at.
+    async fn append_trusting(
+        &self,
+        trust: &mut Trust,
+        begun: Begun<'_>,
+    ) -> Result<Option<Appended>, StoreError> {
+        let Some(head) = trust.head().filter(|_| !self.keeps()) else { return Ok(None) };
+        let fate = match Company::takes(self.lines.len()) {
+            true => self.in_company(head, begun).await?,
+            false => Fate::Undone,
+        };
+        let appended = match fate {
+            Fate::Sent(appended) => Some(appended),
+            Fate::LeftOut => None,
+            Fate::Undone => {
+                let begun = || begun(self.end(head));
+                let append = |store: Store| {
+                    let begun = &begun;
+                    async move { store.append_new(self.tenant, &self.lines, head, begun).await }
+                };
+                self.lanes.gate.append(append).await?
+            }
+        };
+        if appended.is_none() {
+            trust.disappointed();
+        }
+        Ok(appended)
+    }
+
+    /// Sends the batch with those of other tenants.
+    async fn in_company(&self, head: i64, begun: Begun<'_>) -> Result<Fate, StoreError> {
+        let (tenant, requests) = (self.tenant.to_owned(), self.requests.to_vec());
+        let member = Member { tenant, head, requests };
+        let begun = || begun(self.end(head));
+        self.lanes.company.send(&self.lanes.gate, member, &begun).await.unwrap_or_else(|| {
+            let numbers = (head + 1..).take(self.lines.len());
+            let decided = numbers.map(|log_seq| Ok(Admission::Insert { log_seq })).collect();
+            let error = StoreError::internal("the transaction ended abnormally");
+            Ok(Fate::Sent(Appended::Unknown { decided, error }))
+        })
+    }
+
+    /// Takes the batch to be new, and the one before it to go in.
+    async fn append_behind(
+        &self,
+        head: i64,
+        _turn: Option<Turn>,
+        begun: Begun<'_>,
+    ) -> Result<Option<Appended>, StoreError> {
+        if self.keeps() {
+            return Ok(None);
+        }
+        let begun = || begun(self.end(head));
+        let append = |store: Store| {
+            let begun = &begun;
+            async move { store.append_behind(self.tenant, &self.lines, head, begun).await }
+        };
+        self.lanes.gate.append_waiting(append).await
+    }
+
+    /// What was sent behind the batch before is in if the server says so. Anything else is gone into only when that
+    /// one was answered: what continues its traces would be refused. And if nobody knows what became of it, nobody
+    /// knows what this one is to follow.
+    async fn after(
+        &self,
+        before: Answered,
+        sent: Result<Option<Appended>, StoreError>,
+        begun: Begun<'_>,
+    ) -> (Trust, Result<Vec<Answer>, StoreError>) {
+        let mut trust = before.as_ref().copied().unwrap_or_default();
+        let answers = match (sent, before) {
+            (Ok(Some(appended @ Appended::Done(_))), _) => {
+                self.settle(&mut trust, Ok(appended), false).await
+            }
+            (_, Err(error)) => Err(error),
+            (Ok(Some(appended)), Ok(_)) => self.settle(&mut trust, Ok(appended), false).await,
+            (Err(error), Ok(_)) => self.settle(&mut trust, Err(error), false).await,
+            (Ok(None), Ok(_)) => self.append_surely(&mut trust, begun).await,
+        };
+        (trust, answers)
+    }
+
+    /// Looks first. Only who meets a head or a key that somebody holds takes a permit of those who wait.
+    async fn append_once(&self) -> Result<Appended, StoreError> {
+        let (gate, lines) = (&self.lanes.gate, &self.lines);
+        let at_once = |store: Store| async move { store.append_at_once(self.tenant, lines).await };
+        if let Some(appended) = gate.append(at_once).await? {
+            return Ok(appended);
+        }
+        let append = |store: Store| async move { store.append_once(self.tenant, lines).await };
+        gate.append_waiting(append).await
+    }
+
+    /// Asks what became of a batch by sending its keys again.
+    async fn ask_again(
+        &self,
+        decided: &[Answer],
+        error: StoreError,
+    ) -> Result<Vec<Answer>, StoreError> {
+        self.lanes.gate.report(&error);
+        tracing::warn!(tenant = self.tenant, events = self.lines.len(), reason = %error, "a commit broke off; asking what became of it");
+        let ask = async {
+            loop {
+                tokio::time::sleep(ASK_AGAIN).await;
+                if let Ok(Appended::Done(answers)) = self.append_once().await {
+                    return answers;
+                }
+            }
+        };
+        match tokio::time::timeout(self.lanes.settings.storage_timeout, ask).await {
+            Ok(answers) => Ok(truthful(decided, answers)),
+            Err(_) => Err(error),
+        }
     }
 }

@@ -65,15 +65,20 @@ impl Company {
     }
 
     /// Sends a batch with whoever else waits; nothing, if its turn crashed and it is not known what
-    /// became of it.
+    /// became of it. One that goes by itself tells when it is `begun`.
     ///
     /// # Errors
     /// When the transaction failed: none of its events is in.
-    pub(super) async fn send(&self, gate: &Gate, member: Member) -> Option<Fated> {
+    pub(super) async fn send(
+        &self,
+        gate: &Gate,
+        member: Member,
+        begun: &(dyn Fn() + Sync),
+    ) -> Option<Fated> {
         if self.waiting().go_alone() {
             // By itself, which spares a task: with one more a request goes on in another thread.
-            let _turn = Turn { company: self, gate };
-            let sent = append(gate, &[member]).await?;
+            let _turn = self.turn(gate);
+            let sent = append(gate, &[member], begun).await?;
             return sent.map(|mut fates| fates.pop()).transpose();
         }
         let (told, fate) = oneshot::channel();
@@ -82,14 +87,24 @@ impl Company {
         fate.await.ok()
     }
 
+    /// A turn for who follows a batch of its own that is at the database, if nobody waits for it.
+    pub(super) fn follow(&self, gate: &Gate) -> Option<Turn> {
+        self.waiting().follow().then(|| self.turn(gate))
+    }
+
+    fn turn(&self, gate: &Gate) -> Turn {
+        Turn { company: self.clone(), gate: gate.clone() }
+    }
+
     /// Begins as many turns as there may be.
     fn go(&self, gate: &Gate) {
         loop {
             let Some(members) = self.waiting().next() else { return };
-            let (company, gate) = (self.clone(), gate.clone());
+            let turn = self.turn(gate);
             tokio::spawn(async move {
-                let _turn = Turn { company: &company, gate: &gate };
-                together(&gate, members).await;
+                // Moved here as a whole: it ends when the task does.
+                let turn = turn;
+                together(&turn.gate, members).await;
             });
         }
     }
@@ -104,6 +119,13 @@ impl Waiting {
     /// who comes next.
     fn go_alone(&mut self) -> bool {
         let goes = self.members.is_empty() && self.under_way == 0;
+        self.under_way += usize::from(goes);
+        goes
+    }
+
+    /// Begins a turn of one that follows, if there is one and nobody else wants it.
+    fn follow(&mut self) -> bool {
+        let goes = self.members.is_empty() && self.under_way < TURNS;
         self.under_way += usize::from(goes);
         goes
     }
@@ -133,22 +155,23 @@ impl Waiting {
 }
 
 /// A turn that is under way; at its end, however it ends, the next begins.
-struct Turn<'a> {
-    company: &'a Company,
-    gate: &'a Gate,
+#[derive(Debug)]
+pub(super) struct Turn {
+    company: Company,
+    gate: Gate,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.company.waiting().under_way -= 1;
-        self.company.go(self.gate);
+        self.company.go(&self.gate);
     }
 }
 
 /// Each member is told its fate. A lane that has ended meanwhile wants to know nothing.
 async fn together(gate: &Gate, members: Vec<(Member, Told)>) {
     let (members, told): (Vec<Member>, Vec<Told>) = members.into_iter().unzip();
-    match append(gate, &members).await {
+    match append(gate, &members, &|| ()).await {
         Some(Ok(fates)) => {
             told.into_iter().zip(fates).for_each(|(told, fate)| drop(told.send(Ok(fate))));
         }
@@ -160,11 +183,15 @@ async fn together(gate: &Gate, members: Vec<(Member, Told)>) {
 }
 
 /// One transaction: a fate for each member; nothing, if it crashed.
-async fn append(gate: &Gate, members: &[Member]) -> Option<Result<Vec<Fate>, StoreError>> {
+async fn append(
+    gate: &Gate,
+    members: &[Member],
+    begun: &(dyn Fn() + Sync),
+) -> Option<Result<Vec<Fate>, StoreError>> {
     let parts: Vec<Part<'_>> = members.iter().map(Member::part).collect();
     let append = |store: Store| {
         let parts = &parts;
-        async move { store.append_shared(parts).await }
+        async move { store.append_shared(parts, begun).await }
     };
     caught(gate.append(append))
         .await

@@ -95,16 +95,36 @@ static INSERT: LazyLock<Statements> = LazyLock::new(|| Statements::of(str::to_ow
 
 /// The rows of one tenant, if its head is as it must be and can be had at once; it stays locked until the
 /// statement's transaction ends. Asked for by its key alone: with an array of one the server would plan
-/// anew each time.
+/// anew each time. Meanwhile it holds its end, for who is sent behind it.
 static INSERT_AT_HEAD: LazyLock<Statements> = LazyLock::new(|| {
     Statements::of(|insert| {
         format!(
             "WITH ready AS MATERIALIZED (
-                SELECT FROM dg_tenant_heads AS h
+                SELECT pg_advisory_xact_lock(hashtextextended($21, $24::bigint))
+                FROM dg_tenant_heads AS h
                 WHERE h.tenant_id = $21::text AND h.last_log_seq = $22::bigint
                     AND set_config('lock_timeout', $23, true) IS NOT NULL
                 FOR UPDATE SKIP LOCKED)
             {insert} WHERE EXISTS (SELECT FROM ready)"
+        )
+    })
+});
+
+/// The rows of one tenant behind a transaction that holds its head and, under the number with which the log then
+/// ends, a lock: when they are written it is waited for, for as long as a statement may take, and then the trigger
+/// looks whether they continue the log. That all wait for the head itself would not do: of three the last might
+/// have it before the second.
+static INSERT_BEHIND: LazyLock<Statements> = LazyLock::new(|| {
+    Statements::of(|insert| {
+        format!(
+            "WITH own AS MATERIALIZED (
+                SELECT set_config('lock_timeout', $23, true) AS bound,
+                    pg_advisory_xact_lock(hashtextextended($21, $24::bigint))),
+            written AS ({insert} WHERE EXISTS (SELECT FROM own WHERE bound IS NOT NULL) RETURNING 1)
+            SELECT set_config('lock_timeout', '0', true),
+                pg_advisory_xact_lock(hashtextextended($21::text, $22::bigint)),
+                set_config('lock_timeout', $23, true)
+            FROM (SELECT count(*) FROM written) AS whole"
         )
     })
 });
@@ -173,11 +193,14 @@ impl<'a> Rows<'a> {
         client: &ClientWrapper,
         tenants: &[&'b str],
         heads: &[i64],
+        begun: &(dyn Fn() + Sync),
     ) -> Result<HashSet<&'b str>, tokio_postgres::Error> {
         let (rows, mut arguments) = (self.log_seq.len(), self.columns());
         if let ([tenant], [head]) = (tenants, heads) {
             let insert = client.prepare_cached(INSERT_AT_HEAD.text(rows)).await?;
-            arguments.extend([tenant as &(dyn ToSql + Sync), head, &PATIENCE]);
+            let end = self.end(*head);
+            arguments.extend([tenant as &(dyn ToSql + Sync), head, &PATIENCE, &end]);
+            begun();
             let inserted = client.execute(&insert, &arguments).await?;
             return Ok((inserted > 0).then_some(*tenant).into_iter().collect());
         }
@@ -187,6 +210,26 @@ impl<'a> Rows<'a> {
         let inserted = rows.iter().map(|row| row.try_get(0));
         let inserted = inserted.collect::<Result<HashSet<&str>, _>>()?;
         Ok(tenants.iter().copied().filter(|tenant| inserted.contains(tenant)).collect())
+    }
+
+    /// Inserts them, all of `tenant`, as a transaction of their own behind one with which its log ends at `head`.
+    pub(super) async fn insert_behind(
+        &self,
+        client: &ClientWrapper,
+        tenant: &str,
+        head: i64,
+        begun: &(dyn Fn() + Sync),
+    ) -> Result<(), tokio_postgres::Error> {
+        let insert = client.prepare_cached(INSERT_BEHIND.text(self.log_seq.len())).await?;
+        let (mut arguments, end) = (self.columns(), self.end(head));
+        arguments.extend([&tenant as &(dyn ToSql + Sync), &head, &PATIENCE, &end]);
+        begun();
+        client.execute(&insert, &arguments).await.map(drop)
+    }
+
+    /// Where a log ends that ended at `head` before these.
+    fn end(&self, head: i64) -> i64 {
+        head + self.log_seq.len() as i64
     }
 
     fn columns(&self) -> Vec<&(dyn ToSql + Sync)> {

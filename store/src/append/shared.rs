@@ -43,12 +43,35 @@ pub enum Fate {
     Undone,
 }
 
+/// How the heads of the tenants are taken to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Heads {
+    /// Whose is not is left out.
+    Free,
+    /// By the transaction before, for whose end the statement waits.
+    Held,
+}
+
 impl Store {
-    /// Appends events that are taken to be new.
+    /// Appends events that are taken to be new. Of a single part it is told when the statement has `begun`, and others
+    /// may be sent behind it.
     ///
     /// # Errors
     /// When the transaction failed: none of the events is in.
-    pub async fn append_shared(&self, parts: &[Part<'_>]) -> Result<Vec<Fate>, StoreError> {
+    pub async fn append_shared(
+        &self,
+        parts: &[Part<'_>],
+        begun: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Fate>, StoreError> {
+        self.append_parts(parts, Heads::Free, begun).await
+    }
+
+    pub(super) async fn append_parts(
+        &self,
+        parts: &[Part<'_>],
+        heads: Heads,
+        begun: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Fate>, StoreError> {
         let mut rows = Rows::default();
         let mut decided: Vec<Vec<Answer>> = Vec::with_capacity(parts.len());
         for part in parts {
@@ -63,7 +86,7 @@ impl Store {
         for part in parts {
             failpoint::pass_on(&***client, Point::AppendNewBefore, part.tenant).await?;
         }
-        let fates = match insert_new(&client, &rows, parts).await {
+        let fates = match insert_new(&client, &rows, parts, heads, begun).await {
             Ok(ready) => {
                 let fate = |(part, decided): (&Part<'_>, _)| match ready.contains(part.tenant) {
                     true => Fate::Sent(Appended::Done(decided)),
@@ -90,10 +113,18 @@ async fn insert_new<'a>(
     client: &ClientWrapper,
     rows: &Rows<'_>,
     parts: &[Part<'a>],
+    heads: Heads,
+    begun: &(dyn Fn() + Sync),
 ) -> Result<HashSet<&'a str>, StoreError> {
     let tenants: Vec<&str> = parts.iter().map(|part| part.tenant).collect();
-    let heads: Vec<i64> = parts.iter().map(|part| part.head).collect();
-    let ready = rows.insert_at(client, &tenants, &heads).await?;
+    let ends: Vec<i64> = parts.iter().map(|part| part.head).collect();
+    let ready = match (heads, parts) {
+        (Heads::Held, [part]) => {
+            rows.insert_behind(client, part.tenant, part.head, begun).await?;
+            HashSet::from([part.tenant])
+        }
+        _ => rows.insert_at(client, &tenants, &ends, begun).await?,
+    };
     for part in parts {
         failpoint::pass(Point::AppendNewAfter, part.tenant).await?;
     }
