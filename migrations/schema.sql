@@ -86,6 +86,8 @@ CREATE FUNCTION public.dg_event_log_admit() RETURNS trigger
     SET enable_sort TO 'off'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     SET jit TO 'off'
     AS $$
 DECLARE
@@ -93,41 +95,57 @@ DECLARE
     batch record;
     head record;
     misplaced record;
+    others text[];
 BEGIN
-    -- In tenant order, so that two statements over several tenants cannot wait for each other.
-    FOR batch IN
-        SELECT tenant_id, min(log_seq) AS low, max(log_seq) AS high, count(*) AS events,
-               max(recorded_at) AS recorded_at
-        FROM added GROUP BY tenant_id ORDER BY tenant_id
-    LOOP
-        -- Nearly always the head is there, and where it must be.
-        IF NOT keeps AND batch.high - batch.low + 1 = batch.events THEN
+    -- Nearly always the heads are there, and where they must be. In tenant order, so that two statements over
+    -- several tenants cannot wait for each other.
+    IF keeps THEN
+        SELECT array_agg(DISTINCT tenant_id) INTO others FROM added;
+    ELSE
+        WITH batches AS MATERIALIZED (
+            SELECT tenant_id, min(log_seq) AS low, max(log_seq) AS high, count(*) AS events,
+                   max(recorded_at) AS recorded_at
+            FROM added GROUP BY tenant_id ORDER BY tenant_id
+        ), moved AS (
+            UPDATE dg_tenant_heads AS h SET
+                last_log_seq = batches.high,
+                event_count = h.event_count + batches.events,
+                last_recorded_at = batches.recorded_at
+            FROM batches
+            WHERE h.tenant_id = batches.tenant_id AND h.last_log_seq = batches.low - 1
+                AND batches.high - batches.low + 1 = batches.events
+            RETURNING h.tenant_id
+        )
+        SELECT array_agg(tenant_id) INTO others FROM batches
+        WHERE tenant_id NOT IN (SELECT moved.tenant_id FROM moved);
+    END IF;
+    -- Those come after them: of two statements that meet here one may have to be ended, if its tenants are new.
+    IF others IS NOT NULL THEN
+        FOR batch IN
+            SELECT tenant_id, min(log_seq) AS low, max(log_seq) AS high, count(*) AS events,
+                   max(recorded_at) AS recorded_at
+            FROM added WHERE tenant_id = ANY(others) GROUP BY tenant_id ORDER BY tenant_id
+        LOOP
+            INSERT INTO dg_tenant_heads (tenant_id, last_log_seq, event_count)
+                VALUES (batch.tenant_id, 0, 0) ON CONFLICT (tenant_id) DO NOTHING;
+            SELECT * INTO head FROM dg_tenant_heads WHERE tenant_id = batch.tenant_id FOR UPDATE;
+            IF keeps THEN
+                IF batch.low <= head.last_log_seq OR NOT (head.kept_numbers OR head.event_count = 0) THEN
+                    RAISE EXCEPTION 'log_seq % of tenant % cannot be kept: the log ends at %',
+                        batch.low, batch.tenant_id, head.last_log_seq USING ERRCODE = 'DG002';
+                END IF;
+            ELSIF batch.low <> head.last_log_seq + 1 OR batch.high <> head.last_log_seq + batch.events THEN
+                RAISE EXCEPTION 'log_seq % of tenant % is not the next: the log ends at %',
+                    batch.low, batch.tenant_id, head.last_log_seq USING ERRCODE = 'DG001';
+            END IF;
             UPDATE dg_tenant_heads SET
                 last_log_seq = batch.high,
                 event_count = event_count + batch.events,
+                kept_numbers = kept_numbers OR keeps,
                 last_recorded_at = batch.recorded_at
-            WHERE tenant_id = batch.tenant_id AND last_log_seq = batch.low - 1;
-            CONTINUE WHEN FOUND;
-        END IF;
-        INSERT INTO dg_tenant_heads (tenant_id, last_log_seq, event_count)
-            VALUES (batch.tenant_id, 0, 0) ON CONFLICT (tenant_id) DO NOTHING;
-        SELECT * INTO head FROM dg_tenant_heads WHERE tenant_id = batch.tenant_id FOR UPDATE;
-        IF keeps THEN
-            IF batch.low <= head.last_log_seq OR NOT (head.kept_numbers OR head.event_count = 0) THEN
-                RAISE EXCEPTION 'log_seq % of tenant % cannot be kept: the log ends at %',
-                    batch.low, batch.tenant_id, head.last_log_seq USING ERRCODE = 'DG002';
-            END IF;
-        ELSIF batch.low <> head.last_log_seq + 1 OR batch.high <> head.last_log_seq + batch.events THEN
-            RAISE EXCEPTION 'log_seq % of tenant % is not the next: the log ends at %',
-                batch.low, batch.tenant_id, head.last_log_seq USING ERRCODE = 'DG001';
-        END IF;
-        UPDATE dg_tenant_heads SET
-            last_log_seq = batch.high,
-            event_count = event_count + batch.events,
-            kept_numbers = kept_numbers OR keeps,
-            last_recorded_at = batch.recorded_at
-        WHERE tenant_id = batch.tenant_id;
-    END LOOP;
+            WHERE tenant_id = batch.tenant_id;
+        END LOOP;
+    END IF;
     -- Who does not follow an event of its statement is held against the log. The predecessor there is
     -- asked for in the order of the key of its trace and held against the rest outside: with equalities,
     -- or with a bound on log_seq, other indexes look as good to a planner without statistics, and it

@@ -61,6 +61,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(7, "admit_in_one_update", "V0007__admit_in_one_update.sql"),
     migration!(8, "append_without_jit", "V0008__append_without_jit.sql"),
     migration!(9, "look_among_the_added", "V0009__look_among_the_added.sql"),
+    migration!(10, "move_heads_together", "V0010__move_heads_together.sql"),
 ];
 
 /// Every step this binary knows, in order.
