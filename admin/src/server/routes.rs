@@ -119,9 +119,10 @@ impl Route {
     }
 
     fn matches(&self, path: &[String]) -> bool {
-        let own = || self.path.trim_start_matches('/').split('/');
-        own().count() == path.len()
-            && own().zip(path).all(|(own, given)| own.starts_with('{') || own == given)
+        let mut given = path.iter();
+        let mut own = self.path.trim_start_matches('/').split('/');
+        own.all(|own| given.next().is_some_and(|given| own.starts_with('{') || own == given))
+            && given.next().is_none()
     }
 
     /// What a path has where this one's has braces.
