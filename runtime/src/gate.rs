@@ -49,7 +49,7 @@ pub enum DatabaseState {
 #[derive(Debug)]
 struct Permits {
     work: Semaphore,
-    append: Semaphore,
+    append: Arc<Semaphore>,
     /// Of those for appends, how many may wait for somebody's lock at once: one is left for the others.
     wait: Semaphore,
     /// One, for reads of everything there is.
@@ -81,7 +81,7 @@ impl Gate {
         let (publish, state) = watch::channel(DatabaseState::Up);
         let permits = Permits {
             work: Semaphore::new(settings.worker_permits),
-            append: Semaphore::new(settings.append_permits),
+            append: Arc::new(Semaphore::new(settings.append_permits)),
             wait: Semaphore::new(settings.append_permits.saturating_sub(1).max(1)),
             stream: Semaphore::new(1),
             ahead: Arc::new(Semaphore::new(settings.worker_permits)),
@@ -266,6 +266,27 @@ impl Gate {
         F: Future<Output = Result<T, StoreError>>,
     {
         self.permitted(&self.permits.append, append).await
+    }
+
+    /// A permit for an append, if one is free now: for who holds up something meanwhile.
+    pub(crate) fn permit_to_append(&self) -> Option<OwnedSemaphorePermit> {
+        self.permits.append.clone().try_acquire_owned().ok()
+    }
+
+    /// Does an append whose permit was had already.
+    ///
+    /// # Errors
+    /// As [`Gate::run`].
+    pub(crate) async fn append_with<T, W, F>(
+        &self,
+        _permit: OwnedSemaphorePermit,
+        append: W,
+    ) -> Result<T, StoreError>
+    where
+        W: FnOnce(Store) -> F,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        Box::pin(self.run(append)).await
     }
 
     /// Permits are given in the order they were asked for: fair between tenants.

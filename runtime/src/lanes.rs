@@ -12,10 +12,12 @@
 //! second           ─ write ───────────────┴ move the head ─ flush
 //! ```
 //! Invariants:
-//! - a tenant has one transaction at its head row, and one behind it at most;
-//! - what is behind goes in as the next or not at all: one that was taken for what it is not begins again when the
-//!   batch before it was answered, and one that follows what nobody knows the end of fails with it;
-//! - requests keep their order, and each gets its own answers, whatever becomes of its neighbours;
+//! - a tenant has two batches under way at most, and the second waits for nothing but the first: it has its permit,
+//!   and nobody waits for it in company;
+//! - what is behind goes in under the numbers it was written with, or not at all: one that does not begins again
+//!   when the batch before it was answered, and one that follows what nobody knows the end of fails with it;
+//! - requests keep their order (only where somebody else writes as many events in the place of a batch may the one
+//!   behind it come first), and each gets its own answers, whatever becomes of its neighbours;
 //! - what waits is bounded, per lane by events and over all lanes by bytes: beyond it a request is
 //!   refused at once, and memory does not grow;
 //! - an answer is true: a batch whose commit broke off is sent again with the same keys, and what
@@ -30,7 +32,7 @@ mod queue;
 mod trust;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,7 +54,7 @@ use crate::supervisor::{
 };
 use crate::telemetry;
 use crate::tenants::KeeperMsg;
-use commit::{Answered, Before, commit};
+use commit::{Answered, Before, Pass, commit};
 use company::Company;
 use queue::{Queue, Waiting};
 use trust::Trust;
@@ -136,6 +138,25 @@ impl Lanes {
         self.supervisor.get().map(SupervisorRef::of)
     }
 
+    /// Appends events of one tenant; see [`crate::Runtime::append`].
+    pub(crate) async fn append(
+        &self,
+        tenant: &str,
+        lines: Arc<[Line]>,
+    ) -> Result<Vec<Answer>, StoreError> {
+        // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
+        for _ in 0..HAND_OVERS {
+            let appending = self.hand_over(tenant, lines.clone()).await?;
+            if let Ok(answers) = appending.answers.await {
+                return answers;
+            }
+            tokio::time::sleep(HAND_OVER_PAUSE).await;
+        }
+        let error = ended();
+        telemetry::append_not_taken(tenant, lines.len(), &error);
+        Err(error)
+    }
+
     /// Hands events of one tenant to its lane; see [`crate::Runtime::hand_over`].
     pub(crate) async fn hand_over(
         &self,
@@ -146,13 +167,13 @@ impl Lanes {
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(permits).map_err(|_| full());
         let taken = match room {
-            Ok(room) => self.take(tenant, &lines, Some(room)).await,
+            Ok(room) => self.take(tenant, &lines, room).await,
             Err(full) => Err(full),
         };
         // A lane tells itself what became of those that it took.
         let answers =
             taken.inspect_err(|error| telemetry::append_not_taken(tenant, lines.len(), error))?;
-        Ok(Appending { lanes: self.clone(), tenant: tenant.to_owned(), lines, answers })
+        Ok(Appending { tenant: tenant.to_owned(), events: lines.len(), answers })
     }
 
     /// Where the answers of the tenant's lane will come, or why it took nothing.
@@ -160,8 +181,9 @@ impl Lanes {
         &self,
         tenant: &str,
         lines: &Arc<[Line]>,
-        mut room: Option<OwnedSemaphorePermit>,
+        room: OwnedSemaphorePermit,
     ) -> Result<Answers, StoreError> {
+        let mut room = Some(room);
         for _ in 0..HAND_OVERS {
             if let Some(lane) = self.lane(tenant).await? {
                 let place =
@@ -207,9 +229,8 @@ fn full() -> StoreError {
 /// Events that a lane has. It appends them also if nobody waits for the answers.
 #[derive(Debug)]
 pub struct Appending {
-    lanes: Lanes,
     tenant: String,
-    lines: Arc<[Line]>,
+    events: usize,
     answers: Answers,
 }
 
@@ -217,24 +238,13 @@ impl Appending {
     /// The answer of each event, in order.
     ///
     /// # Errors
-    /// As [`crate::Runtime::append`].
-    pub async fn answers(mut self) -> Result<Vec<Answer>, StoreError> {
-        // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
-        for _ in 0..HAND_OVERS {
-            if let Ok(answers) = (&mut self.answers).await {
-                return answers;
-            }
-            tokio::time::sleep(HAND_OVER_PAUSE).await;
-            let taken = self.lanes.take(&self.tenant, &self.lines, None).await;
-            self.answers = taken.inspect_err(|error| self.not_taken(error))?;
-        }
-        let error = ended();
-        self.not_taken(&error);
-        Err(error)
-    }
-
-    fn not_taken(&self, error: &StoreError) {
-        telemetry::append_not_taken(&self.tenant, self.lines.len(), error);
+    /// As [`crate::Runtime::append`], and `storage` if the lane ended: what came after these may be in another by now.
+    pub async fn answers(self) -> Result<Vec<Answer>, StoreError> {
+        self.answers.await.unwrap_or_else(|_| {
+            let error = ended();
+            telemetry::append_not_taken(&self.tenant, self.events, &error);
+            Err(error)
+        })
     }
 }
 
@@ -292,9 +302,9 @@ struct LaneState {
 struct UnderWay {
     task: InFlight,
     events: usize,
-    /// Where the log ends after it; known once it is at the database, and another may be sent behind it.
-    end: Arc<OnceLock<i64>>,
-    /// For who follows it.
+    /// Where the log ends after it, while it is at the database and another may be sent behind it; otherwise zero.
+    end: Arc<AtomicI64>,
+    /// For who follows it; none when it is followed, or is not to be.
     answered: Option<oneshot::Receiver<Answered>>,
 }
 
@@ -309,7 +319,7 @@ enum LaneMsg {
     /// What waits may have its turn.
     Go,
     /// The first of the batches under way was answered; what the lane may take the next one for.
-    Done(Trust),
+    Done(Option<Trust>),
     /// A batch has crashed: so does the lane, and what it had is handed to the next.
     Crashed(String),
     /// Nothing may have happened since so many batches.
@@ -353,7 +363,11 @@ impl Actor for Lane {
             LaneMsg::Go => state.go(&myself),
             LaneMsg::Done(trust) => {
                 state.under_way.pop_front();
-                state.trust = trust;
+                if trust.is_none() {
+                    // Who is behind it fails as well, and whoever followed that one would.
+                    state.under_way.iter_mut().for_each(|batch| batch.answered = None);
+                }
+                state.trust = trust.unwrap_or_default();
                 state.go(&myself);
             }
             LaneMsg::Crashed(panic) => return Err(panic.into()),
@@ -395,7 +409,7 @@ impl LaneState {
         let Some(before) = self.before() else { return };
         self.batches += 1;
         let batch = self.queue.take(self.lanes.settings.append_batch_max_events);
-        let end = Arc::new(OnceLock::new());
+        let end = Arc::new(AtomicI64::new(0));
         let events: usize = batch.iter().map(|request| request.lines.len()).sum();
         let begun = self.begun(myself, events, end.clone());
         let (tell_next, answered) = oneshot::channel();
@@ -406,8 +420,7 @@ impl LaneState {
                 Ok(committed) => committed,
                 Err(panic) => return drop(myself.cast(LaneMsg::Crashed(panic))),
             };
-            let trust = answered.as_ref().copied().unwrap_or_default();
-            let _ = myself.cast(LaneMsg::Done(trust));
+            let _ = myself.cast(LaneMsg::Done(answered.as_ref().ok().copied()));
             let _nobody_follows = tell_next.send(answered);
             // Last, as who is woken last goes on first; and without a wait in between, since the lane drops
             // this task when it hears that it is done.
@@ -422,28 +435,33 @@ impl LaneState {
         let Some(last) = self.under_way.back_mut() else {
             return Some(Before::Answered(self.trust));
         };
+        let head = last.end.load(Ordering::Acquire);
         let is_worth_it = self.queue.events() >= last.events.min(WORTH);
-        let head = *last.end.get().filter(|_| may_follow && is_worth_it)?;
-        let turn = match Company::takes(self.queue.events()) {
-            // Who waits for company comes first.
-            true => Some(self.lanes.company.follow(&self.lanes.gate)?),
-            false => None,
+        if !may_follow || head == 0 || !is_worth_it || last.answered.is_none() {
+            return None;
+        }
+        // A turn in company is not held for as long as a large batch takes, and not before those who wait for one.
+        let turn = match (Company::takes(self.queue.events()), Company::takes(last.events)) {
+            (true, true) => Some(self.lanes.company.follow(&self.lanes.gate)?),
+            (true, false) => return None,
+            (false, _) => None,
         };
-        Some(Before::UnderWay { head, answered: last.answered.take()?, turn })
+        let pass = Pass { permit: self.lanes.gate.permit_to_append()?, turn };
+        Some(Before::UnderWay { head, answered: last.answered.take()?, pass })
     }
 
-    /// What is to be done when a batch is at the database: who waits already may follow it.
+    /// What is to be done when a batch is at the database, or is no longer: who waits already may follow it.
     fn begun(
         &self,
         myself: &ActorRef<LaneMsg>,
         events: usize,
-        end: Arc<OnceLock<i64>>,
-    ) -> impl Fn(i64) + use<> {
+        end: Arc<AtomicI64>,
+    ) -> impl Fn(Option<i64>) + use<> {
         let (myself, waiting) = (myself.clone(), self.waiting.clone());
         let is_first = self.under_way.is_empty();
         move |number| {
-            let _ = end.set(number);
-            if is_first && waiting.load(Ordering::Relaxed) >= 2 * events {
+            end.store(number.unwrap_or(0), Ordering::Release);
+            if number.is_some() && is_first && waiting.load(Ordering::Relaxed) >= 2 * events {
                 let _ = myself.cast(LaneMsg::Go);
             }
         }

@@ -17,6 +17,7 @@
 //! expected failure (the database away, a poison event, a lost race) is a state, only a defect
 //! crashes an actor.
 
+// What a lane does at the database is a future of many layers, of each of which the compiler asks whether it is Send.
 #![recursion_limit = "256"]
 
 mod digests;

@@ -114,7 +114,7 @@ impl Runtime {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.hand_over(tenant, batch).await?.answers().await
+        self.lanes.append(tenant, batch).await
     }
 
     /// Hands events of one tenant, one at least, to its lane, in which they come after those that were handed over

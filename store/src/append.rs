@@ -1,7 +1,8 @@
 //! Append: one transaction a batch, a fixed number of round trips whatever its size.
 //!
 //! [`Store::append_shared`] takes events to be new and sends one statement, for several tenants at once;
-//! it leaves out what is not as it was taken to be. [`Store::append_once`] looks first:
+//! it leaves out what is not as it was taken to be. [`Store::append_behind`] does so while the transaction before is
+//! still under way. [`Store::append_once`] looks first:
 //! ```text
 //! BEGIN ─ lock the head ─┬ used keys ─┬─ decide (pure) ─ insert ─ COMMIT
 //!                        ├ trace ends ┤

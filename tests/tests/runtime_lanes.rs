@@ -240,7 +240,7 @@ impl OneUnderWay {
     async fn follow(&self, lines: Vec<Line>) -> JoinHandle<Result<Vec<Answer>, StoreError>> {
         let runtime = self.runtime.clone();
         let second = tokio::spawn(async move { runtime.append("acme", lines).await });
-        self.seen("wait_event = 'advisory' AND query LIKE 'WITH own%'").await;
+        self.seen("wait_event = 'advisory' AND backend_xid IS NOT NULL").await;
         second
     }
 
@@ -298,6 +298,48 @@ async fn what_follows_a_batch_that_failed_fails_with_it_and_is_not_blamed_for_th
     })
     .await;
     stage.runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_fails_takes_with_it_who_is_behind_it_and_nobody_else() {
+    let stage = OneUnderWay::begin(vec![start(1)]).await;
+    let second = stage.follow(vec![start(2)]).await;
+    let runtime = stage.runtime.clone();
+    let third = tokio::spawn(async move { runtime.append("acme", [start(3)]).await });
+    let pid = stage.seen("wait_event = 'PgSleep'").await;
+    let client = stage.database.connect().await;
+    client.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap();
+    for answer in [stage.first.await.unwrap(), second.await.unwrap()] {
+        assert_eq!(answer.unwrap_err().code, Code::Storage);
+    }
+    assert_eq!(third.await.unwrap().unwrap(), [number(2)]);
+    stage.runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_tenant_is_not_held_up_by_those_who_wait_for_a_held_head() {
+    let (database, store) = Database::with_schema().await;
+    let (runtime, tenants) = lanes_that_trust(store, 5).await;
+    let mut client = database.connect().await;
+    let holding = client.transaction().await.unwrap();
+    let sql = "SELECT FROM dg_tenant_heads WHERE tenant_id <> 'tenant-00' FOR UPDATE";
+    holding.execute(sql, &[]).await.unwrap();
+    let held = append_each(&runtime, &tenants[1..], |tenant| start_of(tenant, 1));
+    let busy = (1..=300).map(|trace| {
+        let runtime = runtime.clone();
+        tokio::spawn(
+            async move { runtime.append("tenant-00", [start_of("tenant-00", trace)]).await },
+        )
+    });
+    for append in busy.collect::<Vec<_>>() {
+        assert!(matches!(append.await.unwrap().unwrap()[..], [Ok(Admission::Insert { .. })]));
+    }
+    assert!(held.iter().all(|append| !append.is_finished()));
+    holding.rollback().await.unwrap();
+    for append in held {
+        assert_eq!(append.await.unwrap().unwrap(), [number(2)]);
+    }
+    runtime.stop(std::time::Duration::from_secs(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

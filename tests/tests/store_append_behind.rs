@@ -58,7 +58,7 @@ async fn they_wait_for_its_end_longer_than_for_anybody_elses_and_go_in_as_the_ne
         let other = database.connect().await;
         eventually("they have waited for a while", || async {
             let sql = "SELECT FROM pg_stat_activity WHERE datname = current_database()
-                AND wait_event = 'advisory' AND clock_timestamp() > query_start + interval '0.3 s'";
+                AND wait_event = 'advisory' AND backend_xid IS NOT NULL AND clock_timestamp() > query_start + interval '0.3 s'";
             other.query_opt(sql, &[]).await.unwrap()
         })
         .await;
@@ -73,6 +73,33 @@ async fn they_wait_for_its_end_longer_than_for_anybody_elses_and_go_in_as_the_ne
             assert_eq!(in_the_log(&database).await, 1);
         }
     }
+}
+
+#[tokio::test]
+async fn who_is_behind_them_waits_for_them() {
+    let (database, store, third) = log_of_one().await;
+    let mut client = database.connect().await;
+    let before = client.transaction().await.unwrap();
+    before.batch_execute("SELECT pg_advisory_xact_lock(hashtextextended('a', 2))").await.unwrap();
+    insert(before.client(), &[HandMade::new(&start("second"), 2)]).await.unwrap();
+    let waiting = |count: i64| {
+        let database = &database;
+        let sql = "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
+            WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
+        eventually("they wait", move || async move {
+            let waiting: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
+            (waiting == count).then_some(())
+        })
+    };
+    let own = store.clone();
+    let appending = tokio::spawn(async move { behind(&own, &third, 2).await });
+    waiting(1).await;
+    let own = store.clone();
+    let next = tokio::spawn(async move { behind(&own, &start("fourth"), 3).await });
+    waiting(2).await;
+    before.commit().await.unwrap();
+    assert_eq!(appending.await.unwrap().unwrap(), Some(vec![Some(3)]));
+    assert_eq!(next.await.unwrap().unwrap(), Some(vec![Some(4)]));
 }
 
 #[tokio::test]

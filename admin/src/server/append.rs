@@ -49,7 +49,7 @@ pub(crate) async fn append(asked: Asked<'_>, body: &mut Incoming, crowd: &Crowd)
     if is_single {
         let results = match atomic {
             true => all_or_nothing(&runtime, parse(&texts)).await?,
-            false => append_all(runtime, parse(&texts), Arc::default(), nobody_waits()).await,
+            false => append_all(runtime, parse(&texts), Arc::default(), None).await,
         };
         return single(results);
     }
@@ -189,7 +189,7 @@ async fn each_its_own(
 ) -> Result<(), Rejection> {
     let outage = Arc::new(OnceLock::new());
     if texts.len() <= batch_size {
-        told.add(&append_all(runtime.clone(), parse(texts), outage, nobody_waits()).await);
+        told.add(&append_all(runtime.clone(), parse(texts), outage, None).await);
         return Ok(());
     }
     let mut under_way: VecDeque<JoinHandle<Vec<LineResult>>> = VecDeque::new();
@@ -198,12 +198,14 @@ async fn each_its_own(
         let (batch, after) = rest.split_at(size.min(rest.len()));
         let parsed = parse(batch);
         (rest, size) = (after, batch_size * tenants_of(&parsed).clamp(1, TENANTS_AT_ONCE));
-        let before = match under_way.len() {
-            BATCHES_AT_ONCE => finished(under_way.pop_front(), &outage).await?,
-            _ => Vec::new(),
-        };
+        // Of several tenants the shares may be of any size; of one they are small beside what a lane takes.
+        let most_before = if tenants_of(&parsed) == 1 { BATCHES_AT_ONCE - 1 } else { 0 };
+        let mut before = Vec::new();
+        while under_way.len() > most_before {
+            before.append(&mut finished(under_way.pop_front(), &outage).await?);
+        }
         let (handing_over, mut handed_over) = mpsc::channel(1);
-        let append = append_all(runtime.clone(), parsed, outage.clone(), handing_over);
+        let append = append_all(runtime.clone(), parsed, outage.clone(), Some(handing_over));
         under_way.push_back(tokio::spawn(append));
         told.add(&before);
         // In each tenant's lane the next batch is to come after this one.
@@ -235,10 +237,6 @@ async fn finished(
 /// Held until something was handed over; who waits for all of them is told when the last is dropped.
 type HandingOver = mpsc::Sender<Infallible>;
 
-fn nobody_waits() -> HandingOver {
-    mpsc::channel(1).0
-}
-
 fn tenants_of(parsed: &[(usize, Parsed)]) -> usize {
     let read = parsed.iter().filter_map(|(_, line)| line.as_ref().ok());
     read.map(|line| &line.event.tenant_id).collect::<BTreeSet<_>>().len()
@@ -253,7 +251,7 @@ async fn append_all(
     runtime: Runtime,
     parsed: Vec<(usize, Parsed)>,
     outage: Arc<OnceLock<Rejection>>,
-    handing_over: HandingOver,
+    handing_over: Option<HandingOver>,
 ) -> Vec<LineResult> {
     let (shares, unread) = shares(parsed);
     let append =
@@ -274,13 +272,18 @@ async fn append_share(
     tenant: String,
     (numbers, lines): Share,
     outage: &OnceLock<Rejection>,
-    handing_over: HandingOver,
+    handing_over: Option<HandingOver>,
 ) -> Vec<LineResult> {
     let lines: Arc<[Line]> = lines.into();
     let append = async {
-        let appending = runtime.hand_over(&tenant, lines.clone()).await;
-        drop(handing_over);
-        appending?.answers().await
+        match handing_over {
+            Some(handing_over) => {
+                let appending = runtime.hand_over(&tenant, lines.clone()).await;
+                drop(handing_over);
+                appending?.answers().await
+            }
+            None => runtime.append(&tenant, lines.clone()).await,
+        }
     };
     let answers = match outage.get() {
         Some(reason) => vec![Err(reason.clone()); lines.len()],

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dg_projections::Code;
 use dg_projections::admission::Admission;
 use dg_projections::event::Line;
 use dg_store::{Answer, Appended, Fate, Store, StoreError};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::company::{Company, Member, Turn};
 use super::queue::{Waiting, truthful};
@@ -28,9 +29,16 @@ pub(super) enum Before {
         /// Where the log ends if it goes in.
         head: i64,
         answered: oneshot::Receiver<Answered>,
-        /// For a batch that would otherwise go in company.
-        turn: Option<Turn>,
+        pass: Pass,
     },
+}
+
+/// What a batch has that follows another: it waits for nothing but that one.
+#[derive(Debug)]
+pub(super) struct Pass {
+    pub(super) permit: OwnedSemaphorePermit,
+    /// For a batch that would otherwise go in company.
+    pub(super) turn: Option<Turn>,
 }
 
 /// What a batch leaves to the next: what it may be taken for, or why its events are perhaps not in.
@@ -73,13 +81,13 @@ impl Outcome {
 }
 
 /// Appends a batch and wakes the tenant's workers. Once it is at the database, and another may be sent behind it, it is
-/// told where the log ends after it.
+/// told where the log ends after it; and that this is not so, if it comes to that.
 pub(super) async fn commit(
     tenant: &str,
     lanes: &Lanes,
     before: Before,
     batch: Vec<Waiting<Reply, Place>>,
-    begun: impl Fn(i64) + Send + Sync,
+    begun: impl Fn(Option<i64>) + Send + Sync,
 ) -> (Answered, Outcome) {
     let mut replies = Vec::new();
     let (mut requests, mut places) = (Vec::new(), Vec::new());
@@ -110,7 +118,7 @@ fn is_inserted(answer: &Answer) -> bool {
     matches!(answer, Ok(Admission::Insert { .. }))
 }
 
-type Begun<'a> = &'a (dyn Fn(i64) + Send + Sync);
+type Begun<'a> = &'a (dyn Fn(Option<i64>) + Send + Sync);
 
 impl Batch<'_> {
     async fn append(
@@ -123,11 +131,13 @@ impl Batch<'_> {
                 let answers = self.append_surely(&mut trust, begun).await;
                 (trust, answers)
             }
-            Before::UnderWay { head, answered, turn } => {
-                let sent = self.append_behind(head, turn, begun).await;
-                let before = answered.await.unwrap_or_else(|_| {
-                    Err(StoreError::internal("the batch before it ended abnormally"))
-                });
+            Before::UnderWay { head, answered, pass } => {
+                let sent = self.append_behind(head, pass, begun).await;
+                if !matches!(sent, Ok(Some(Appended::Done(_)))) {
+                    begun(None);
+                }
+                let crashed = || StoreError::new(Code::Storage, "the batch before it crashed");
+                let before = answered.await.unwrap_or_else(|_| Err(crashed()));
                 self.after(before, sent, begun).await
             }
         }
@@ -159,9 +169,8 @@ impl Batch<'_> {
             Ok(Appended::Unknown { decided, error }) => self.ask_again(&decided, error).await,
             Err(error) => Err(error),
         };
-        match &answers {
-            Ok(answers) => trust.answered(answers, looked),
-            Err(_) => trust.failed(),
+        if let Ok(answers) = &answers {
+            trust.answered(answers, looked);
         }
         answers
     }
@@ -190,7 +199,7 @@ impl Batch<'_> {
             Fate::Sent(appended) => Some(appended),
             Fate::LeftOut => None,
             Fate::Undone => {
-                let begun = || begun(self.end(head));
+                let begun = || begun(Some(self.end(head)));
                 let append = |store: Store| {
                     let begun = &begun;
                     async move { store.append_new(self.tenant, &self.lines, head, begun).await }
@@ -199,6 +208,7 @@ impl Batch<'_> {
             }
         };
         if appended.is_none() {
+            begun(None);
             trust.disappointed();
         }
         Ok(appended)
@@ -208,7 +218,7 @@ impl Batch<'_> {
     async fn in_company(&self, head: i64, begun: Begun<'_>) -> Result<Fate, StoreError> {
         let (tenant, requests) = (self.tenant.to_owned(), self.requests.to_vec());
         let member = Member { tenant, head, requests };
-        let begun = || begun(self.end(head));
+        let begun = || begun(Some(self.end(head)));
         self.lanes.company.send(&self.lanes.gate, member, &begun).await.unwrap_or_else(|| {
             let numbers = (head + 1..).take(self.lines.len());
             let decided = numbers.map(|log_seq| Ok(Admission::Insert { log_seq })).collect();
@@ -221,18 +231,18 @@ impl Batch<'_> {
     async fn append_behind(
         &self,
         head: i64,
-        _turn: Option<Turn>,
+        Pass { permit, turn: _turn }: Pass,
         begun: Begun<'_>,
     ) -> Result<Option<Appended>, StoreError> {
         if self.keeps() {
             return Ok(None);
         }
-        let begun = || begun(self.end(head));
+        let begun = || begun(Some(self.end(head)));
         let append = |store: Store| {
             let begun = &begun;
             async move { store.append_behind(self.tenant, &self.lines, head, begun).await }
         };
-        self.lanes.gate.append_waiting(append).await
+        self.lanes.gate.append_with(permit, append).await
     }
 
     /// What was sent behind the batch before is in if the server says so. Anything else is gone into only when that
@@ -249,7 +259,7 @@ impl Batch<'_> {
             (Ok(Some(appended @ Appended::Done(_))), _) => {
                 self.settle(&mut trust, Ok(appended), false).await
             }
-            (_, Err(error)) => Err(error),
+            (_, Err(error)) => Err(StoreError { code: Code::Storage, ..error }),
             (Ok(Some(appended)), Ok(_)) => self.settle(&mut trust, Ok(appended), false).await,
             (Err(error), Ok(_)) => self.settle(&mut trust, Err(error), false).await,
             (Ok(None), Ok(_)) => self.append_surely(&mut trust, begun).await,

@@ -6,7 +6,7 @@
 //! ```
 //! Invariants:
 //! - so many turns are under way at most, and no turn waits for a tenant's head: nobody is held up by
-//!   a neighbour for longer than the store's patience with a key;
+//!   a neighbour for longer than the store's patience with a key, or another small batch of that neighbour's takes;
 //! - those that wait go in the order they came, and all that a turn has room for go at once;
 //! - a turn of several is nobody's: a lane that ends on the way ends no other's.
 

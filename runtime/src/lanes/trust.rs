@@ -10,7 +10,7 @@ use dg_store::Answer;
 /// Batches that a lane looks first for, at most.
 const LONGEST: u32 = 64;
 
-/// What a lane knows of its log and its requests.
+/// What a lane knows of its log and its requests: nothing at first, and after a batch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Trust {
     /// Where the log ended after the last batch.
@@ -46,11 +46,6 @@ impl Trust {
             (true, false) => self.cautious = self.cautious.max(1),
         }
     }
-
-    /// A batch failed: where the log ends is not known.
-    pub(super) fn failed(&mut self) {
-        self.head = None;
-    }
 }
 
 #[cfg(test)]
@@ -73,8 +68,6 @@ mod tests {
         assert_eq!(trust.head(), Some(8));
         trust.answered(&[inserted(9)], false);
         assert_eq!(trust.head(), Some(9));
-        trust.failed();
-        assert_eq!(trust.head(), None);
     }
 
     #[test]

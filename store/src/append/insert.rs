@@ -111,9 +111,10 @@ static INSERT_AT_HEAD: LazyLock<Statements> = LazyLock::new(|| {
 });
 
 /// The rows of one tenant behind a transaction that holds its head and, under the number with which the log then
-/// ends, a lock: when they are written it is waited for, for as long as a statement may take, and then the trigger
-/// looks whether they continue the log. That all wait for the head itself would not do: of three the last might
-/// have it before the second.
+/// ends, a lock: when they are written it is waited for, for as long as a batch may take, and then the trigger looks
+/// whether they continue the log. The head is free then or somebody else's, who may be after a number written here:
+/// that one is not waited for. That all wait for the head itself would not do: of three the last might have it
+/// before the second.
 static INSERT_BEHIND: LazyLock<Statements> = LazyLock::new(|| {
     Statements::of(|insert| {
         format!(
@@ -121,9 +122,9 @@ static INSERT_BEHIND: LazyLock<Statements> = LazyLock::new(|| {
                 SELECT set_config('lock_timeout', $23, true) AS bound,
                     pg_advisory_xact_lock(hashtextextended($21, $24::bigint))),
             written AS ({insert} WHERE EXISTS (SELECT FROM own WHERE bound IS NOT NULL) RETURNING 1)
-            SELECT set_config('lock_timeout', '0', true),
+            SELECT set_config('lock_timeout', '5s', true),
                 pg_advisory_xact_lock(hashtextextended($21::text, $22::bigint)),
-                set_config('lock_timeout', $23, true)
+                set_config('lock_timeout', '5ms', true)
             FROM (SELECT count(*) FROM written) AS whole"
         )
     })

@@ -4,7 +4,7 @@
 //! Invariants:
 //! - of each tenant all events go in, or none;
 //! - no head is waited for: a tenant whose head has moved or is held by somebody is left out, and the
-//!   others go in without it;
+//!   others go in without it. What is sent behind a transaction waits for the end of that one;
 //! - one event that is not to be inserted undoes the statement for all of them, and so does a key that
 //!   somebody holds for longer than a moment. Each by itself then tells who it was.
 
