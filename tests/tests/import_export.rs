@@ -254,6 +254,11 @@ fn events_continue_traces_of_their_own_batch_and_of_earlier_ones() {
         }
     }
     assert_eq!(import(&stage.daemon, &[], &joined(&lines)), (0, [120, 0, 0]));
+    let ids = |lines: &str| {
+        let id = |line| text(&dg_projections::json::parse(line).unwrap(), "event_id").to_owned();
+        lines.lines().map(id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&export(&stage.daemon, "default")), ids(&joined(&lines)));
     let more = event("a", 40, "PrecedentCited", r#"{"cited_trace_id":"b","reason":"alike"}"#);
     let answer = stage.daemon.cli_with(&["append", "-"], more.as_bytes());
     assert_eq!((answer.code, text(&answer.json(), "code")), (5, "conflict"), "{answer:?}");

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: JSON (one event or a list) or JSON Lines; each line its own answer, or all of
 //! them together.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
@@ -173,7 +173,6 @@ fn shares(parsed: Vec<(usize, Parsed)>) -> (BTreeMap<String, Share>, Vec<LineRes
 const TENANTS_AT_ONCE: usize = 8;
 /// What part of a batch the first of several is.
 const FIRST_PART: usize = 4;
-
 /// Batches of one request under way at once.
 const BATCHES_AT_ONCE: usize = 2;
 
@@ -192,27 +191,28 @@ async fn each_its_own(
         told.add(&append_all(runtime.clone(), parse(texts), outage, None).await);
         return Ok(());
     }
-    let mut under_way: VecDeque<JoinHandle<Vec<LineResult>>> = VecDeque::new();
+    let mut under_way: Vec<JoinHandle<Vec<LineResult>>> = Vec::new();
     let (mut rest, mut size) = (texts, batch_size.div_ceil(FIRST_PART));
     while !rest.is_empty() {
         let (batch, after) = rest.split_at(size.min(rest.len()));
         let parsed = parse(batch);
-        (rest, size) = (after, batch_size * tenants_of(&parsed).clamp(1, TENANTS_AT_ONCE));
+        let tenants = tenants_of(&parsed);
+        (rest, size) = (after, batch_size * tenants.clamp(1, TENANTS_AT_ONCE));
         // Of several tenants the shares may be of any size; of one they are small beside what a lane takes.
-        let most_before = if tenants_of(&parsed) == 1 { BATCHES_AT_ONCE - 1 } else { 0 };
+        let may_be_before = if tenants == 1 { BATCHES_AT_ONCE - 1 } else { 0 };
         let mut before = Vec::new();
-        while under_way.len() > most_before {
-            before.append(&mut finished(under_way.pop_front(), &outage).await?);
+        for batch in under_way.drain(..under_way.len().saturating_sub(may_be_before)) {
+            before.append(&mut finished(batch, &outage).await?);
         }
         let (handing_over, mut handed_over) = mpsc::channel(1);
         let append = append_all(runtime.clone(), parsed, outage.clone(), Some(handing_over));
-        under_way.push_back(tokio::spawn(append));
+        under_way.push(tokio::spawn(append));
         told.add(&before);
         // In each tenant's lane the next batch is to come after this one.
         let _all_are = handed_over.recv().await;
     }
     for batch in under_way {
-        told.add(&finished(Some(batch), &outage).await?);
+        told.add(&finished(batch, &outage).await?);
     }
     Ok(())
 }
@@ -220,12 +220,11 @@ async fn each_its_own(
 /// The results of a batch. If one before it met an outage, it was under way by then, and what is refused of it may be
 /// so for the gap alone.
 async fn finished(
-    batch: Option<JoinHandle<Vec<LineResult>>>,
+    batch: JoinHandle<Vec<LineResult>>,
     outage: &OnceLock<Rejection>,
 ) -> Result<Vec<LineResult>, Rejection> {
-    let Some(append) = batch else { return Ok(Vec::new()) };
     let before = outage.get().cloned();
-    let mut results = append.await.map_err(|panic| crashed(&panic))?;
+    let mut results = batch.await.map_err(|panic| crashed(&panic))?;
     if let Some(outage) = before {
         for refusal in results.iter_mut().filter_map(LineResult::refusal_of_event) {
             *refusal = outage.clone();
