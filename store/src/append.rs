@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// The same behind a transaction under way, after which the log is to end at `head`: they are written while that
-    /// one is committed, and wait for its end; nothing, if it ended otherwise or takes longer than a moment.
+    /// one is committed, and wait for its end; nothing, if it ended otherwise or takes longer than a batch may.
     ///
     /// # Errors
     /// When the transaction failed: none of the events is in.

@@ -207,6 +207,7 @@ impl OneUnderWay {
         runtime.append("acme", [start(0)]).await.unwrap().remove(0).unwrap();
         let holding = database.connect().await;
         let held = &lines[0].event.event_id;
+        // Asked for again and again: the statement's own bound on waiting for a lock would end one long wait.
         let sql = format!(
             "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 WHILE NOT pg_try_advisory_xact_lock_shared(1) LOOP PERFORM pg_sleep(0.01); END LOOP;
