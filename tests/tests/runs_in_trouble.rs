@@ -85,14 +85,28 @@ async fn a_stall_of_the_database_is_no_silence_of_a_daemon() {
     let one = runtime(&database, &store, "one").await;
     let two = runtime(&database, &store, "two").await;
     let client = database.connect().await;
-    meddle(&database, "UPDATE ON dg_projection_run_steps", "PERFORM pg_sleep(0.05)").await;
+    // The run is at work for a while, and its owner is late with his first word after the stall, before
+    // he has the row.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
+        CREATE TRIGGER slow BEFORE UPDATE ON dg_projection_run_steps
+            FOR EACH ROW EXECUTE FUNCTION slow();
+        CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF (SELECT clock_timestamp() - seen_at > '5 seconds' FROM dg_projection_runs) THEN
+                PERFORM pg_sleep(1);
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER late BEFORE UPDATE OF seen_at ON dg_projection_runs
+            EXECUTE FUNCTION late()";
+    client.batch_execute(slow).await.unwrap();
     let run = start(&one, request("a", RunMode::Rebuild)).await.run.key;
     until_status(&store, &run.run_id, &[RunStatus::Running]).await;
-    // Nobody can say anything for longer than a daemon may be silent.
-    client
-        .batch_execute("BEGIN; LOCK TABLE dg_projection_runs; SELECT pg_sleep(7); COMMIT")
-        .await
-        .unwrap();
+    // For a second its owner is kept from saying anything while the other daemon looks; then nobody can
+    // do either, for longer than a daemon may be silent.
+    let stall = "BEGIN; SELECT 1 FROM dg_projection_runs FOR UPDATE; SELECT pg_sleep(1);
+        LOCK TABLE dg_projection_runs; SELECT pg_sleep(7); COMMIT";
+    client.batch_execute(stall).await.unwrap();
     completed(&store, &run.run_id).await;
     assert_proven(&store, "a").await;
     one.stop(STOP).await;

@@ -3,16 +3,16 @@
 //!
 //! Which runs there are, and which wait, is in the database: a new life of this actor looks there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_store::{Ending, Run, RunKey, RunStatus, StoreError};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use time::OffsetDateTime;
 
 use super::Runs;
+use super::silence::{SILENCE, Silences};
 use super::work::SLICE;
 use crate::in_flight::{InFlight, caught};
 
@@ -20,15 +20,10 @@ use crate::in_flight::{InFlight, caught};
 const AT_ONCE: usize = 2;
 /// Poll intervals between two looks: what is asked for here is taken up at once anyway.
 const LOOKS: u32 = 3;
-/// A run whose owner has said nothing for so long has none; it says something every second.
-const SILENCE: Duration = Duration::from_secs(5);
 /// What a run that was cancelled or failed has built is kept so long, to be resumed.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two looks for something to clear.
 const CLEARING: Duration = Duration::from_secs(60);
-
-/// Runs that have no actor here: when somebody last said to be at them, and since when that is known.
-type Silent = BTreeMap<RunKey, (OffsetDateTime, Instant)>;
 
 pub(super) struct Coordinator;
 
@@ -38,7 +33,8 @@ pub(super) struct CoordinatorState {
     look: Option<InFlight>,
     /// Whether somebody has asked for another one meanwhile.
     again: bool,
-    silent: Silent,
+    /// Of runs that have no actor here.
+    silences: Silences,
     clearing: Option<InFlight>,
     cleared: Option<Instant>,
 }
@@ -50,7 +46,7 @@ pub(crate) enum RunsMsg {
     /// A run may wait.
     Look,
     /// What the look came to.
-    Looked(Result<(Vec<Run>, Silent), StoreError>),
+    Looked(Result<(Vec<Run>, Silences), StoreError>),
     /// A run has ended; of itself, or because it crashed.
     Ended(RunKey, Option<String>),
     /// Nothing is left to be cleared, for now.
@@ -75,7 +71,7 @@ impl Actor for Coordinator {
             runs,
             look: None,
             again: false,
-            silent: Silent::new(),
+            silences: Silences::default(),
             clearing: None,
             cleared: None,
         })
@@ -115,9 +111,9 @@ impl CoordinatorState {
             return;
         }
         self.again = false;
-        let (runs, myself, silent) = (self.runs.clone(), myself.clone(), self.silent.clone());
+        let (runs, myself, silences) = (self.runs.clone(), myself.clone(), self.silences.clone());
         self.look = Some(InFlight::begin(async move {
-            let outcome = caught(look(&runs, silent)).await;
+            let outcome = caught(look(&runs, silences)).await;
             let _ = myself.cast(outcome.map_or_else(RunsMsg::Crashed, RunsMsg::Looked));
         }));
     }
@@ -125,11 +121,14 @@ impl CoordinatorState {
     async fn take_up(
         &mut self,
         myself: &ActorRef<RunsMsg>,
-        found: Result<(Vec<Run>, Silent), StoreError>,
+        found: Result<(Vec<Run>, Silences), StoreError>,
     ) {
+        if found.is_err() {
+            self.silences.look_failed();
+        }
         match found {
-            Ok((claimed, silent)) => {
-                self.silent = silent;
+            Ok((claimed, silences)) => {
+                self.silences = silences;
                 for run in claimed {
                     self.runs.start(run.key).await;
                 }
@@ -179,8 +178,8 @@ impl CoordinatorState {
     }
 }
 
-async fn look(runs: &Runs, silent: Silent) -> Result<(Vec<Run>, Silent), StoreError> {
-    let silent = find_abandoned(runs, silent).await?;
+async fn look(runs: &Runs, silences: Silences) -> Result<(Vec<Run>, Silences), StoreError> {
+    let silences = find_abandoned(runs, silences).await?;
     let (gate, owner) = (&runs.tenants.gate, runs.owner());
     if runs.tenants.settings.resume_interrupted_runs {
         let resumed =
@@ -201,22 +200,17 @@ async fn look(runs: &Runs, silent: Silent) -> Result<(Vec<Run>, Silent), StoreEr
             Err(error) => return Err(error),
         }
     }
-    Ok((claimed, silent))
+    Ok((claimed, silences))
 }
 
-/// Finds runs that nobody is at: whose owner is silent. Only silence counts that this daemon has
-/// witnessed: not what passed while nobody could reach the database, nor while one of its own that
-/// crashed is being written down.
-async fn find_abandoned(runs: &Runs, mut silent: Silent) -> Result<Silent, StoreError> {
+/// Gives up runs that nobody is at: whose owner is silent. One of its own that crashed is at work until
+/// that is written down.
+async fn find_abandoned(runs: &Runs, mut silences: Silences) -> Result<Silences, StoreError> {
     let (gate, owner) = (&runs.tenants.gate, runs.owner());
+    let asked = Instant::now();
     let mut running = gate.run(|store| async move { store.running_runs().await }).await?;
     running.retain(|(key, _)| runs.owners.owner(key).is_none());
-    silent.retain(|key, (seen, _)| running.iter().any(|(other, at)| other == key && at == seen));
-    for (key, seen) in running {
-        let (_, since) = silent.entry(key.clone()).or_insert((seen, Instant::now()));
-        if since.elapsed() < SILENCE {
-            continue;
-        }
+    for (key, seen) in silences.look(running, asked, Instant::now()) {
         let key = &key;
         match gate.run(|store| async move { store.abandon_run(key, owner, seen).await }).await? {
             Some(RunStatus::Queued) => {
@@ -228,7 +222,7 @@ async fn find_abandoned(runs: &Runs, mut silent: Silent) -> Result<Silent, Store
             None => {}
         }
     }
-    Ok(silent)
+    Ok(silences)
 }
 
 /// A run that crashed is not tried again by itself: the same would happen.

@@ -15,6 +15,7 @@ mod actor;
 mod coordinator;
 mod lanes;
 mod serve;
+mod silence;
 mod state;
 mod view;
 mod work;
