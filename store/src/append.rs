@@ -26,7 +26,8 @@ use crate::database::writing;
 use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
-use insert::{PATIENCE, Rows};
+use insert::PATIENCE;
+pub(crate) use insert::Rows;
 pub use shared::{Fate, Part};
 use shared::{Heads, is_held};
 

@@ -4,14 +4,15 @@
 //! Nothing of ours stands between: no trigger, no head, no checks, no decision. One connection, one
 //! statement a transaction.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use crate::database::{Object, writing};
-use dg_projections::event::{Event, Line};
+use dg_projections::event::Line;
 use futures_util::{SinkExt as _, TryStreamExt as _};
-use tokio_postgres::types::ToSql;
 
+use crate::append::Rows;
 use crate::page::LOG_EVENT_COLUMNS;
 use crate::{Store, StoreError};
 
@@ -25,17 +26,14 @@ const PROJECTED: [&str; 5] = [
 ];
 
 /// The copy that is written to.
-const COPY: &str = "dg_floor_log";
-
-const COLUMNS: &str = "tenant_id, log_seq, trace_seq, occurred_at_utc, schema_version, event_id,
-    trace_id, event_type, occurred_at, producer_id, source_system, actor_type, actor_id,
-    idempotency_key, payload_json, payload_hash";
+pub(crate) const COPY: &str = "dg_floor_log";
 
 /// A connection, and a log that nothing keeps.
 #[derive(Debug)]
 pub struct Floor {
     client: Object,
-    last_log_seq: i64,
+    /// Of each tenant.
+    last_log_seqs: BTreeMap<String, i64>,
 }
 
 impl Store {
@@ -51,7 +49,7 @@ impl Store {
                  CREATE TABLE {COPY} (LIKE dg_event_log INCLUDING ALL)"
             ))
             .await?;
-        Ok(Floor { client, last_log_seq: 0 })
+        Ok(Floor { client, last_log_seqs: BTreeMap::new() })
     }
 }
 
@@ -91,7 +89,7 @@ impl Store {
 }
 
 impl Floor {
-    /// Inserts events, so many a transaction; how long each took.
+    /// Inserts events as the next of their tenants' logs, so many a transaction; how long each took.
     ///
     /// # Errors
     /// When the database refuses.
@@ -102,74 +100,17 @@ impl Floor {
     ) -> Result<Vec<Duration>, StoreError> {
         let mut took = Vec::with_capacity(lines.len().div_ceil(per_transaction));
         for batch in lines.chunks(per_transaction) {
-            let started = Instant::now();
-            match batch {
-                [line] => self.insert_one(&line.event).await?,
-                lines => self.insert_many(lines).await?,
+            let mut rows = Rows::default();
+            for Line { event, .. } in batch {
+                let last = self.last_log_seqs.entry(event.tenant_id.clone()).or_default();
+                *last += 1;
+                rows.push(event, *last);
             }
+            let started = Instant::now();
+            rows.insert_copy(&self.client).await?;
             took.push(started.elapsed());
-            self.last_log_seq += batch.len() as i64;
         }
         Ok(took)
-    }
-
-    async fn insert_one(&self, event: &Event) -> Result<(), StoreError> {
-        let places: Vec<String> = (1..=16).map(|at| format!("${at}")).collect();
-        let sql = format!("INSERT INTO {COPY} ({COLUMNS}) VALUES ({})", places.join(", "));
-        let statement = self.client.prepare_cached(&sql).await?;
-        let arguments: [&(dyn ToSql + Sync); 16] = [
-            &event.tenant_id,
-            &(self.last_log_seq + 1),
-            &event.trace_seq,
-            &event.occurred_instant,
-            &event.schema_version,
-            &event.event_id,
-            &event.trace_id,
-            &event.event_type.as_str(),
-            &event.occurred_at,
-            &event.source.producer_id,
-            &event.source.system,
-            &event.actor.actor_type.as_str(),
-            &event.actor.actor_id,
-            &event.idempotency_key,
-            &event.payload,
-            &&event.payload_hash.0[..],
-        ];
-        self.client.execute(&statement, &arguments).await?;
-        Ok(())
-    }
-
-    async fn insert_many(&self, lines: &[Line]) -> Result<(), StoreError> {
-        let sql = format!(
-            "INSERT INTO {COPY} ({COLUMNS}) SELECT * FROM unnest($1::text[], $2::bigint[],
-                $3::bigint[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-                $15::text[], $16::bytea[])"
-        );
-        let statement = self.client.prepare_cached(&sql).await?;
-        let events = || lines.iter().map(|line| &line.event);
-        let numbers: Vec<i64> = (self.last_log_seq + 1..).take(lines.len()).collect();
-        let text = |field: fn(&Event) -> &str| events().map(field).collect::<Vec<_>>();
-        let arguments: [&(dyn ToSql + Sync); 16] = [
-            &text(|event| &event.tenant_id),
-            &numbers,
-            &events().map(|event| event.trace_seq).collect::<Vec<_>>(),
-            &events().map(|event| event.occurred_instant).collect::<Vec<_>>(),
-            &events().map(|event| event.schema_version).collect::<Vec<_>>(),
-            &text(|event| &event.event_id),
-            &text(|event| &event.trace_id),
-            &text(|event| event.event_type.as_str()),
-            &text(|event| &event.occurred_at),
-            &text(|event| &event.source.producer_id),
-            &text(|event| &event.source.system),
-            &text(|event| event.actor.actor_type.as_str()),
-            &text(|event| &event.actor.actor_id),
-            &text(|event| &event.idempotency_key),
-            &text(|event| &event.payload),
-            &events().map(|event| &event.payload_hash.0[..]).collect::<Vec<_>>(),
-        ];
-        self.client.execute(&statement, &arguments).await?;
-        Ok(())
     }
 
     /// Reads the real log of a tenant, page by page, the columns that a projector needs; how many

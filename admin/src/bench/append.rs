@@ -1,6 +1,6 @@
 //! `append_single`, `append_concurrent`, `import`: events on their way into the log.
 //!
-//! The floor inserts the same rows into a copy of the log with all its keys. The figures are of the
+//! The floor inserts the same rows, in the order that they have in the log, into a copy of it with all its keys. The figures are of the
 //! log alone, as the floor is; `import_live` is the import as a user sees it, with all projections
 //! catching up meanwhile.
 
@@ -53,7 +53,7 @@ pub(super) async fn all(
 /// One client, an event a request.
 async fn single(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
     let scene = stage.scene().await?;
-    let floor = floor(&scene, plan, 1).await?;
+    let floor = floor(&scene, of_one_tenant(plan), 1).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
     let client = daemon.client();
     send_each(&client, lines(WARM_UP)).await?;
@@ -69,19 +69,17 @@ async fn single(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
 
 /// Many clients with traces of their own, an event a request.
 async fn concurrent(stage: &Stage, plan: Plan, own_tenants: bool) -> Result<Sample, Failure> {
-    let traces = (plan.traces / CLIENTS).max(1);
-    let plan_of = |client| Plan { traces, seed: plan.seed + client, ..plan };
+    let each = Plan { traces: (plan.traces / CLIENTS).max(1), ..plan };
     let scene = stage.scene().await?;
-    let mut floor_took = Duration::ZERO;
-    let all = (0..CLIENTS).flat_map(|client| lines(plan_of(client)));
-    insert_floor(&scene, all, BATCH, &mut floor_took).await?;
+    let floor = floor(&scene, in_turns(each, own_tenants), BATCH).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
     send_each(&daemon.client(), lines(WARM_UP)).await?;
-    let ready = (0..CLIENTS).map(|number| {
-        let tenant = own_tenants.then(|| format!("tenant-{number:04}"));
-        (daemon.client_for(tenant), lines(plan_of(number)).collect())
-    });
-    let ready: Vec<(Client, Vec<String>)> = ready.collect();
+    let ready: Vec<(Client, Vec<String>)> = (0..CLIENTS)
+        .map(|number| {
+            let tenant = own_tenants.then(|| tenant_of(number));
+            (daemon.client_for(tenant), lines(of_client(each, number)).collect())
+        })
+        .collect();
     let mut clients = JoinSet::new();
     let started = Instant::now();
     for (client, texts) in ready {
@@ -93,8 +91,31 @@ async fn concurrent(stage: &Stage, plan: Plan, own_tenants: bool) -> Result<Samp
     }
     let took = started.elapsed();
     let events = each.len() as u64;
-    let sample = Sample { events, floor: Some(floor_took), each, took, ..of(plan, "64 clients") };
-    finish(stage, scene, daemon, sample).await
+    finish(stage, scene, daemon, Sample { events, floor, each, took, ..of(plan, "64 clients") })
+        .await
+}
+
+fn of_client(each: Plan, number: u64) -> Plan {
+    Plan { seed: each.seed + number, ..each }
+}
+
+fn tenant_of(number: u64) -> String {
+    format!("tenant-{number:04}")
+}
+
+/// The events of all clients as the log has them: the clients take turns.
+fn in_turns(each: Plan, own_tenants: bool) -> impl Iterator<Item = Result<Line, Failure>> {
+    let of_clients: Vec<(String, Vec<String>)> = (0..CLIENTS)
+        .map(|number| {
+            let tenant = if own_tenants { tenant_of(number) } else { DEFAULT_TENANT.to_owned() };
+            (tenant, lines(of_client(each, number)).collect())
+        })
+        .collect();
+    let turns = of_clients.iter().map(|(_, texts)| texts.len()).max().unwrap_or(0);
+    (0..turns).flat_map(move |turn| {
+        let its = |(tenant, texts): &(String, Vec<String>)| Some(parsed(tenant, texts.get(turn)?));
+        of_clients.iter().filter_map(its).collect::<Vec<_>>()
+    })
 }
 
 /// A file, as `decisiongraph import` reads it.
@@ -102,7 +123,7 @@ async fn import(stage: &Stage, plan: Plan, flags: &[&str]) -> Result<Sample, Fai
     let path = stage.file("log.jsonl");
     write_file(&path, plan)?;
     let scene = stage.scene().await?;
-    let floor = floor(&scene, plan, BATCH).await?;
+    let floor = floor(&scene, of_one_tenant(plan), BATCH).await?;
     let daemon = stage.daemon(&scene, flags).await?;
     let client = daemon.client();
     send_each(&client, lines(WARM_UP)).await?;
@@ -148,32 +169,24 @@ async fn finish(
 }
 
 /// How long Postgres alone takes for these events.
-async fn floor(scene: &Scene, plan: Plan, batch: usize) -> Result<Option<Duration>, Failure> {
-    let mut took = Duration::ZERO;
-    insert_floor(scene, lines(plan), batch, &mut took).await?;
+async fn floor(
+    scene: &Scene,
+    lines: impl Iterator<Item = Result<Line, Failure>>,
+    batch: usize,
+) -> Result<Option<Duration>, Failure> {
+    let mut floor = scene.store.floor().await?;
+    let warm_up: Vec<Line> = of_one_tenant(WARM_UP).collect::<Result<_, _>>()?;
+    floor.insert(&warm_up, batch).await?;
+    let (mut lines, mut took) = (lines.peekable(), Duration::ZERO);
+    while lines.peek().is_some() {
+        let chunk: Vec<Line> = lines.by_ref().take(BATCH).collect::<Result<_, _>>()?;
+        took += floor.insert(&chunk, batch).await?.iter().sum::<Duration>();
+    }
     Ok(Some(took))
 }
 
-async fn insert_floor(
-    scene: &Scene,
-    texts: impl Iterator<Item = String>,
-    batch: usize,
-    took: &mut Duration,
-) -> Result<(), Failure> {
-    let mut floor = scene.store.floor().await?;
-    let warm_up: Vec<Line> =
-        lines(WARM_UP).map(|text| parsed(DEFAULT_TENANT, &text)).collect::<Result<_, _>>()?;
-    floor.insert(&warm_up, batch).await?;
-    let mut texts = texts.peekable();
-    while texts.peek().is_some() {
-        let chunk: Vec<Line> = texts
-            .by_ref()
-            .take(BATCH)
-            .map(|text| parsed(DEFAULT_TENANT, &text))
-            .collect::<Result<_, _>>()?;
-        *took += floor.insert(&chunk, batch).await?.iter().sum::<Duration>();
-    }
-    Ok(())
+fn of_one_tenant(plan: Plan) -> impl Iterator<Item = Result<Line, Failure>> {
+    lines(plan).map(|text| parsed(DEFAULT_TENANT, &text))
 }
 
 /// Sends events one by one; how long each took.

@@ -9,11 +9,11 @@ use dg_projections::event::Event;
 use dg_projections::json::{Json, canonical};
 use tokio_postgres::types::ToSql;
 
-use crate::StoreError;
+use crate::{StoreError, floor};
 
 /// The columns of new events.
 #[derive(Default)]
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     tenant_id: Vec<&'a str>,
     log_seq: Vec<i64>,
     trace_seq: Vec<i64>,
@@ -68,6 +68,10 @@ struct Statements {
 
 impl Statements {
     fn of(whole: impl Fn(&str) -> String) -> Statements {
+        Statements::into("dg_event_log", whole)
+    }
+
+    fn into(table: &str, whole: impl Fn(&str) -> String) -> Statements {
         let parameters = |suffix: &str| {
             let each = (1..).zip(COLUMNS);
             let each = each.map(|(number, (_, kind))| format!("${number}::{kind}{suffix}"));
@@ -77,7 +81,7 @@ impl Statements {
         let values = names.replace("tags", "tags::jsonb");
         let insert = |source: &str| {
             whole(&format!(
-                "INSERT INTO dg_event_log ({names}) SELECT {values} FROM {source} AS rows ({names})"
+                "INSERT INTO {table} ({names}) SELECT {values} FROM {source} AS rows ({names})"
             ))
         };
         Statements {
@@ -92,6 +96,10 @@ impl Statements {
 }
 
 static INSERT: LazyLock<Statements> = LazyLock::new(|| Statements::of(str::to_owned));
+
+/// Into a copy of the log that nothing keeps.
+static INSERT_COPY: LazyLock<Statements> =
+    LazyLock::new(|| Statements::into(floor::COPY, str::to_owned));
 
 /// The rows of one tenant, if its head is as it must be and can be had at once; it stays locked until the
 /// statement's transaction ends. Asked for by its key alone: with an array of one the server would plan
@@ -153,7 +161,7 @@ static INSERT_AT_HEADS: LazyLock<Statements> = LazyLock::new(|| {
 pub(super) const PATIENCE: &str = "100";
 
 impl<'a> Rows<'a> {
-    pub(super) fn push(&mut self, event: &'a Event, log_seq: i64) {
+    pub(crate) fn push(&mut self, event: &'a Event, log_seq: i64) {
         self.tenant_id.push(&event.tenant_id);
         self.log_seq.push(log_seq);
         self.trace_seq.push(event.trace_seq);
@@ -184,6 +192,13 @@ impl<'a> Rows<'a> {
         }
         let insert = transaction.prepare_cached(INSERT.text(self.log_seq.len())).await?;
         transaction.execute(&insert, &self.columns()).await?;
+        Ok(())
+    }
+
+    /// Inserts them into the copy, as a transaction of their own.
+    pub(crate) async fn insert_copy(&self, client: &ClientWrapper) -> Result<(), StoreError> {
+        let insert = client.prepare_cached(INSERT_COPY.text(self.log_seq.len())).await?;
+        client.execute(&insert, &self.columns()).await?;
         Ok(())
     }
 
