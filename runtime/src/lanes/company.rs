@@ -101,11 +101,7 @@ impl Company {
         loop {
             let Some(members) = self.waiting().next() else { return };
             let turn = self.turn(gate);
-            tokio::spawn(async move {
-                // Moved here as a whole: it ends when the task does.
-                let turn = turn;
-                together(&turn.gate, members).await;
-            });
+            tokio::spawn(together(turn, members));
         }
     }
 
@@ -169,9 +165,12 @@ impl Drop for Turn {
 }
 
 /// Each member is told its fate. A lane that has ended meanwhile wants to know nothing.
-async fn together(gate: &Gate, members: Vec<(Member, Told)>) {
+async fn together(turn: Turn, members: Vec<(Member, Told)>) {
     let (members, told): (Vec<Member>, Vec<Told>) = members.into_iter().unzip();
-    match append(gate, &members, &|| ()).await {
+    let sent = append(&turn.gate, &members, &|| ()).await;
+    // First, so that the next turn does not begin behind all that these do with their fates.
+    drop(turn);
+    match sent {
         Some(Ok(fates)) => {
             told.into_iter().zip(fates).for_each(|(told, fate)| drop(told.send(Ok(fate))));
         }
