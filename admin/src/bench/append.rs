@@ -1,8 +1,8 @@
 //! `append_single`, `append_concurrent`, `import`: events on their way into the log.
 //!
-//! The floor inserts the same rows, in the order that they have in the log, into a copy of it with all its keys. The figures are of the
-//! log alone, as the floor is; `import_live` is the import as a user sees it, with all projections
-//! catching up meanwhile.
+//! The floor inserts the same rows, in the order that they have in the log, into a copy of it with all
+//! its keys. The figures are of the log alone, as the floor is; `import_live` is the import as a user
+//! sees it, with all projections catching up meanwhile.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
