@@ -115,7 +115,7 @@ impl Lanes {
         let spec = Arc::new(move |tenant| {
             ChildSpec::worker(tenant).restart(Restart::Temporary).shutdown(patience)
         });
-        let lanes = self.clone();
+        let lanes = Arc::new(self.clone());
         let start = Arc::new(move |tenant: String, parent: crate::supervisor::Parent| {
             let lanes = lanes.clone();
             Box::pin(async move {
@@ -287,7 +287,7 @@ struct Lane {
 
 struct LaneState {
     tenant: String,
-    lanes: Lanes,
+    lanes: Arc<Lanes>,
     queue: Queue<Reply, Place>,
     /// Events that have not been answered, as everybody sees them.
     waiting: Arc<AtomicUsize>,
@@ -329,12 +329,12 @@ enum LaneMsg {
 impl Actor for Lane {
     type Msg = LaneMsg;
     type State = LaneState;
-    type Arguments = (String, Lanes);
+    type Arguments = (String, Arc<Lanes>);
 
     async fn pre_start(
         &self,
         myself: ActorRef<LaneMsg>,
-        (tenant, lanes): (String, Lanes),
+        (tenant, lanes): (String, Arc<Lanes>),
     ) -> Result<LaneState, ActorProcessingErr> {
         let waiting = Arc::default();
         let owner = LaneOwner { actor: myself.clone(), waiting: Arc::clone(&waiting) };

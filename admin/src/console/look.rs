@@ -2,6 +2,7 @@
 //! seen says why.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dg_projections::rows::EdgeRow;
@@ -71,7 +72,7 @@ pub(super) async fn look(console: &Console, page: &Page) -> View {
 
 /// The runtime, or why there is none.
 struct Eye {
-    runtime: Seen<Runtime>,
+    runtime: Seen<Arc<Runtime>>,
 }
 
 impl Eye {
@@ -186,7 +187,7 @@ impl Eye {
 
     async fn see<T, W, F>(&self, work: W) -> Seen<T>
     where
-        W: FnOnce(Runtime) -> F,
+        W: FnOnce(Arc<Runtime>) -> F,
         F: Future<Output = Result<T, StoreError>>,
     {
         // The head of the page says why, once.

@@ -1,22 +1,21 @@
 //! What must be in place before there is a runtime, and the runtime as soon as it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dg_projections::Code;
 use dg_runtime::{Runtime, Settings};
 use dg_store::failpoint::{self, Point};
 use dg_store::{Store, StoreError};
-use tokio::sync::watch;
 
 use crate::config::Migrate;
 use crate::failure::Failure;
+use crate::server::FillRuntime;
 
 /// How long to wait for another daemon that is migrating.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a database that is away is tried while the daemon starts.
 const START_RETRY: Duration = Duration::from_secs(1);
-
-type FillRuntime = watch::Sender<Result<Runtime, String>>;
 
 /// Brings the schema up to date, however long the database is away, and fills the slot.
 pub(super) async fn start_runtime(
@@ -39,7 +38,7 @@ pub(super) async fn start_runtime(
     schema.store.close();
     let runtime = Runtime::start(store, settings).await;
     let runtime = runtime.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-    drop(fill.send_replace(Ok(runtime)));
+    drop(fill.send_replace(Ok(Arc::new(runtime))));
     failpoint::hit(Point::StartAfter, "").await;
     tracing::info!("ready");
     Ok(())

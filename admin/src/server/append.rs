@@ -180,7 +180,7 @@ const BATCHES_AT_ONCE: usize = 2;
 /// down and the next is parsed. The first of several is small, so that the database has work soon. A batch
 /// whose lines went to many tenants is followed by a larger one: each tenant's share is a transaction.
 async fn each_its_own(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     texts: &[(usize, &str)],
     batch_size: usize,
     parse: impl Fn(&[(usize, &str)]) -> Vec<(usize, Parsed)>,
@@ -247,7 +247,7 @@ fn crashed(panic: &JoinError) -> Rejection {
 
 /// Appends each tenant's lines, in order; tenants do not wait for each other.
 async fn append_all(
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     parsed: Vec<(usize, Parsed)>,
     outage: Arc<OnceLock<Rejection>>,
     handing_over: Option<HandingOver>,
@@ -257,8 +257,13 @@ async fn append_all(
         |(tenant, share)| append_share(&runtime, tenant, share, &outage, handing_over.clone());
     let shares: Vec<_> = shares.into_iter().map(append).collect();
     drop(handing_over);
-    let appended = stream::iter(shares).buffer_unordered(TENANTS_AT_ONCE);
-    let mut results: Vec<LineResult> = appended.flat_map(stream::iter).collect().await;
+    let mut results: Vec<LineResult> = match <[_; 1]>::try_from(shares) {
+        Ok([only]) => only.await,
+        Err(shares) => {
+            let appended = stream::iter(shares).buffer_unordered(TENANTS_AT_ONCE);
+            appended.flat_map(stream::iter).collect().await
+        }
+    };
     results.extend(unread);
     results.sort_by_key(|result| result.number);
     results

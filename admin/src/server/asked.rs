@@ -44,7 +44,7 @@ impl<'a> Asked<'a> {
         })
     }
 
-    pub(crate) fn runtime(&self) -> Result<Runtime, StoreError> {
+    pub(crate) fn runtime(&self) -> Result<Arc<Runtime>, StoreError> {
         self.context.runtime.get()
     }
 

@@ -52,7 +52,7 @@ pub(crate) use reads::operate::worker_state;
 use refusals::Refusals;
 pub(crate) use respond::{Body, JSON, JSON_LINES, streamed};
 pub(crate) use runs::OPEN;
-pub(crate) use runtime_slot::RuntimeSlot;
+pub(crate) use runtime_slot::{FillRuntime, RuntimeSlot};
 pub(crate) use socket::{Listening, listen, young_name};
 pub(crate) use waiting::MAX_WAIT;
 pub(crate) use watch::{Change, Messages, Picture, Watch, WorkerState};

@@ -191,7 +191,8 @@ pub(super) async fn call(found: &Found, request: Request<'_>, act: &mut Act) -> 
 
 async fn look(wanted: Read, asked: Asked<'_>, argument: &str) -> Handled {
     match wanted {
-        Read::Status => operate::status(asked).await,
+        // Boxed: a request is as large as the largest of them, and is moved as a whole.
+        Read::Status => Box::pin(operate::status(asked)).await,
         Read::Tree => operate::tree(asked).await,
         Read::Health => operate::health(asked).await,
         Read::Workers => operate::workers(asked).await,

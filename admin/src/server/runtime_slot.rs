@@ -1,16 +1,24 @@
 //! Where requests find the runtime: empty until the schema is in place.
 
+use std::sync::Arc;
+
 use dg_runtime::Runtime;
 use dg_store::StoreError;
 use tokio::sync::watch;
 
+/// The runtime, or why there is none. Shared: each request has it, and it is made of many parts.
+type Held = Result<Arc<Runtime>, String>;
+
+/// What fills the slot.
+pub(crate) type FillRuntime = watch::Sender<Held>;
+
 /// A place for the runtime and, while it is empty, the reason why.
 #[derive(Debug, Clone)]
-pub(crate) struct RuntimeSlot(watch::Receiver<Result<Runtime, String>>);
+pub(crate) struct RuntimeSlot(watch::Receiver<Held>);
 
 impl RuntimeSlot {
     /// An empty slot and the way to fill it.
-    pub(crate) fn new(reason: &str) -> (watch::Sender<Result<Runtime, String>>, RuntimeSlot) {
+    pub(crate) fn new(reason: &str) -> (FillRuntime, RuntimeSlot) {
         let (fill, slot) = watch::channel(Err(reason.to_owned()));
         (fill, RuntimeSlot(slot))
     }
@@ -28,7 +36,7 @@ impl RuntimeSlot {
     }
 
     /// The runtime, or why there is none yet.
-    pub(crate) fn look(&self) -> Result<Runtime, String> {
+    pub(crate) fn look(&self) -> Held {
         self.0.borrow().clone()
     }
 
@@ -36,7 +44,7 @@ impl RuntimeSlot {
     ///
     /// # Errors
     /// `storage` while there is none yet, with the reason.
-    pub(crate) fn get(&self) -> Result<Runtime, StoreError> {
+    pub(crate) fn get(&self) -> Result<Arc<Runtime>, StoreError> {
         self.look().map_err(|reason| StoreError::outage(format!("not ready: {reason}")))
     }
 }

@@ -1,5 +1,6 @@
 //! Reads of the log. Events are JSON text already: their payloads stay byte for byte.
 
+use std::sync::Arc;
 use std::time::Instant;
 use std::{future, io};
 
@@ -97,7 +98,7 @@ fn joined(events: &[RecordedEvent]) -> String {
 
 /// The events of a filter, a page at a time: memory does not grow with the log.
 struct Paging {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     tenant: String,
     filter: EventFilter,
     left: i64,
