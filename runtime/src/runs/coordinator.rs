@@ -124,7 +124,7 @@ impl CoordinatorState {
         found: Result<(Vec<Run>, Silences), StoreError>,
     ) {
         if found.is_err() {
-            self.silences.look_failed();
+            self.silences.failed();
         }
         match found {
             Ok((claimed, silences)) => {
@@ -179,7 +179,7 @@ impl CoordinatorState {
 }
 
 async fn look(runs: &Runs, silences: Silences) -> Result<(Vec<Run>, Silences), StoreError> {
-    let silences = find_abandoned(runs, silences).await?;
+    let mut silences = find_abandoned(runs, silences).await?;
     let (gate, owner) = (&runs.tenants.gate, runs.owner());
     if runs.tenants.settings.resume_interrupted_runs {
         let resumed =
@@ -200,6 +200,7 @@ async fn look(runs: &Runs, silences: Silences) -> Result<(Vec<Run>, Silences), S
             Err(error) => return Err(error),
         }
     }
+    silences.ended(Instant::now());
     Ok((claimed, silences))
 }
 
@@ -210,7 +211,7 @@ async fn find_abandoned(runs: &Runs, mut silences: Silences) -> Result<Silences,
     let asked = Instant::now();
     let mut running = gate.run(|store| async move { store.running_runs().await }).await?;
     running.retain(|(key, _)| runs.owners.owner(key).is_none());
-    for (key, seen) in silences.look(running, asked, Instant::now()) {
+    for (key, seen) in silences.look(running, asked) {
         let key = &key;
         match gate.run(|store| async move { store.abandon_run(key, owner, seen).await }).await? {
             Some(RunStatus::Queued) => {

@@ -1,8 +1,8 @@
 //! Silence of those who say to be at a run, as far as this daemon has witnessed it.
 //!
 //! - what passes while the database answers nobody is no silence: the owner may have had his word in
-//!   hand all that time. So a look counts from the answer to the one before it until it asks itself;
-//!   the wait for an answer counts for nothing, nor does anything around a look that failed.
+//!   hand all that time. So a look counts from the end of the one before it until it asks itself; what
+//!   passes while it waits for answers counts for nothing, nor does anything around one that failed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,25 +16,19 @@ pub(super) const SILENCE: Duration = Duration::from_secs(5);
 /// A run, and when somebody last said to be at it.
 pub(super) type Running = (RunKey, OffsetDateTime);
 
-/// How long each run was witnessed to be silent, and until when that is known.
+/// How long each run was witnessed to be silent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Silences {
-    answered: Option<Instant>,
+    /// When the look before ended; none if it failed or there was none.
+    looked: Option<Instant>,
     of: BTreeMap<RunKey, (OffsetDateTime, Duration)>,
 }
 
 impl Silences {
-    /// Takes note of what a look that was `asked` and then `answered` has found, and names the runs
-    /// that have been silent for long enough.
-    pub(super) fn look(
-        &mut self,
-        running: Vec<Running>,
-        asked: Instant,
-        answered: Instant,
-    ) -> Vec<Running> {
-        let witnessed =
-            self.answered.map_or(Duration::ZERO, |before| asked.saturating_duration_since(before));
-        self.answered = Some(answered);
+    /// Takes note of what a look has found that asked at this time, and names the runs that have been
+    /// silent for long enough. It is under way until it has `ended`.
+    pub(super) fn look(&mut self, running: Vec<Running>, asked: Instant) -> Vec<Running> {
+        let witnessed = self.looked.take().map_or(Duration::ZERO, |before| asked - before);
         let before = std::mem::take(&mut self.of);
         for (key, seen) in running {
             let silent = match before.get(&key) {
@@ -47,9 +41,13 @@ impl Silences {
         too_long.map(|(key, (seen, _))| (key.clone(), *seen)).collect()
     }
 
-    /// A look failed: nothing was witnessed until the next one is answered.
-    pub(super) const fn look_failed(&mut self) {
-        self.answered = None;
+    pub(super) const fn ended(&mut self, at: Instant) {
+        self.looked = Some(at);
+    }
+
+    /// A look failed: nothing is witnessed until one has ended.
+    pub(super) const fn failed(&mut self) {
+        self.looked = None;
     }
 }
 
@@ -62,18 +60,22 @@ mod tests {
         vec![(key, OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seen))]
     }
 
-    /// Each look: when it asked and was answered, in milliseconds, nothing where it failed; when its
-    /// owner was last seen; and whether the run is given up after it.
+    /// Each look: when it asked and ended, in milliseconds, nothing where it failed; when the owner was
+    /// last seen; and whether the run is given up after it.
     type Look = (u64, Option<u64>, i64, bool);
 
     fn assert_looks(what: &str, looks: &[Look]) {
         let (start, mut silences) = (Instant::now(), Silences::default());
-        for &(asked, answered, seen, given_up) in looks {
+        for &(asked, ended, seen, given_up) in looks {
             let at = |ms| start + Duration::from_millis(ms);
-            let named = match answered {
-                Some(answered) => silences.look(running(seen), at(asked), at(answered)),
+            let named = match ended {
+                Some(ended) => {
+                    let named = silences.look(running(seen), at(asked));
+                    silences.ended(at(ended));
+                    named
+                }
                 None => {
-                    silences.look_failed();
+                    silences.failed();
                     Vec::new()
                 }
             };
@@ -102,7 +104,7 @@ mod tests {
             ],
         );
         assert_looks(
-            "an answer that takes long is no silence",
+            "a look that takes long is no silence",
             &[
                 (0, Some(0), 7, false),
                 (150, Some(7_000), 7, false),
@@ -127,7 +129,8 @@ mod tests {
         let (start, mut silences) = (Instant::now(), Silences::default());
         let at = |seconds| start + Duration::from_secs(seconds);
         for (seconds, now) in [(0, running(7)), (4, Vec::new()), (8, running(7))] {
-            assert_eq!(silences.look(now, at(seconds), at(seconds)), []);
+            assert_eq!(silences.look(now, at(seconds)), []);
+            silences.ended(at(seconds));
         }
     }
 }
