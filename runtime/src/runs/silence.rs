@@ -41,6 +41,7 @@ impl Silences {
         too_long.map(|(key, (seen, _))| (key.clone(), *seen)).collect()
     }
 
+    /// The look has all its answers: from here on silence is witnessed.
     pub(super) const fn ended(&mut self, at: Instant) {
         self.looked = Some(at);
     }
