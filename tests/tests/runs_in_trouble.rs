@@ -102,9 +102,11 @@ async fn a_stall_of_the_database_is_no_silence_of_a_daemon() {
     client.batch_execute(slow).await.unwrap();
     let run = start(&one, request("a", RunMode::Rebuild)).await.run.key;
     until_status(&store, &run.run_id, &[RunStatus::Running]).await;
-    // For a second its owner is kept from saying anything while the other daemon looks; then nobody can
-    // do either, for longer than a daemon may be silent.
-    let stall = "BEGIN; SELECT 1 FROM dg_projection_runs FOR UPDATE; SELECT pg_sleep(1);
+    // For a while its owner is kept from saying anything while the other daemon looks; then nobody can
+    // do either, for longer than a daemon may be silent. Who waits for the row while the table is taken
+    // is in a deadlock, and by then has not looked for one yet: it is he who gives way, not the stall.
+    let stall = "BEGIN; SET LOCAL deadlock_timeout = '1min';
+        SELECT 1 FROM dg_projection_runs FOR UPDATE; SELECT pg_sleep(0.8);
         LOCK TABLE dg_projection_runs; SELECT pg_sleep(7); COMMIT";
     client.batch_execute(stall).await.unwrap();
     completed(&store, &run.run_id).await;
