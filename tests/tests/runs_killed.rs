@@ -164,7 +164,8 @@ fn outlive_the_database(mode: &str) {
             let run_id = run_id.trim().to_owned();
             until("the run is in the middle or at its end", || {
                 let run = daemon.cli(&["run", &run_id, "-o", "json"]).ok().json();
-                let is_in_the_middle = run.get("processed_events").and_then(Json::as_i64) > Some(20);
+                let is_in_the_middle =
+                    run.get("processed_events").and_then(Json::as_i64) > Some(20);
                 let is_at_work = ["queued", "running"].contains(&run.get("status")?.as_str()?);
                 (is_in_the_middle || !is_at_work).then_some(is_in_the_middle && is_at_work)
             })

@@ -95,9 +95,12 @@ fn schema(path: &str, message: impl std::fmt::Display) -> Rejection {
     Rejection::at(Code::SchemaViolation, path, message)
 }
 
-/// Refuses a NUL, which no column can hold.
-pub(super) fn no_nul(text: &str, path: &str) -> Result<(), Rejection> {
-    if text.contains('\0') { Err(invalid(path, "contains a NUL character")) } else { Ok(()) }
+/// Refuses a NUL, which no column can hold. Where the text stands is asked for only then: most hold none.
+pub(super) fn no_nul<P: AsRef<str>>(text: &str, path: impl FnOnce() -> P) -> Result<(), Rejection> {
+    if text.contains('\0') {
+        return Err(invalid(path().as_ref(), "contains a NUL character"));
+    }
+    Ok(())
 }
 
 struct Envelope(Object);
@@ -233,14 +236,14 @@ impl Envelope {
     }
 
     fn object(&self, field: &str, known: &[&str]) -> Result<&Object, Rejection> {
-        let path = json::member_path("$", field);
+        let path = || json::member_path("$", field);
         let Some(Json::Object(members)) = self.0.get(field) else {
-            return Err(schema(&path, "must be an object"));
+            return Err(schema(&path(), "must be an object"));
         };
         match members.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(members),
             Some(key) => Err(schema(
-                &json::member_path(&path, key),
+                &json::member_path(&path(), key),
                 format!("is not a field of {field}; fields are {}", known.join(", ")),
             )),
         }
@@ -251,7 +254,7 @@ impl Envelope {
         let Some(Json::String(key)) = self.0.get("idempotency_key") else {
             return Err(invalid(path, "must be a string"));
         };
-        no_nul(key, path)?;
+        no_nul(key, || path)?;
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(invalid(
                 path,
@@ -283,10 +286,10 @@ impl Envelope {
             Some(_) => return Err(schema("$.tags", "must be a list of strings")),
         };
         let tag = |(index, item): (usize, &Json)| {
-            let path = format!("$.tags[{index}]");
+            let path = || format!("$.tags[{index}]");
             let text = item.as_str().map(str::trim).filter(|text| !text.is_empty());
-            let text = text.ok_or_else(|| schema(&path, "must be a string that is not blank"))?;
-            no_nul(text, &path)?;
+            let text = text.ok_or_else(|| schema(&path(), "must be a string that is not blank"))?;
+            no_nul(text, path)?;
             Ok(text.to_owned())
         };
         items.iter().enumerate().map(tag).collect()
@@ -310,32 +313,35 @@ impl Envelope {
 /// # Errors
 /// `schema_violation` when nothing is left of it, `invalid_argument` for a NUL.
 pub fn tenant_name(given: &str) -> Result<String, Rejection> {
-    no_nul(given, "$.tenant_id")?;
+    no_nul(given, || "$.tenant_id")?;
     match given.trim() {
         "" => Err(schema("$.tenant_id", "must not be blank")),
-        name => short_enough(name, "$.tenant_id").map(|()| name.to_owned()),
+        name => short_enough(name, || "$.tenant_id").map(|()| name.to_owned()),
     }
 }
 
 fn text_in(members: &Object, parent: &str, field: &str) -> Result<String, Rejection> {
-    let path = json::member_path(parent, field);
+    let path = || json::member_path(parent, field);
     match members.get(field).and_then(Json::as_str) {
         Some(text) if !text.trim().is_empty() => {
-            no_nul(text, &path)?;
+            no_nul(text, path)?;
             Ok(text.to_owned())
         }
-        _ => Err(schema(&path, "must be a string that is not blank")),
+        _ => Err(schema(&path(), "must be a string that is not blank")),
     }
 }
 
 /// Refuses a part of a key that is too long for one.
-pub(super) fn short_enough(text: &str, path: &str) -> Result<(), Rejection> {
+pub(super) fn short_enough<P: AsRef<str>>(
+    text: &str,
+    path: impl FnOnce() -> P,
+) -> Result<(), Rejection> {
     if text.len() <= MAX_IDENTIFIER_BYTES {
         return Ok(());
     }
     let bytes = text.len();
     Err(invalid(
-        path,
+        path().as_ref(),
         format!("must have at most {MAX_IDENTIFIER_BYTES} bytes of UTF-8, not {bytes}"),
     ))
 }
@@ -343,7 +349,7 @@ pub(super) fn short_enough(text: &str, path: &str) -> Result<(), Rejection> {
 /// A required string that becomes part of a key.
 fn identifier_in(members: &Object, parent: &str, field: &str) -> Result<String, Rejection> {
     let text = text_in(members, parent, field)?;
-    short_enough(&text, &json::member_path(parent, field))?;
+    short_enough(&text, || json::member_path(parent, field))?;
     Ok(text)
 }
 
@@ -352,14 +358,14 @@ fn optional_text_in(
     parent: &str,
     field: &str,
 ) -> Result<Option<String>, Rejection> {
-    let path = json::member_path(parent, field);
+    let path = || json::member_path(parent, field);
     match members.get(field) {
         None | Some(Json::Null) => Ok(None),
         Some(Json::String(text)) => {
-            no_nul(text, &path)?;
+            no_nul(text, path)?;
             Ok(Some(text.clone()))
         }
-        Some(_) => Err(schema(&path, "must be a string or null")),
+        Some(_) => Err(schema(&path(), "must be a string or null")),
     }
 }
 
@@ -367,7 +373,7 @@ fn optional_text_in(
 fn guard_all(event: &Event, payload: &Json) -> Result<(), Rejection> {
     guard::check(payload, "$.payload")?;
     for (index, tag) in event.tags.iter().enumerate() {
-        guard::check_text(tag, &format!("$.tags[{index}]"))?;
+        guard::check_text(tag, || format!("$.tags[{index}]"))?;
     }
     let texts = [
         ("$.actor.actor_id", Some(&event.actor.actor_id)),
@@ -381,5 +387,5 @@ fn guard_all(event: &Event, payload: &Json) -> Result<(), Rejection> {
     texts
         .into_iter()
         .filter_map(|(path, text)| Some((path, text?)))
-        .try_for_each(|(path, text)| guard::check_text(text, path))
+        .try_for_each(|(path, text)| guard::check_text(text, || path))
 }

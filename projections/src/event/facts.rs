@@ -171,14 +171,14 @@ impl<'a> Fields<'a> {
     /// A required string that becomes a column: Postgres text has no NUL.
     fn column(&self, field: &str) -> Result<String, Rejection> {
         let text = self.text(field)?;
-        super::envelope::no_nul(text, &member_path(&self.path, field))?;
+        super::envelope::no_nul(text, || member_path(&self.path, field))?;
         Ok(text.to_owned())
     }
 
     /// A required string that becomes part of a key.
     fn identifier(&self, field: &str) -> Result<String, Rejection> {
         let text = self.column(field)?;
-        super::envelope::short_enough(&text, &member_path(&self.path, field))?;
+        super::envelope::short_enough(&text, || member_path(&self.path, field))?;
         Ok(text)
     }
 
@@ -236,7 +236,7 @@ impl<'a> Fields<'a> {
         let at = self.object("primary_entity")?;
         let system = at.optional_text("system")?;
         if let Some(text) = system {
-            super::envelope::no_nul(text, &member_path(&at.path, "system"))?;
+            super::envelope::no_nul(text, || member_path(&at.path, "system"))?;
         }
         Ok(Entity { system: system.map(str::to_owned), ..entity })
     }

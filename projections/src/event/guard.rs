@@ -43,8 +43,11 @@ pub(super) fn check(value: &Json, path: &str) -> Result<(), Rejection> {
 }
 
 /// Refuses a string that contains a forbidden one.
-pub(super) fn check_text(text: &str, path: &str) -> Result<(), Rejection> {
-    find(text).map_or(Ok(()), |pattern| Err(refusal(path, pattern)))
+pub(super) fn check_text<P: AsRef<str>>(
+    text: &str,
+    path: impl FnOnce() -> P,
+) -> Result<(), Rejection> {
+    find(text).map_or(Ok(()), |pattern| Err(refusal(path().as_ref(), pattern)))
 }
 
 fn refusal(path: &str, pattern: &'static str) -> Rejection {
@@ -54,16 +57,16 @@ fn refusal(path: &str, pattern: &'static str) -> Rejection {
 
 /// The first hit and its path below the value, built only on the way back from a hit.
 fn locate(value: &Json) -> Option<(String, &'static str)> {
-    let under = |step: String, (below, pattern): (String, &'static str)| (step + &below, pattern);
     match value {
         Json::String(text) => find(text).map(|pattern| (String::new(), pattern)),
-        Json::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(index, item)| Some(under(format!("[{index}]"), locate(item)?))),
-        Json::Object(members) => {
-            members.iter().find_map(|(key, item)| Some(under(member_path("", key), locate(item)?)))
-        }
+        Json::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
+            let (below, pattern) = locate(item)?;
+            Some((format!("[{index}]{below}"), pattern))
+        }),
+        Json::Object(members) => members.iter().find_map(|(key, item)| {
+            let (below, pattern) = locate(item)?;
+            Some((member_path("", key) + &below, pattern))
+        }),
         Json::Null | Json::Bool(_) | Json::Number(_) => None,
     }
 }

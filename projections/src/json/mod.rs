@@ -101,13 +101,14 @@ impl Json {
     pub fn first_non_integer(&self) -> Option<String> {
         match self {
             Json::Number(text) => text.contains(['.', 'e', 'E']).then(String::new),
-            Json::Array(items) => items
-                .iter()
-                .enumerate()
-                .find_map(|(index, item)| Some(format!("[{index}]{}", item.first_non_integer()?))),
-            Json::Object(members) => members
-                .iter()
-                .find_map(|(key, item)| Some(member_path("", key) + &item.first_non_integer()?)),
+            Json::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
+                let below = item.first_non_integer()?;
+                Some(format!("[{index}]{below}"))
+            }),
+            Json::Object(members) => members.iter().find_map(|(key, item)| {
+                let below = item.first_non_integer()?;
+                Some(member_path("", key) + &below)
+            }),
             Json::Null | Json::Bool(_) | Json::String(_) => None,
         }
     }

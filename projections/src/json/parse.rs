@@ -225,22 +225,24 @@ impl Parser<'_> {
     fn string(&mut self) -> Result<String, ParseError> {
         self.at += 1;
         let mut out = String::new();
-        let mut run = self.at;
         loop {
+            let rest = &self.bytes[self.at..];
+            let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            let run = rest.iter().position(ends).unwrap_or(rest.len());
+            let run = &self.text[self.at..self.at + run];
+            self.at += run.len();
             match self.peek() {
                 Some(b'"') => {
-                    out.push_str(&self.text[run..self.at]);
                     self.at += 1;
-                    return Ok(out);
+                    // Nearly always the whole of it.
+                    return Ok(if out.is_empty() { run.to_owned() } else { out + run });
                 }
                 Some(b'\\') => {
-                    out.push_str(&self.text[run..self.at]);
+                    out.push_str(run);
                     self.at += 1;
                     out.push(self.escape()?);
-                    run = self.at;
                 }
-                Some(0..=0x1f) => return Err(self.syntax("an escape for the control character")),
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.syntax("an escape for the control character")),
                 None => return Err(self.syntax("'\"' at the end of the string")),
             }
         }
