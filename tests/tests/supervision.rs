@@ -110,6 +110,28 @@ fn a_crashing_store_actor_restarts_what_depends_on_it() {
 }
 
 #[test]
+fn a_lane_that_panics_is_followed_by_one_that_finds_what_it_had_written() {
+    let (_runtime, database) = database();
+    let daemon = failing(&database, "append_commit_after=panic*1");
+    let event = run(&["generate", "--traces", "1"], b"").ok().stdout;
+    let event = event.lines().next().unwrap();
+    let appended = daemon.cli_with(&["append", "-", "-t", "acme"], event.as_bytes()).ok();
+    // The first lane had committed it, and crashed before it could say so.
+    assert_eq!(
+        appended.json().get("status").and_then(Json::as_str),
+        Some("reused"),
+        "{appended:?}"
+    );
+    let log = daemon.log();
+    assert!(log.contains("supervisor=\"lanes\" child=acme"), "{log}");
+    assert_eq!(import(&daemon, "acme", "10", "2"), 80);
+    daemon.until_current("acme");
+    let listed = daemon.cli(&["events", "-t", "acme", "--limit", "200", "-o", "json"]).ok();
+    assert_eq!(listed.json().as_array().map(<[Json]>::len), Some(81));
+    daemon.direct(&["verify", "-t", "acme"]).ok();
+}
+
+#[test]
 fn a_crash_that_reaches_the_root_ends_the_daemon_non_zero_after_an_ordered_stop() {
     let (_runtime, database) = database();
     let mut daemon = failing(&database, "gate_handle_before=panic");
