@@ -28,6 +28,7 @@
 
 mod commit;
 mod company;
+mod follow;
 mod queue;
 mod trust;
 
@@ -56,6 +57,7 @@ use crate::telemetry;
 use crate::tenants::KeeperMsg;
 use commit::{Answered, Before, Pass, commit};
 use company::Company;
+use follow::{Goes, Last, goes};
 use queue::{Queue, Waiting};
 use trust::Trust;
 
@@ -308,11 +310,6 @@ struct UnderWay {
     answered: Option<oneshot::Receiver<Answered>>,
 }
 
-/// Batches of a lane under way at once: while one is committed, the next is written.
-const UNDER_WAY: usize = 2;
-/// Events that are worth a transaction of their own while another is under way, however large that is.
-const WORTH: usize = 16;
-
 #[derive(Debug)]
 enum LaneMsg {
     Append(Waiting<Reply, Place>),
@@ -431,23 +428,20 @@ impl LaneState {
 
     /// What the next batch goes on from, if there may be one.
     fn before(&mut self) -> Option<Before> {
-        let may_follow = self.under_way.len() < UNDER_WAY;
-        let Some(last) = self.under_way.back_mut() else {
+        let under_way = self.under_way.len();
+        let Some(batch) = self.under_way.back_mut() else {
             return Some(Before::Answered(self.trust));
         };
-        let head = last.end.load(Ordering::Acquire);
-        let is_worth_it = self.queue.events() >= last.events.min(WORTH);
-        if !may_follow || head == 0 || !is_worth_it || last.answered.is_none() {
-            return None;
-        }
-        // A turn in company is not held for as long as a large batch takes, and not before those who wait for one.
-        let turn = match (Company::takes(self.queue.events()), Company::takes(last.events)) {
-            (true, true) => Some(self.lanes.company.follow(&self.lanes.gate)?),
-            (true, false) => return None,
-            (false, _) => None,
+        let head = batch.end.load(Ordering::Acquire);
+        let may_be_followed = head != 0 && batch.answered.is_some();
+        let last = Last { events: batch.events, may_be_followed };
+        let turn = match goes(under_way, last, self.queue.events()) {
+            Goes::Later => return None,
+            Goes::Behind => None,
+            Goes::BehindInTurn => Some(self.lanes.company.follow(&self.lanes.gate)?),
         };
         let pass = Pass { permit: self.lanes.gate.permit_to_append()?, turn };
-        Some(Before::UnderWay { head, answered: last.answered.take()?, pass })
+        Some(Before::UnderWay { head, answered: batch.answered.take()?, pass })
     }
 
     /// What is to be done when a batch is at the database, or is no longer: who waits already may follow it.

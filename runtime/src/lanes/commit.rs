@@ -255,14 +255,11 @@ impl Batch<'_> {
         begun: Begun<'_>,
     ) -> (Trust, Result<Vec<Answer>, StoreError>) {
         let mut trust = before.as_ref().copied().unwrap_or_default();
-        let answers = match (sent, before) {
-            (Ok(Some(appended @ Appended::Done(_))), _) => {
-                self.settle(&mut trust, Ok(appended), false).await
-            }
+        let answers = match (sent.transpose(), before) {
+            (Some(done @ Ok(Appended::Done(_))), _) => self.settle(&mut trust, done, false).await,
             (_, Err(error)) => Err(StoreError { code: Code::Storage, ..error }),
-            (Ok(Some(appended)), Ok(_)) => self.settle(&mut trust, Ok(appended), false).await,
-            (Err(error), Ok(_)) => self.settle(&mut trust, Err(error), false).await,
-            (Ok(None), Ok(_)) => self.append_surely(&mut trust, begun).await,
+            (Some(appended), Ok(_)) => self.settle(&mut trust, appended, false).await,
+            (None, Ok(_)) => self.append_surely(&mut trust, begun).await,
         };
         (trust, answers)
     }
