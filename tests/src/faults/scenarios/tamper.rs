@@ -1,5 +1,7 @@
 //! Somebody changes rows behind the daemon's back, of a tenant that the clients leave alone.
 
+use dg_projections::json::Json;
+
 use crate::faults::Arena;
 use crate::log::parsed;
 use crate::{Answer, events, until};
@@ -97,9 +99,14 @@ fn change_one_before_it_is_applied(arena: &mut Arena, round: usize) {
     ));
     arena.count_fault("an event changed");
     keeper.release();
-    until("the changed event is a dead letter", || {
-        let open = failures(arena);
-        open.stdout.contains("conflict").then_some(())
+    until("the changed event is a dead letter, and nobody has it still ahead", || {
+        let health = arena.daemons[0].cli(&["health", "-t", VICTIM, "-o", "json"]).json();
+        let each = health.get("projections")?.as_array()?;
+        let count = |one: &Json, what| one.get(what).and_then(Json::as_i64).unwrap_or_default();
+        let has_stopped = |one: &Json| count(one, "open_failures") > 0;
+        // Who had read it before it was changed has gone on.
+        let is_done = |one: &Json| has_stopped(one) || count(one, "pending_events") == 0;
+        (each.iter().any(has_stopped) && each.iter().all(is_done)).then_some(())
     });
     let found = verify(arena);
     holds(arena, found.code == 7, "verify does not find a changed event", &found);
