@@ -141,6 +141,16 @@ fn a_run_that_crashes_fails_with_the_reason_and_can_be_resumed() {
     daemon.direct(&["verify", "-t", "a"]).ok();
 }
 
+/// Waits until the run is in the middle; whether it did not end before.
+fn comes_to_its_middle(daemon: &Daemon, run_id: &str) -> bool {
+    until("the run is in the middle or at its end", || {
+        let run = daemon.cli(&["run", run_id, "-o", "json"]).ok().json();
+        let is_at_work = ["queued", "running"].contains(&run.get("status")?.as_str()?);
+        let is_begun = run.get("processed_events").and_then(Json::as_i64) > Some(20);
+        (is_begun || !is_at_work).then_some(is_at_work)
+    })
+}
+
 /// The database crashes in the middle of a run and is started again: the run goes on by itself.
 fn outlive_the_database(mode: &str) {
     let mut postgres = Postgres::start();
@@ -161,22 +171,13 @@ fn outlive_the_database(mode: &str) {
                 );
             }
             let run_id = daemon.cli(&[mode, scope, "-t", "a", "--reason", "a trial"]).ok().stdout;
-            let run_id = run_id.trim().to_owned();
-            until("the run is in the middle or at its end", || {
-                let run = daemon.cli(&["run", &run_id, "-o", "json"]).ok().json();
-                let is_in_the_middle =
-                    run.get("processed_events").and_then(Json::as_i64) > Some(20);
-                let is_at_work = ["queued", "running"].contains(&run.get("status")?.as_str()?);
-                (is_in_the_middle || !is_at_work).then_some(is_in_the_middle && is_at_work)
-            })
-            .then_some(run_id)
+            comes_to_its_middle(&daemon, run_id.trim()).then(|| run_id.trim().to_owned())
         });
-        let run_id = run_id.as_str();
         postgres.stop();
         until_the_database_is(&daemon, "down");
         postgres.start_again();
         until_the_database_is(&daemon, "up");
-        daemon.cli(&["run", run_id, "--wait"]).ok();
+        daemon.cli(&["run", &run_id, "--wait"]).ok();
         daemon.until_current("a");
         daemon.direct(&["verify", "-t", "a"]).ok();
     }

@@ -257,6 +257,7 @@ async fn append_all(
         |(tenant, share)| append_share(&runtime, tenant, share, &outage, handing_over.clone());
     let shares: Vec<_> = shares.into_iter().map(append).collect();
     drop(handing_over);
+    // Nearly every request is of one tenant, and has no use for what takes turns.
     let mut results: Vec<LineResult> = match <[_; 1]>::try_from(shares) {
         Ok([only]) => only.await,
         Err(shares) => {

@@ -108,6 +108,8 @@ fn change_one_before_it_is_applied(arena: &mut Arena, round: usize) {
         let is_done = |one: &Json| has_stopped(one) || count(one, "pending_events") == 0;
         (each.iter().any(has_stopped) && each.iter().all(is_done)).then_some(())
     });
+    let open = failures(arena);
+    holds(arena, open.stdout.contains("conflict"), "a changed event is no conflict", &open);
     let found = verify(arena);
     holds(arena, found.code == 7, "verify does not find a changed event", &found);
     holds(arena, found.stdout.contains("dg_event_log"), "verify does not name the log", &found);
