@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 
 use crate::failure::{Failure, exit};
 use crate::keeper::Keeper;
+use crate::quiet::Quiet;
 use crate::server::{JSON, JSON_LINES, encode};
 
 /// A daemon that accepts connections but gives no sign of life for so long is not reachable.
@@ -187,7 +188,8 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let stream = self.stream().await.map_err(|error| self.not_connected(&error))?;
+        let stream = self.stream().await.and_then(Quiet::new);
+        let stream = stream.map_err(|error| self.not_connected(&error))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| self.unreachable(&error))?;
         // Its errors come out of the request as well.

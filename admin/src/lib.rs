@@ -25,6 +25,7 @@ mod monitor;
 mod neighbours;
 pub mod output;
 pub mod parity;
+mod quiet;
 mod receipt;
 mod scratch;
 mod server;

@@ -26,6 +26,7 @@ use super::respond::{self, Body, Refusal};
 use super::routes::Request as Wanted;
 use super::{Context, body, routes, told_to};
 use crate::config::LiveConfig;
+use crate::quiet::Quiet;
 
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
@@ -41,6 +42,12 @@ pub(super) async fn converse(
     context: Arc<Context>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let stream = match Quiet::new(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            return tracing::warn!(%error, "a connection cannot be watched over and is ended");
+        }
+    };
     let crowd = place.crowd.clone();
     let peer = TokioIo::new(Peer::new(stream, crowd.clone()));
     let builder = http(caller.is_admitted(), crowd.patience_for_heads());
