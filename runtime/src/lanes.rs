@@ -411,7 +411,8 @@ impl LaneState {
         let begun = self.begun(myself, events, end.clone());
         let (tell_next, answered) = oneshot::channel();
         let (tenant, lanes, myself) = (self.tenant.clone(), self.lanes.clone(), myself.clone());
-        let task = InFlight::begin(async move {
+        // Boxed: Tokio moves a task's future whole, several times.
+        let task = InFlight::begin(Box::pin(async move {
             let committed = caught(commit(&tenant, &lanes, before, batch, begun)).await;
             let (answered, outcome) = match committed {
                 Ok(committed) => committed,
@@ -422,7 +423,7 @@ impl LaneState {
             // Last, as who is woken last goes on first; and without a wait in between, since the lane drops
             // this task when it hears that it is done.
             outcome.tell();
-        });
+        }));
         self.under_way.push_back(UnderWay { task, events, end, answered: Some(answered) });
     }
 

@@ -7,18 +7,15 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use dg_projections::event::{DEFAULT_TENANT, Line};
-use dg_projections::json::Json;
 use tokio::task::JoinSet;
 
+use super::sender::{Sender, request};
 use super::stage::{Daemon, Scene, Stage};
 use super::{Effort, Figure, Sample, ended, median_of, parsed, refused};
-use crate::client::Client;
 use crate::commands::{Mode, Source, feed};
 use crate::failure::Failure;
 use crate::generate::{Plan, lines};
-use crate::server::JSON_LINES;
 
 /// Events of the floor's larger transactions.
 const BATCH: usize = 1_000;
@@ -55,13 +52,11 @@ async fn single(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
     let scene = stage.scene().await?;
     let floor = floor(&scene, of_one_tenant(plan), 1).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
-    let client = daemon.client();
-    send_each(&client, lines(WARM_UP)).await?;
-    let texts: Vec<String> = lines(plan).collect();
+    warm_up(&daemon).await?;
+    let (mut sender, requests) = (daemon.sender().await?, requests(None, plan));
     let started = Instant::now();
-    // A task, as the clients of `concurrent` are: between the main thread and those of its connection each
-    // answer would cost another wake-up.
-    let sending = tokio::spawn(async move { send_each(&client, texts.into_iter()).await });
+    // A task, as the clients of `concurrent` are: the main thread would be woken by another for each answer.
+    let sending = tokio::spawn(async move { send_each(&mut sender, &requests).await });
     let each = ended(sending.await)?;
     let took = started.elapsed();
     finish(stage, scene, daemon, Sample { floor, each, took, ..of(plan, "1 client") }).await
@@ -73,17 +68,19 @@ async fn concurrent(stage: &Stage, plan: Plan, own_tenants: bool) -> Result<Samp
     let scene = stage.scene().await?;
     let floor = floor(&scene, in_turns(each, own_tenants), BATCH).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
-    send_each(&daemon.client(), lines(WARM_UP)).await?;
-    let ready: Vec<(Client, Vec<String>)> = (0..CLIENTS)
-        .map(|number| {
-            let tenant = own_tenants.then(|| tenant_of(number));
-            (daemon.client_for(tenant), lines(of_client(each, number)).collect())
-        })
-        .collect();
+    warm_up(&daemon).await?;
+    let all = (0..CLIENTS).map(|number| {
+        let tenant = own_tenants.then(|| tenant_of(number));
+        requests(tenant.as_deref(), of_client(each, number))
+    });
+    let mut ready = Vec::new();
+    for requests in all.collect::<Vec<_>>() {
+        ready.push((daemon.sender().await?, requests));
+    }
     let mut clients = JoinSet::new();
     let started = Instant::now();
-    for (client, texts) in ready {
-        clients.spawn(async move { send_each(&client, texts.into_iter()).await });
+    for (mut sender, requests) in ready {
+        clients.spawn(async move { send_each(&mut sender, &requests).await });
     }
     let mut each = Vec::new();
     while let Some(client) = clients.join_next().await {
@@ -125,8 +122,8 @@ async fn import(stage: &Stage, plan: Plan, flags: &[&str]) -> Result<Sample, Fai
     let scene = stage.scene().await?;
     let floor = floor(&scene, of_one_tenant(plan), BATCH).await?;
     let daemon = stage.daemon(&scene, flags).await?;
+    warm_up(&daemon).await?;
     let client = daemon.client();
-    send_each(&client, lines(WARM_UP)).await?;
     let mut source = Source::open(&path.to_string_lossy()).await?;
     let started = Instant::now();
     let tally = feed(&client, &mut source, Mode::default(), |_, _| Ok(())).await?;
@@ -189,20 +186,21 @@ fn of_one_tenant(plan: Plan) -> impl Iterator<Item = Result<Line, Failure>> {
     lines(plan).map(|text| parsed(DEFAULT_TENANT, &text))
 }
 
+async fn warm_up(daemon: &Daemon) -> Result<(), Failure> {
+    send_each(&mut daemon.sender().await?, &requests(None, WARM_UP)).await.map(drop)
+}
+
+fn requests(tenant: Option<&str>, plan: Plan) -> Vec<String> {
+    lines(plan).map(|line| request(tenant, &line)).collect()
+}
+
 /// Sends events one by one; how long each took.
-async fn send_each(
-    client: &Client,
-    texts: impl Iterator<Item = String>,
-) -> Result<Vec<Duration>, Failure> {
-    let mut each = Vec::new();
-    for text in texts {
+async fn send_each(sender: &mut Sender, requests: &[String]) -> Result<Vec<Duration>, Failure> {
+    let mut each = Vec::with_capacity(requests.len());
+    for request in requests {
         let started = Instant::now();
-        let answer = client.post("/v1/events", &[], JSON_LINES, Bytes::from(text)).await?;
+        sender.send(request).await?;
         each.push(started.elapsed());
-        let status = answer.get("results").and_then(Json::as_array).and_then(|all| all.first());
-        if status.and_then(|one| one.get("status")).and_then(Json::as_str) != Some("inserted") {
-            return Err(refused(&dg_projections::json::canonical(&answer)));
-        }
     }
     Ok(each)
 }

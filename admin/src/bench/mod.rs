@@ -23,6 +23,7 @@ mod lag;
 mod project;
 mod read;
 mod rebuild;
+mod sender;
 mod shapes;
 mod stage;
 mod stress;

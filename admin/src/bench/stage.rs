@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::sender::Sender;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::scratch::ScratchServer;
@@ -129,6 +130,10 @@ impl Daemon {
 
     fn socket(&self) -> PathBuf {
         self.directory.join("decisiongraph.sock")
+    }
+
+    pub(super) async fn sender(&self) -> Result<Sender, Failure> {
+        Sender::connect(&self.socket()).await
     }
 
     pub(super) fn client(&self) -> Client {
