@@ -53,12 +53,7 @@ async fn single(stage: &Stage, plan: Plan) -> Result<Sample, Failure> {
     let floor = floor(&scene, of_one_tenant(plan), 1).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
     warm_up(&daemon).await?;
-    let (mut sender, requests) = (daemon.sender().await?, requests(None, plan));
-    let started = Instant::now();
-    // A task, as the clients of `concurrent` are: the main thread would be woken by another for each answer.
-    let sending = tokio::spawn(async move { send_each(&mut sender, &requests).await });
-    let each = ended(sending.await)?;
-    let took = started.elapsed();
+    let (took, each) = send_together(&daemon, vec![requests(None, plan)]).await?;
     finish(stage, scene, daemon, Sample { floor, each, took, ..of(plan, "1 client") }).await
 }
 
@@ -68,25 +63,17 @@ async fn concurrent(stage: &Stage, plan: Plan, own_tenants: bool) -> Result<Samp
     let scene = stage.scene().await?;
     let floor = floor(&scene, in_turns(each, own_tenants), BATCH).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
-    warm_up(&daemon).await?;
-    let all = (0..CLIENTS).map(|number| {
+    let requests_of = |number: u64, plan: Plan| {
         let tenant = own_tenants.then(|| tenant_of(number));
-        requests(tenant.as_deref(), of_client(each, number))
-    });
-    let mut ready = Vec::new();
-    for requests in all.collect::<Vec<_>>() {
-        ready.push((daemon.sender().await?, requests));
-    }
-    let mut clients = JoinSet::new();
-    let started = Instant::now();
-    for (mut sender, requests) in ready {
-        clients.spawn(async move { send_each(&mut sender, &requests).await });
-    }
-    let mut each = Vec::new();
-    while let Some(client) = clients.join_next().await {
-        each.extend(ended(client)?);
-    }
-    let took = started.elapsed();
+        requests(tenant.as_deref(), plan)
+    };
+    // Each tenant has its lane and its head before the clock runs.
+    let first = Plan { traces: 1, ..WARM_UP };
+    let first = (0..CLIENTS)
+        .map(|number| requests_of(number, Plan { seed: first.seed - 1 - number, ..first }));
+    send_together(&daemon, first.collect()).await?;
+    let all = (0..CLIENTS).map(|number| requests_of(number, of_client(each, number)));
+    let (took, each) = send_together(&daemon, all.collect()).await?;
     let events = each.len() as u64;
     finish(stage, scene, daemon, Sample { events, floor, each, took, ..of(plan, "64 clients") })
         .await
@@ -187,11 +174,33 @@ fn of_one_tenant(plan: Plan) -> impl Iterator<Item = Result<Line, Failure>> {
 }
 
 async fn warm_up(daemon: &Daemon) -> Result<(), Failure> {
-    send_each(&mut daemon.sender().await?, &requests(None, WARM_UP)).await.map(drop)
+    send_together(daemon, vec![requests(None, WARM_UP)]).await.map(drop)
 }
 
 fn requests(tenant: Option<&str>, plan: Plan) -> Vec<String> {
     lines(plan).map(|line| request(tenant, &line)).collect()
+}
+
+/// Clients that send their events beside each other: how long that took, and each event.
+async fn send_together(
+    daemon: &Daemon,
+    clients: Vec<Vec<String>>,
+) -> Result<(Duration, Vec<Duration>), Failure> {
+    let mut ready = Vec::with_capacity(clients.len());
+    for requests in clients {
+        ready.push((daemon.sender().await?, requests));
+    }
+    let mut sending = JoinSet::new();
+    let started = Instant::now();
+    // A task each, also of one: the main thread would be woken by another for each answer.
+    for (mut sender, requests) in ready {
+        sending.spawn(async move { send_each(&mut sender, &requests).await });
+    }
+    let mut each = Vec::new();
+    while let Some(client) = sending.join_next().await {
+        each.extend(ended(client)?);
+    }
+    Ok((started.elapsed(), each))
 }
 
 /// Sends events one by one; how long each took.
