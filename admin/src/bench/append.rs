@@ -63,17 +63,15 @@ async fn concurrent(stage: &Stage, plan: Plan, own_tenants: bool) -> Result<Samp
     let scene = stage.scene().await?;
     let floor = floor(&scene, in_turns(each, own_tenants), BATCH).await?;
     let daemon = stage.daemon(&scene, &LOG_ALONE).await?;
-    let requests_of = |number: u64, plan: Plan| {
-        let tenant = own_tenants.then(|| tenant_of(number));
-        requests(tenant.as_deref(), plan)
+    let of_all = |plan_of: &dyn Fn(u64) -> Plan| -> Vec<Vec<String>> {
+        let tenant = |number| own_tenants.then(|| tenant_of(number));
+        (0..CLIENTS).map(|number| requests(tenant(number).as_deref(), plan_of(number))).collect()
     };
     // Each tenant has its lane and its head before the clock runs.
-    let first = Plan { traces: 1, ..WARM_UP };
-    let first = (0..CLIENTS)
-        .map(|number| requests_of(number, Plan { seed: first.seed - 1 - number, ..first }));
-    send_together(&daemon, first.collect()).await?;
-    let all = (0..CLIENTS).map(|number| requests_of(number, of_client(each, number)));
-    let (took, each) = send_together(&daemon, all.collect()).await?;
+    let first = |number| Plan { traces: 1, seed: WARM_UP.seed - 1 - number, ..WARM_UP };
+    send_together(&daemon, of_all(&first)).await?;
+    let its_own = of_all(&|number| of_client(each, number));
+    let (took, each) = send_together(&daemon, its_own).await?;
     let events = each.len() as u64;
     finish(stage, scene, daemon, Sample { events, floor, each, took, ..of(plan, "64 clients") })
         .await
