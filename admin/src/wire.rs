@@ -31,12 +31,12 @@ pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
 
 /// A number of seconds, to the millisecond.
 pub fn seconds(value: f64) -> Json {
-    Json::Number(format!("{:.3}", value.max(0.0)).into())
+    Json::Number(format!("{:.3}", value.max(0.0)))
 }
 
 /// A measured number, to the thousandth.
 pub fn decimal(value: f64) -> Json {
-    Json::Number(format!("{value:.3}").into())
+    Json::Number(format!("{value:.3}"))
 }
 
 fn text(value: &str) -> Json {

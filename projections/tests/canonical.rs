@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::borrow::Cow;
+
 use dg_projections::event::{EventType, Keeping, parse_line};
-use dg_projections::json::{Json, MAX_DEPTH, Problem, ascii_string, canonical, parse};
+use dg_projections::json::{Json, MAX_DEPTH, Problem, ascii_string, borrow, canonical, parse};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -61,6 +63,43 @@ fn escapes_are_the_contracts() {
     check(r#""\u0000\u001F\u007f\u2028\u00E9""#, "\"\\u0000\\u001f\u{7f}\u{2028}é\"");
     check(r#""\ud83d\ude80\uD83D\uDE80\ud800\udc00\udbff\udfff""#, "\"🚀🚀\u{10000}\u{10ffff}\"");
     check("\" \t\"".replace('\t', "\\u0009").as_str(), "\" \\t\"");
+}
+
+#[test]
+fn what_needs_an_escape_is_found_wherever_it_stands() {
+    for before in 0..80 {
+        for after in [0, 1, 40] {
+            let [before, after] = [before, after].map(|length| "é".repeat(length));
+            for (raw, escaped) in
+                [("\"", "\\\""), ("\\", "\\\\"), ("\u{1f}", "\\u001f"), ("\n", "\\n")]
+            {
+                let text = format!("\"{before}{escaped}{after}\"");
+                let value = Json::String(format!("{before}{raw}{after}"));
+                assert_eq!(parse(&text), Ok(value.clone()));
+                assert_eq!(canonical(&value), text);
+            }
+            for control in ["\u{0}", "\t", "\u{1f}"] {
+                let error = parse(&format!("\"{before}{control}{after}\"")).unwrap_err();
+                assert_eq!(error.problem, Problem::Syntax("an escape for the control character"));
+                assert_eq!(error.offset, 1 + before.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_borrowed_string_is_a_piece_of_its_text_unless_it_has_an_escape() {
+    let text = r#"{"plain":"é\n","na\u006de":12}"#;
+    let Ok(Json::Object(members)) = borrow(text) else { panic!("{text}") };
+    let is_piece = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
+    let found: Vec<_> = members
+        .iter()
+        .map(|(key, value)| match value {
+            Json::String(text) | Json::Number(text) => (is_piece(key), is_piece(text)),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(found, [(false, true), (true, false)]);
 }
 
 #[test]
@@ -221,12 +260,15 @@ proptest! {
         for source in [&text, &pretty, &verbose(&value)] {
             let parsed = parse(source).unwrap();
             prop_assert_eq!(&canonical(&parsed), &text);
+            prop_assert_eq!(&canonical(&borrow(source).unwrap()), &text);
             prop_assert_eq!(parse(&text).unwrap(), parsed);
         }
     }
 
     #[test]
     fn what_is_json_is_what_serde_json_takes(text in almost_json()) {
+        let borrowed = borrow(&text).map(|value| canonical(&value));
+        prop_assert_eq!(borrowed, parse(&text).map(|value| canonical(&value)));
         match (parse(&text), serde_json::from_str::<Value>(&text)) {
             (Ok(ours), Ok(theirs)) if ours.first_non_integer().is_none() => {
                 prop_assert_eq!(canonical(&ours), theirs.to_string());
@@ -238,7 +280,7 @@ proptest! {
 
     #[test]
     fn big_integers_survive_a_round_trip(digits in "-?[1-9][0-9]{0,60}") {
-        prop_assert_eq!(parse(&digits).unwrap(), Json::Number(digits.clone().into()));
+        prop_assert_eq!(parse(&digits).unwrap(), Json::Number(digits.clone()));
         prop_assert_eq!(canonical(&parse(&digits).unwrap()), digits);
     }
 

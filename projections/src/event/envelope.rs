@@ -5,13 +5,15 @@
 //! `correlation_id` would otherwise be lost without a word; the three fields that an export adds
 //! are understood.
 
+use std::borrow::Cow;
+
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::{Actor, ActorType, Event, EventType, Facts, Source, guard};
 use crate::error::{Code, Rejection};
 use crate::hash::Hash;
-use crate::json::{self, Json, Object, Problem};
+use crate::json::{self, Borrowed, Json, Object, Problem};
 
 /// The tenant of an event that names none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -68,7 +70,7 @@ pub struct Line {
 /// first rule that does not hold; `conflict` when the line carries a `payload_hash` that is not the
 /// hash of its payload.
 pub fn parse_line(text: &str, default_tenant: &str, keeping: Keeping) -> Result<Line, Rejection> {
-    let value = json::parse(text).map_err(|error| not_json(&error))?;
+    let value = json::borrow(text).map_err(|error| not_json(&error))?;
     let Json::Object(members) = value else {
         return Err(invalid("$", "an event is a JSON object"));
     };
@@ -103,12 +105,15 @@ pub(super) fn no_nul<P: AsRef<str>>(text: &str, path: impl FnOnce() -> P) -> Res
     Ok(())
 }
 
-struct Envelope(Object);
+/// The members of an event, as pieces of its text.
+type Members<'t> = Object<Cow<'t, str>>;
 
-impl Envelope {
+struct Envelope<'t>(Members<'t>);
+
+impl Envelope<'_> {
     fn refuse_unknown_fields(&self) -> Result<(), Rejection> {
         let known = |key: &str| FIELDS.contains(&key) || key == "log_seq";
-        match self.0.keys().find(|key| !known(key)) {
+        match self.0.keys().find(|key| !known(key.as_ref())) {
             None => Ok(()),
             Some(key) => Err(schema(
                 &json::member_path("$", key),
@@ -235,12 +240,12 @@ impl Envelope {
         Ok(Actor { actor_type, actor_id })
     }
 
-    fn object(&self, field: &str, known: &[&str]) -> Result<&Object, Rejection> {
+    fn object(&self, field: &str, known: &[&str]) -> Result<&Members<'_>, Rejection> {
         let path = || json::member_path("$", field);
         let Some(Json::Object(members)) = self.0.get(field) else {
             return Err(schema(&path(), "must be an object"));
         };
-        match members.keys().find(|key| !known.contains(&key.as_str())) {
+        match members.keys().find(|key| !known.contains(&key.as_ref())) {
             None => Ok(members),
             Some(key) => Err(schema(
                 &json::member_path(&path(), key),
@@ -261,7 +266,7 @@ impl Envelope {
                 format!("must have 1 to {MAX_KEY_BYTES} bytes of UTF-8, not {}", key.len()),
             ));
         }
-        Ok(key.clone())
+        Ok(key.to_string())
     }
 
     fn optional_text(&self, field: &str) -> Result<Option<String>, Rejection> {
@@ -285,7 +290,7 @@ impl Envelope {
             Some(Json::Array(items)) => items,
             Some(_) => return Err(schema("$.tags", "must be a list of strings")),
         };
-        let tag = |(index, item): (usize, &Json)| {
+        let tag = |(index, item): (usize, &Borrowed<'_>)| {
             let path = || format!("$.tags[{index}]");
             let text = item.as_str().map(str::trim).filter(|text| !text.is_empty());
             let text = text.ok_or_else(|| schema(&path(), "must be a string that is not blank"))?;
@@ -320,7 +325,7 @@ pub fn tenant_name(given: &str) -> Result<String, Rejection> {
     }
 }
 
-fn text_in(members: &Object, parent: &str, field: &str) -> Result<String, Rejection> {
+fn text_in(members: &Members<'_>, parent: &str, field: &str) -> Result<String, Rejection> {
     let path = || json::member_path(parent, field);
     match members.get(field).and_then(Json::as_str) {
         Some(text) if !text.trim().is_empty() => {
@@ -347,14 +352,14 @@ pub(super) fn short_enough<P: AsRef<str>>(
 }
 
 /// A required string that becomes part of a key.
-fn identifier_in(members: &Object, parent: &str, field: &str) -> Result<String, Rejection> {
+fn identifier_in(members: &Members<'_>, parent: &str, field: &str) -> Result<String, Rejection> {
     let text = text_in(members, parent, field)?;
     short_enough(&text, || json::member_path(parent, field))?;
     Ok(text)
 }
 
 fn optional_text_in(
-    members: &Object,
+    members: &Members<'_>,
     parent: &str,
     field: &str,
 ) -> Result<Option<String>, Rejection> {
@@ -363,14 +368,14 @@ fn optional_text_in(
         None | Some(Json::Null) => Ok(None),
         Some(Json::String(text)) => {
             no_nul(text, path)?;
-            Ok(Some(text.clone()))
+            Ok(Some(text.to_string()))
         }
         Some(_) => Err(schema(&path(), "must be a string or null")),
     }
 }
 
 /// Every string that a caller controls, in the order of the contract.
-fn guard_all(event: &Event, payload: &Json) -> Result<(), Rejection> {
+fn guard_all(event: &Event, payload: &Borrowed<'_>) -> Result<(), Rejection> {
     guard::check(payload, "$.payload")?;
     for (index, tag) in event.tags.iter().enumerate() {
         guard::check_text(tag, || format!("$.tags[{index}]"))?;

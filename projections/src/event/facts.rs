@@ -3,48 +3,78 @@
 //! A payload that yields its [`Facts`] has every required field of its type; the rest of it is kept
 //! and never looked at.
 
+use std::borrow::Cow;
+
 use crate::error::{Code, Rejection};
 use crate::event::EventType;
-use crate::json::{Json, Object, member_path};
+use crate::json::{Borrowed, Json, Object, member_path};
 
 /// An entity as a payload names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entity {
+pub struct Entity<'t> {
     /// Its type.
-    pub entity_type: String,
+    pub entity_type: Cow<'t, str>,
     /// Its identifier.
-    pub entity_id: String,
+    pub entity_id: Cow<'t, str>,
     /// The system that knows it; read of a primary entity only, free for the others.
-    pub system: Option<String>,
+    pub system: Option<Cow<'t, str>>,
 }
 
-/// What a payload says that any projection uses.
+/// What a payload says that any projection uses, as pieces of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the contract's")]
-pub enum Facts {
-    TraceStarted { workflow: String, title: String, primary_entity: Entity },
-    InputObserved { input_id: String },
-    EntityObserved { entity: Entity },
-    PolicyEvaluated { policy_id: String, policy_version: String },
-    ExceptionRequested { exception_id: String, policy_id: String, policy_version: String },
-    ApprovalRecorded { approver_type: String, approver_id: String, exception_id: Option<String> },
-    PrecedentCited { cited_trace_id: String },
-    ActionProposed { action_id: String, target_entity: Entity },
-    ActionCommitted { action_id: String },
-    TraceFinished { outcome: String },
+pub enum Facts<'t> {
+    TraceStarted {
+        workflow: Cow<'t, str>,
+        title: Cow<'t, str>,
+        primary_entity: Entity<'t>,
+    },
+    InputObserved {
+        input_id: Cow<'t, str>,
+    },
+    EntityObserved {
+        entity: Entity<'t>,
+    },
+    PolicyEvaluated {
+        policy_id: Cow<'t, str>,
+        policy_version: Cow<'t, str>,
+    },
+    ExceptionRequested {
+        exception_id: Cow<'t, str>,
+        policy_id: Cow<'t, str>,
+        policy_version: Cow<'t, str>,
+    },
+    ApprovalRecorded {
+        approver_type: Cow<'t, str>,
+        approver_id: Cow<'t, str>,
+        exception_id: Option<Cow<'t, str>>,
+    },
+    PrecedentCited {
+        cited_trace_id: Cow<'t, str>,
+    },
+    ActionProposed {
+        action_id: Cow<'t, str>,
+        target_entity: Entity<'t>,
+    },
+    ActionCommitted {
+        action_id: Cow<'t, str>,
+    },
+    TraceFinished {
+        outcome: Cow<'t, str>,
+    },
 }
 
-impl Facts {
+impl<'t> Facts<'t> {
     /// Reads a payload of the given type.
     ///
     /// # Errors
     /// `schema_violation` at the first field, in the order of the contract's table, that is missing
     /// or of another shape; `invalid_argument` for a NUL in a string that becomes a column.
-    pub fn of(event_type: EventType, payload: &Json) -> Result<Facts, Rejection> {
+    pub fn of(event_type: EventType, payload: &Borrowed<'t>) -> Result<Facts<'t>, Rejection> {
         let Some(members) = payload.as_object() else {
             return Err(Rejection::at(Code::SchemaViolation, "$.payload", "must be an object"));
         };
-        let at = Fields { members, path: "$.payload".to_owned() };
+        let at = Fields { members, place: Place::Payload };
         match event_type {
             EventType::TraceStarted => trace_started(&at),
             EventType::InputObserved => input_observed(&at),
@@ -60,7 +90,7 @@ impl Facts {
     }
 }
 
-fn trace_started(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn trace_started<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     Ok(Facts::TraceStarted {
         workflow: at.column("workflow")?,
         title: at.column("title")?,
@@ -68,7 +98,7 @@ fn trace_started(at: &Fields<'_>) -> Result<Facts, Rejection> {
     })
 }
 
-fn input_observed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn input_observed<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let input_id = at.identifier("input_id")?;
     let source = at.object("source")?;
     for field in ["system", "object_type", "object_id"] {
@@ -78,21 +108,21 @@ fn input_observed(at: &Fields<'_>) -> Result<Facts, Rejection> {
     Ok(Facts::InputObserved { input_id })
 }
 
-fn entity_observed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn entity_observed<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let entity = at.entity("entity")?;
     at.one_of("role", &["primary", "related"])?;
     at.list("facts")?;
     Ok(Facts::EntityObserved { entity })
 }
 
-fn policy_evaluated(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn policy_evaluated<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let (policy_id, policy_version) = at.policy()?;
     at.list("inputs")?;
     at.one_of("decision", &["allow", "deny", "require_exception"])?;
     Ok(Facts::PolicyEvaluated { policy_id, policy_version })
 }
 
-fn exception_requested(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn exception_requested<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let exception_id = at.identifier("exception_id")?;
     let (policy_id, policy_version) = at.policy()?;
     at.text("reason")?;
@@ -100,7 +130,7 @@ fn exception_requested(at: &Fields<'_>) -> Result<Facts, Rejection> {
     Ok(Facts::ExceptionRequested { exception_id, policy_id, policy_version })
 }
 
-fn approval_recorded(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn approval_recorded<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     at.text("approval_id")?;
     let subject = at.object("subject")?;
     let is_exception = subject.text("subject_type")? == "exception";
@@ -115,14 +145,14 @@ fn approval_recorded(at: &Fields<'_>) -> Result<Facts, Rejection> {
     Ok(Facts::ApprovalRecorded { approver_type, approver_id, exception_id })
 }
 
-fn precedent_cited(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn precedent_cited<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let cited_trace_id = at.identifier("cited_trace_id")?;
     at.text("reason")?;
     at.optional_text("similarity_score")?;
     Ok(Facts::PrecedentCited { cited_trace_id })
 }
 
-fn action_proposed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn action_proposed<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let action_id = at.identifier("action_id")?;
     at.text("action_type")?;
     let target_entity = at.entity("target_entity")?;
@@ -131,7 +161,7 @@ fn action_proposed(at: &Fields<'_>) -> Result<Facts, Rejection> {
     Ok(Facts::ActionProposed { action_id, target_entity })
 }
 
-fn action_committed(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn action_committed<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let action_id = at.identifier("action_id")?;
     at.one_of("status", &["success", "failure", "partial"])?;
     at.optional_text("external_reference")?;
@@ -139,52 +169,71 @@ fn action_committed(at: &Fields<'_>) -> Result<Facts, Rejection> {
     Ok(Facts::ActionCommitted { action_id })
 }
 
-fn trace_finished(at: &Fields<'_>) -> Result<Facts, Rejection> {
+fn trace_finished<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
     let outcome = at.one_of("outcome", &["success", "failure", "abandoned"])?;
     at.optional_text("summary")?;
-    Ok(Facts::TraceFinished { outcome: outcome.to_owned() })
+    Ok(Facts::TraceFinished { outcome })
 }
 
 /// The members of an object and where it stands.
-struct Fields<'a> {
-    members: &'a Object,
-    path: String,
+struct Fields<'a, 't> {
+    members: &'a Object<Cow<'t, str>>,
+    place: Place<'a>,
 }
 
-impl<'a> Fields<'a> {
+/// Where an object stands; written down for a refusal alone.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Payload,
+    Member(&'a Place<'a>, &'a str),
+}
+
+impl Place<'_> {
+    fn path(self) -> String {
+        match self {
+            Place::Payload => "$.payload".to_owned(),
+            Place::Member(parent, field) => member_path(&parent.path(), field),
+        }
+    }
+}
+
+impl<'t> Fields<'_, 't> {
+    fn path_of(&self, field: &str) -> String {
+        Place::Member(&self.place, field).path()
+    }
+
     fn wrong(&self, field: &str, expected: impl std::fmt::Display) -> Rejection {
         let found =
             if self.members.contains_key(field) { "is not" } else { "is missing; expected" };
-        let path = member_path(&self.path, field);
+        let path = self.path_of(field);
         Rejection::at(Code::SchemaViolation, &path, format!("{found} {expected}"))
     }
 
     /// A required string that is not blank.
-    fn text(&self, field: &str) -> Result<&'a str, Rejection> {
-        self.members
-            .get(field)
-            .and_then(Json::as_str)
-            .filter(|text| !text.trim().is_empty())
-            .ok_or_else(|| self.wrong(field, "a string that is not blank"))
+    fn text(&self, field: &str) -> Result<Cow<'t, str>, Rejection> {
+        match self.members.get(field) {
+            Some(Json::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
+            _ => Err(self.wrong(field, "a string that is not blank")),
+        }
     }
 
     /// A required string that becomes a column: Postgres text has no NUL.
-    fn column(&self, field: &str) -> Result<String, Rejection> {
+    fn column(&self, field: &str) -> Result<Cow<'t, str>, Rejection> {
         let text = self.text(field)?;
-        super::envelope::no_nul(text, || member_path(&self.path, field))?;
-        Ok(text.to_owned())
-    }
-
-    /// A required string that becomes part of a key.
-    fn identifier(&self, field: &str) -> Result<String, Rejection> {
-        let text = self.column(field)?;
-        super::envelope::short_enough(&text, || member_path(&self.path, field))?;
+        super::envelope::no_nul(&text, || self.path_of(field))?;
         Ok(text)
     }
 
-    fn one_of(&self, field: &str, allowed: &[&str]) -> Result<&'a str, Rejection> {
+    /// A required string that becomes part of a key.
+    fn identifier(&self, field: &str) -> Result<Cow<'t, str>, Rejection> {
+        let text = self.column(field)?;
+        super::envelope::short_enough(&text, || self.path_of(field))?;
+        Ok(text)
+    }
+
+    fn one_of(&self, field: &str, allowed: &[&str]) -> Result<Cow<'t, str>, Rejection> {
         let text = self.text(field)?;
-        if !allowed.contains(&text) {
+        if !allowed.contains(&text.as_ref()) {
             return Err(self.wrong(field, format!("one of {}", allowed.join(", "))));
         }
         Ok(text)
@@ -204,24 +253,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn optional_text(&self, field: &str) -> Result<Option<&'a str>, Rejection> {
+    fn optional_text(&self, field: &str) -> Result<Option<Cow<'t, str>>, Rejection> {
         match self.members.get(field) {
             None | Some(Json::Null) => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text)),
+            Some(Json::String(text)) => Ok(Some(text.clone())),
             Some(_) => Err(self.wrong(field, "a string or null")),
         }
     }
 
-    fn object(&self, field: &str) -> Result<Fields<'a>, Rejection> {
+    fn object<'b>(&'b self, field: &'b str) -> Result<Fields<'b, 't>, Rejection> {
         match self.members.get(field) {
             Some(Json::Object(members)) => {
-                Ok(Fields { members, path: member_path(&self.path, field) })
+                Ok(Fields { members, place: Place::Member(&self.place, field) })
             }
             _ => Err(self.wrong(field, "an object")),
         }
     }
 
-    fn entity(&self, field: &str) -> Result<Entity, Rejection> {
+    fn entity(&self, field: &str) -> Result<Entity<'t>, Rejection> {
         let entity = self.object(field)?;
         Ok(Entity {
             entity_type: entity.identifier("entity_type")?,
@@ -231,17 +280,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The one entity whose system becomes a column.
-    fn primary_entity(&self) -> Result<Entity, Rejection> {
+    fn primary_entity(&self) -> Result<Entity<'t>, Rejection> {
         let entity = self.entity("primary_entity")?;
         let at = self.object("primary_entity")?;
         let system = at.optional_text("system")?;
-        if let Some(text) = system {
-            super::envelope::no_nul(text, || member_path(&at.path, "system"))?;
+        if let Some(text) = &system {
+            super::envelope::no_nul(text, || at.path_of("system"))?;
         }
-        Ok(Entity { system: system.map(str::to_owned), ..entity })
+        Ok(Entity { system, ..entity })
     }
 
-    fn policy(&self) -> Result<(String, String), Rejection> {
+    fn policy(&self) -> Result<(Cow<'t, str>, Cow<'t, str>), Rejection> {
         let policy = self.object("policy")?;
         Ok((policy.identifier("policy_id")?, policy.identifier("policy_version")?))
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use aho_corasick::AhoCorasick;
 
 use crate::error::{Code, Rejection};
-use crate::json::{Json, member_path};
+use crate::json::{Borrowed, Json, member_path};
 
 /// What no string may contain, ignoring case.
 pub const PATTERNS: [&str; 21] = [
@@ -37,7 +37,7 @@ pub const PATTERNS: [&str; 21] = [
 ];
 
 /// Refuses a value that holds a forbidden string at any depth; `path` is where the value stands.
-pub(super) fn check(value: &Json, path: &str) -> Result<(), Rejection> {
+pub(super) fn check(value: &Borrowed<'_>, path: &str) -> Result<(), Rejection> {
     locate(value)
         .map_or(Ok(()), |(below, pattern)| Err(refusal(&format!("{path}{below}"), pattern)))
 }
@@ -56,7 +56,7 @@ fn refusal(path: &str, pattern: &'static str) -> Rejection {
 }
 
 /// The first hit and its path below the value, built only on the way back from a hit.
-fn locate(value: &Json) -> Option<(String, &'static str)> {
+fn locate(value: &Borrowed<'_>) -> Option<(String, &'static str)> {
     match value {
         Json::String(text) => find(text).map(|pattern| (String::new(), pattern)),
         Json::Array(items) => items.iter().enumerate().find_map(|(index, item)| {

@@ -6,49 +6,61 @@
 //!
 //! Invariants: of a repeated key the last counts; object keys are kept in code point order; a
 //! number is kept as it was written; depth is bounded by [`MAX_DEPTH`], so nothing recurses away.
+//!
+//! A value owns its strings, or, where events are read by the thousand, borrows them from the text it was read
+//! from: most have no escape and stand there as they are ([`Borrowed`]).
 
 mod parse;
 mod write;
 
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 
-pub use parse::{ParseError, Problem, parse};
+pub use parse::{ParseError, Problem, borrow, parse};
 pub use write::{ascii_string, canonical, canonical_string};
 
 /// How deeply arrays and objects may nest.
 pub const MAX_DEPTH: usize = 128;
 
+/// What a value keeps its strings in.
+pub trait Text: AsRef<str> + Borrow<str> + Ord {}
+
+impl<S: AsRef<str> + Borrow<str> + Ord> Text for S {}
+
 /// The members of an object, in code point order of their keys.
-pub type Object = BTreeMap<String, Json>;
+pub type Object<S = String> = BTreeMap<S, Json<S>>;
+
+/// A value whose strings are pieces of the text that it was read from, but for those with an escape.
+pub type Borrowed<'a> = Json<Cow<'a, str>>;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Json {
+pub enum Json<S = String> {
     /// `null`
     Null,
     /// `true` or `false`
     Bool(bool),
     /// A number as it was written; `-0` is `0`.
-    Number(Box<str>),
+    Number(S),
     /// A string of Unicode scalar values.
-    String(String),
+    String(S),
     /// An array.
-    Array(Vec<Json>),
+    Array(Vec<Json<S>>),
     /// An object.
-    Object(Object),
+    Object(Object<S>),
 }
 
-impl Json {
+impl<S: Text> Json<S> {
     /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
-            Json::String(text) => Some(text),
+            Json::String(text) => Some(text.as_ref()),
             _ => None,
         }
     }
 
     /// The members of an object.
-    pub fn as_object(&self) -> Option<&Object> {
+    pub fn as_object(&self) -> Option<&Object<S>> {
         match self {
             Json::Object(members) => Some(members),
             _ => None,
@@ -56,7 +68,7 @@ impl Json {
     }
 
     /// The elements of an array.
-    pub fn as_array(&self) -> Option<&[Json]> {
+    pub fn as_array(&self) -> Option<&[Json<S>]> {
         match self {
             Json::Array(items) => Some(items),
             _ => None,
@@ -66,7 +78,7 @@ impl Json {
     /// An integer that fits 64 bits.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
-            Json::Number(text) => text.parse().ok(),
+            Json::Number(text) => text.as_ref().parse().ok(),
             _ => None,
         }
     }
@@ -74,7 +86,7 @@ impl Json {
     /// A number, to the nearest double.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
-            Json::Number(text) => text.parse().ok(),
+            Json::Number(text) => text.as_ref().parse().ok(),
             _ => None,
         }
     }
@@ -88,7 +100,7 @@ impl Json {
     }
 
     /// The member of an object; `None` for anything else.
-    pub fn get(&self, key: &str) -> Option<&Json> {
+    pub fn get(&self, key: &str) -> Option<&Json<S>> {
         self.as_object()?.get(key)
     }
 
@@ -100,14 +112,14 @@ impl Json {
     /// The path, below this value, of the first number that has a fraction or an exponent.
     pub fn first_non_integer(&self) -> Option<String> {
         match self {
-            Json::Number(text) => text.contains(['.', 'e', 'E']).then(String::new),
+            Json::Number(text) => text.as_ref().contains(['.', 'e', 'E']).then(String::new),
             Json::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
                 let below = item.first_non_integer()?;
                 Some(format!("[{index}]{below}"))
             }),
             Json::Object(members) => members.iter().find_map(|(key, item)| {
                 let below = item.first_non_integer()?;
-                Some(member_path("", key) + &below)
+                Some(member_path("", key.as_ref()) + &below)
             }),
             Json::Null | Json::Bool(_) | Json::String(_) => None,
         }
@@ -142,7 +154,7 @@ impl From<String> for Json {
 
 impl From<i64> for Json {
     fn from(number: i64) -> Json {
-        Json::Number(number.to_string().into())
+        Json::Number(number.to_string())
     }
 }
 

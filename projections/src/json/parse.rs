@@ -1,8 +1,11 @@
 //! Text to [`Json`], by recursive descent, with the path and offset of what is wrong.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use super::{Json, MAX_DEPTH, Object, member_path};
+use memchr::memchr2;
+
+use super::{Borrowed, Json, MAX_DEPTH, Object, Text, member_path};
 
 /// What is wrong with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,19 @@ impl std::error::Error for ParseError {}
 /// # Errors
 /// The first problem, with its offset and path.
 pub fn parse(text: &str) -> Result<Json, ParseError> {
-    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0 };
+    document(text)
+}
+
+/// The same without a copy of each string.
+///
+/// # Errors
+/// As [`parse`].
+pub fn borrow(text: &str) -> Result<Borrowed<'_>, ParseError> {
+    document(text)
+}
+
+fn document<'a, S: Piece<'a>>(text: &'a str) -> Result<Json<S>, ParseError> {
+    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, of: PhantomData };
     let value = parser.value(0)?;
     parser.skip_space();
     if parser.at < parser.bytes.len() {
@@ -69,13 +84,19 @@ pub fn parse(text: &str) -> Result<Json, ParseError> {
     Ok(value)
 }
 
-struct Parser<'a> {
+/// A string as it stands in the text, or made from what stands there.
+trait Piece<'a>: Text + From<&'a str> + From<String> {}
+
+impl<'a, S: Text + From<&'a str> + From<String>> Piece<'a> for S {}
+
+struct Parser<'a, S> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    of: PhantomData<S>,
 }
 
-impl Parser<'_> {
+impl<'a, S: Piece<'a>> Parser<'a, S> {
     fn error(&self, problem: Problem) -> ParseError {
         ParseError { problem, offset: self.at, segments: Vec::new() }
     }
@@ -103,7 +124,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn value(&mut self, depth: usize) -> Result<Json, ParseError> {
+    fn value(&mut self, depth: usize) -> Result<Json<S>, ParseError> {
         self.skip_space();
         match self.peek() {
             Some(b'{' | b'[') if depth >= MAX_DEPTH => Err(self.error(Problem::TooDeep)),
@@ -118,7 +139,7 @@ impl Parser<'_> {
         }
     }
 
-    fn word(&mut self, word: &'static str, value: Json) -> Result<Json, ParseError> {
+    fn word(&mut self, word: &'static str, value: Json<S>) -> Result<Json<S>, ParseError> {
         if !self.bytes[self.at..].starts_with(word.as_bytes()) {
             return Err(self.syntax("a value"));
         }
@@ -126,7 +147,7 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    fn object(&mut self, depth: usize) -> Result<Json, ParseError> {
+    fn object(&mut self, depth: usize) -> Result<Json<S>, ParseError> {
         self.at += 1;
         let mut members = Object::new();
         self.skip_space();
@@ -144,7 +165,7 @@ impl Parser<'_> {
             let value = match self.value(depth + 1) {
                 Ok(value) => value,
                 Err(mut error) => {
-                    error.segments.push(Segment::Key(key));
+                    error.segments.push(Segment::Key(key.as_ref().to_owned()));
                     return Err(error);
                 }
             };
@@ -161,7 +182,7 @@ impl Parser<'_> {
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Json, ParseError> {
+    fn array(&mut self, depth: usize) -> Result<Json<S>, ParseError> {
         self.at += 1;
         let mut items = Vec::new();
         self.skip_space();
@@ -197,7 +218,7 @@ impl Parser<'_> {
         if self.at == start { Err(self.syntax(expected)) } else { Ok(()) }
     }
 
-    fn number(&mut self) -> Result<Json, ParseError> {
+    fn number(&mut self) -> Result<Json<S>, ParseError> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
@@ -219,23 +240,22 @@ impl Parser<'_> {
             self.digits("a digit in the exponent")?;
         }
         let text = &self.text[start..self.at];
-        Ok(Json::Number(if text == "-0" { "0".into() } else { text.into() }))
+        Ok(Json::Number(S::from(if text == "-0" { "0" } else { text })))
     }
 
-    fn string(&mut self) -> Result<String, ParseError> {
+    fn string(&mut self) -> Result<S, ParseError> {
         self.at += 1;
         let mut out = String::new();
         loop {
             let rest = &self.bytes[self.at..];
-            let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-            let run = rest.iter().position(ends).unwrap_or(rest.len());
-            let run = &self.text[self.at..self.at + run];
+            let run = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let run = &self.text[self.at..self.at + up_to_control(&rest[..run])];
             self.at += run.len();
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
                     // Nearly always the whole of it.
-                    return Ok(if out.is_empty() { run.to_owned() } else { out + run });
+                    return Ok(if out.is_empty() { S::from(run) } else { S::from(out + run) });
                 }
                 Some(b'\\') => {
                     out.push_str(run);
@@ -290,5 +310,15 @@ impl Parser<'_> {
             self.at += 1;
         }
         Ok(unit)
+    }
+}
+
+/// How many bytes there are before the first control character.
+fn up_to_control(bytes: &[u8]) -> usize {
+    let is_control = |byte: &u8| *byte < 0x20;
+    // Nearly always there is none; without a way out of the loop several bytes are looked at at a time.
+    match bytes.iter().fold(false, |any, byte| any | is_control(byte)) {
+        false => bytes.len(),
+        true => bytes.iter().take_while(|byte| !is_control(byte)).count(),
     }
 }

@@ -1,23 +1,26 @@
 //! Canonical text: sorted keys (the value keeps them so), no white space, fixed escapes.
 
-use super::Json;
+use super::{Json, Text};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// What most payloads fit into.
+const USUAL_BYTES: usize = 512;
+
 /// The canonical text of a value, non-ASCII characters as they are.
-pub fn canonical(value: &Json) -> String {
-    let mut out = String::new();
+pub fn canonical<S: Text>(value: &Json<S>) -> String {
+    let mut out = String::with_capacity(USUAL_BYTES);
     write(value, &mut out);
     out
 }
 
-fn write(value: &Json, out: &mut String) {
+fn write<S: Text>(value: &Json<S>, out: &mut String) {
     match value {
         Json::Null => out.push_str("null"),
         Json::Bool(true) => out.push_str("true"),
         Json::Bool(false) => out.push_str("false"),
-        Json::Number(text) => out.push_str(text),
-        Json::String(text) => canonical_string(text, out),
+        Json::Number(text) => out.push_str(text.as_ref()),
+        Json::String(text) => canonical_string(text.as_ref(), out),
         Json::Array(items) => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
@@ -34,7 +37,7 @@ fn write(value: &Json, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                canonical_string(key, out);
+                canonical_string(key.as_ref(), out);
                 out.push(':');
                 write(item, out);
             }
@@ -61,6 +64,10 @@ pub fn ascii_string(text: &str, out: &mut String) {
 /// Copies runs that need no escape whole; `special` says which bytes start a character that does.
 fn push_escaped(text: &str, out: &mut String, special: impl Fn(u8) -> bool) {
     let bytes = text.as_bytes();
+    // Nearly always there is none; without a way out of the loop several bytes are looked at at a time.
+    if !bytes.iter().fold(false, |any, byte| any | special(*byte)) {
+        return out.push_str(text);
+    }
     let mut run = 0;
     let mut at = 0;
     while at < bytes.len() {

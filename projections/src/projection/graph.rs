@@ -17,7 +17,7 @@ impl NodeKey {
         NodeKey { kind, id: format!("{kind}:{identifier}") }
     }
 
-    fn entity(entity: &Entity) -> NodeKey {
+    fn entity(entity: &Entity<'_>) -> NodeKey {
         NodeKey::new("entity", &format!("{}:{}", entity.entity_type, entity.entity_id))
     }
 

@@ -146,7 +146,7 @@ pub struct Projected {
 /// A stored event that passed its checks.
 struct Checked<'a> {
     event: &'a LogEvent,
-    facts: Facts,
+    facts: Facts<'a>,
 }
 
 /// Applies a page of one tenant's events, in log order, to one projection.
@@ -204,7 +204,7 @@ fn check(event: &LogEvent) -> Result<Checked<'_>, Rejection> {
     let event_type = EventType::from_name(&event.event_type).ok_or_else(|| {
         Rejection::new(Code::SchemaViolation, format!("unknown event type '{}'", event.event_type))
     })?;
-    let payload = json::parse(&event.payload)
+    let payload = json::borrow(&event.payload)
         .map_err(|error| Rejection::at(Code::SchemaViolation, "$.payload", error))?;
     Ok(Checked { event, facts: Facts::of(event_type, &payload)? })
 }

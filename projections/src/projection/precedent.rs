@@ -18,8 +18,8 @@ pub(super) fn apply(
             let row = PolicyEvalRow {
                 index_id: index_id.clone(),
                 trace_id: event.trace_id.clone(),
-                policy_id: policy_id.clone(),
-                policy_version: policy_version.clone(),
+                policy_id: policy_id.to_string(),
+                policy_version: policy_version.to_string(),
                 log_seq: event.log_seq,
                 created_at: event.occurred_at.clone(),
             };

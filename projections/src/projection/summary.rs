@@ -10,11 +10,11 @@ pub(super) fn apply(checked: &Checked<'_>, changes: &mut Changes) {
         Facts::TraceStarted { workflow, title, primary_entity } => {
             let row = SummaryRow {
                 trace_id: event.trace_id.clone(),
-                workflow: workflow.clone(),
-                title: title.clone(),
-                primary_entity_type: primary_entity.entity_type.clone(),
-                primary_entity_system: primary_entity.system.clone(),
-                primary_entity_id: primary_entity.entity_id.clone(),
+                workflow: workflow.to_string(),
+                title: title.to_string(),
+                primary_entity_type: primary_entity.entity_type.to_string(),
+                primary_entity_system: primary_entity.system.as_deref().map(str::to_owned),
+                primary_entity_id: primary_entity.entity_id.to_string(),
                 outcome: None,
                 started_at: event.occurred_at.clone(),
                 finished_at: None,

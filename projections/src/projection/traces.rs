@@ -137,9 +137,9 @@ fn remember(trace: &mut TraceState, checked: &Checked<'_>) {
             primary_entity: Entity { entity_type, entity_id, system }, ..
         } => {
             trace.primary_entity = Some(PrimaryEntity {
-                entity_type: entity_type.clone(),
-                system: system.clone(),
-                entity_id: entity_id.clone(),
+                entity_type: entity_type.to_string(),
+                system: system.as_deref().map(str::to_owned),
+                entity_id: entity_id.to_string(),
             });
         }
         Facts::PolicyEvaluated { policy_id, policy_version } => {

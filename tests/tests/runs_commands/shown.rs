@@ -17,7 +17,7 @@ fn a_run_has_the_members_of_the_contract() {
     names.sort_unstable();
     let found: Vec<&str> = run.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(found, names);
-    assert_eq!(member(&run, "events_per_second"), &Json::Number("3000.000".into()));
+    assert_eq!(member(&run, "events_per_second"), &Json::Number("3000.000".to_owned()));
     assert_eq!(member(&run, "eta_seconds"), &Json::Null);
     assert_eq!(member(&run, "is_equal"), &Json::Bool(false));
     assert_eq!(word(member(&run, "difference"), "field"), "title");

@@ -21,7 +21,7 @@ pub(super) use card::{card, mode, percent, what};
 pub(crate) async fn replay(session: &Session) -> Result<u8, Failure> {
     let until = session.args.get_one::<u64>("until-log-seq");
     // Beyond what a number of the log can be: the daemon says so.
-    let until = until.map_or(Json::Null, |until| Json::Number(until.to_string().into()));
+    let until = until.map_or(Json::Null, |until| Json::Number(until.to_string()));
     start(session, [("mode", "replay".into()), ("until_log_seq", until)]).await
 }
 
