@@ -14,15 +14,20 @@ struct NodeKey {
 
 impl NodeKey {
     fn new(kind: &'static str, identifier: &str) -> NodeKey {
-        NodeKey { kind, id: format!("{kind}:{identifier}") }
+        NodeKey { kind, id: [kind, identifier].join(":") }
+    }
+
+    /// What its kind and two identifiers together name.
+    fn of_two(kind: &'static str, first: &str, second: &str) -> NodeKey {
+        NodeKey { kind, id: [kind, first, second].join(":") }
     }
 
     fn entity(entity: &Entity<'_>) -> NodeKey {
-        NodeKey::new("entity", &format!("{}:{}", entity.entity_type, entity.entity_id))
+        NodeKey::of_two("entity", &entity.entity_type, &entity.entity_id)
     }
 
     fn actor(actor_type: &str, actor_id: &str) -> NodeKey {
-        NodeKey::new("actor", &format!("{actor_type}:{actor_id}"))
+        NodeKey::of_two("actor", actor_type, actor_id)
     }
 
     fn trace(trace_id: &str) -> NodeKey {
@@ -57,7 +62,7 @@ pub(super) fn apply(checked: &Checked<'_>, changes: &mut Changes) {
             graph.node_and_edge("trace_involves_entity", &trace, &NodeKey::entity(entity));
         }
         Facts::PolicyEvaluated { policy_id, policy_version } => {
-            let policy = NodeKey::new("policy", &format!("{policy_id}:{policy_version}"));
+            let policy = NodeKey::of_two("policy", policy_id, policy_version);
             graph.node_and_edge("trace_evaluated_policy", &trace, &policy);
         }
         Facts::ExceptionRequested { exception_id, .. } => {
@@ -95,7 +100,8 @@ struct Graph<'a> {
 
 impl Graph<'_> {
     fn node(&mut self, key: &NodeKey) {
-        self.insert_node(key, &self.event.trace_id.clone());
+        let event = self.event;
+        self.insert_node(key, &event.trace_id);
     }
 
     fn insert_node(&mut self, key: &NodeKey, trace_id: &str) {
@@ -117,7 +123,7 @@ impl Graph<'_> {
         for end in [from, to] {
             self.insert_node(end, end.owner_as_end(self.event));
         }
-        let edge_id = format!("{edge_type}:{}:{}:{}", from.id, to.id, self.event.event_id);
+        let edge_id = [edge_type, &from.id, &to.id, &self.event.event_id].join(":");
         let event = self.event;
         self.changes.edges.entry(edge_id).or_insert_with_key(|edge_id| EdgeRow {
             edge_id: edge_id.clone(),
