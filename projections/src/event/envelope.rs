@@ -5,15 +5,13 @@
 //! `correlation_id` would otherwise be lost without a word; the three fields that an export adds
 //! are understood.
 
-use std::borrow::Cow;
-
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::{Actor, ActorType, Event, EventType, Facts, Source, guard};
 use crate::error::{Code, Rejection};
 use crate::hash::Hash;
-use crate::json::{self, Borrowed, Json, Object, Problem};
+use crate::json::{self, Borrowed, Json, Object, Piece, Problem};
 
 /// The tenant of an event that names none.
 pub const DEFAULT_TENANT: &str = "default";
@@ -106,7 +104,7 @@ pub(super) fn no_nul<P: AsRef<str>>(text: &str, path: impl FnOnce() -> P) -> Res
 }
 
 /// The members of an event, as pieces of its text.
-type Members<'t> = Object<Cow<'t, str>>;
+type Members<'t> = Object<Piece<'t>>;
 
 struct Envelope<'t>(Members<'t>);
 

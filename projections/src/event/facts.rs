@@ -3,21 +3,19 @@
 //! A payload that yields its [`Facts`] has every required field of its type; the rest of it is kept
 //! and never looked at.
 
-use std::borrow::Cow;
-
 use crate::error::{Code, Rejection};
 use crate::event::EventType;
-use crate::json::{Borrowed, Json, Object, member_path};
+use crate::json::{Borrowed, Json, Object, Piece, member_path};
 
 /// An entity as a payload names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity<'t> {
     /// Its type.
-    pub entity_type: Cow<'t, str>,
+    pub entity_type: Piece<'t>,
     /// Its identifier.
-    pub entity_id: Cow<'t, str>,
+    pub entity_id: Piece<'t>,
     /// The system that knows it; read of a primary entity only, free for the others.
-    pub system: Option<Cow<'t, str>>,
+    pub system: Option<Piece<'t>>,
 }
 
 /// What a payload says that any projection uses, as pieces of its text.
@@ -25,42 +23,42 @@ pub struct Entity<'t> {
 #[allow(missing_docs, reason = "the names are the contract's")]
 pub enum Facts<'t> {
     TraceStarted {
-        workflow: Cow<'t, str>,
-        title: Cow<'t, str>,
+        workflow: Piece<'t>,
+        title: Piece<'t>,
         primary_entity: Entity<'t>,
     },
     InputObserved {
-        input_id: Cow<'t, str>,
+        input_id: Piece<'t>,
     },
     EntityObserved {
         entity: Entity<'t>,
     },
     PolicyEvaluated {
-        policy_id: Cow<'t, str>,
-        policy_version: Cow<'t, str>,
+        policy_id: Piece<'t>,
+        policy_version: Piece<'t>,
     },
     ExceptionRequested {
-        exception_id: Cow<'t, str>,
-        policy_id: Cow<'t, str>,
-        policy_version: Cow<'t, str>,
+        exception_id: Piece<'t>,
+        policy_id: Piece<'t>,
+        policy_version: Piece<'t>,
     },
     ApprovalRecorded {
-        approver_type: Cow<'t, str>,
-        approver_id: Cow<'t, str>,
-        exception_id: Option<Cow<'t, str>>,
+        approver_type: Piece<'t>,
+        approver_id: Piece<'t>,
+        exception_id: Option<Piece<'t>>,
     },
     PrecedentCited {
-        cited_trace_id: Cow<'t, str>,
+        cited_trace_id: Piece<'t>,
     },
     ActionProposed {
-        action_id: Cow<'t, str>,
+        action_id: Piece<'t>,
         target_entity: Entity<'t>,
     },
     ActionCommitted {
-        action_id: Cow<'t, str>,
+        action_id: Piece<'t>,
     },
     TraceFinished {
-        outcome: Cow<'t, str>,
+        outcome: Piece<'t>,
     },
 }
 
@@ -177,7 +175,7 @@ fn trace_finished<'t>(at: &Fields<'_, 't>) -> Result<Facts<'t>, Rejection> {
 
 /// The members of an object and where it stands.
 struct Fields<'a, 't> {
-    members: &'a Object<Cow<'t, str>>,
+    members: &'a Object<Piece<'t>>,
     place: Place<'a>,
 }
 
@@ -210,7 +208,7 @@ impl<'t> Fields<'_, 't> {
     }
 
     /// A required string that is not blank.
-    fn text(&self, field: &str) -> Result<Cow<'t, str>, Rejection> {
+    fn text(&self, field: &str) -> Result<Piece<'t>, Rejection> {
         match self.members.get(field) {
             Some(Json::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
             _ => Err(self.wrong(field, "a string that is not blank")),
@@ -218,20 +216,20 @@ impl<'t> Fields<'_, 't> {
     }
 
     /// A required string that becomes a column: Postgres text has no NUL.
-    fn column(&self, field: &str) -> Result<Cow<'t, str>, Rejection> {
+    fn column(&self, field: &str) -> Result<Piece<'t>, Rejection> {
         let text = self.text(field)?;
         super::envelope::no_nul(&text, || self.path_of(field))?;
         Ok(text)
     }
 
     /// A required string that becomes part of a key.
-    fn identifier(&self, field: &str) -> Result<Cow<'t, str>, Rejection> {
+    fn identifier(&self, field: &str) -> Result<Piece<'t>, Rejection> {
         let text = self.column(field)?;
         super::envelope::short_enough(&text, || self.path_of(field))?;
         Ok(text)
     }
 
-    fn one_of(&self, field: &str, allowed: &[&str]) -> Result<Cow<'t, str>, Rejection> {
+    fn one_of(&self, field: &str, allowed: &[&str]) -> Result<Piece<'t>, Rejection> {
         let text = self.text(field)?;
         if !allowed.contains(&text.as_ref()) {
             return Err(self.wrong(field, format!("one of {}", allowed.join(", "))));
@@ -253,7 +251,7 @@ impl<'t> Fields<'_, 't> {
         }
     }
 
-    fn optional_text(&self, field: &str) -> Result<Option<Cow<'t, str>>, Rejection> {
+    fn optional_text(&self, field: &str) -> Result<Option<Piece<'t>>, Rejection> {
         match self.members.get(field) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(text)) => Ok(Some(text.clone())),
@@ -290,7 +288,7 @@ impl<'t> Fields<'_, 't> {
         Ok(Entity { system, ..entity })
     }
 
-    fn policy(&self) -> Result<(Cow<'t, str>, Cow<'t, str>), Rejection> {
+    fn policy(&self) -> Result<(Piece<'t>, Piece<'t>), Rejection> {
         let policy = self.object("policy")?;
         Ok((policy.identifier("policy_id")?, policy.identifier("policy_version")?))
     }

@@ -30,8 +30,11 @@ impl<S: AsRef<str> + Borrow<str> + Ord> Text for S {}
 /// The members of an object, in code point order of their keys.
 pub type Object<S = String> = BTreeMap<S, Json<S>>;
 
-/// A value whose strings are pieces of the text that it was read from, but for those with an escape.
-pub type Borrowed<'a> = Json<Cow<'a, str>>;
+/// A string as it stands in the text that it was read from; one with an escape is its own.
+pub type Piece<'a> = Cow<'a, str>;
+
+/// A value whose strings are pieces of the text that it was read from.
+pub type Borrowed<'a> = Json<Piece<'a>>;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -74,7 +74,7 @@ pub fn borrow(text: &str) -> Result<Borrowed<'_>, ParseError> {
     document(text)
 }
 
-fn document<'a, S: Piece<'a>>(text: &'a str) -> Result<Json<S>, ParseError> {
+fn document<'a, S: Made<'a>>(text: &'a str) -> Result<Json<S>, ParseError> {
     let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, of: PhantomData };
     let value = parser.value(0)?;
     parser.skip_space();
@@ -84,10 +84,10 @@ fn document<'a, S: Piece<'a>>(text: &'a str) -> Result<Json<S>, ParseError> {
     Ok(value)
 }
 
-/// A string as it stands in the text, or made from what stands there.
-trait Piece<'a>: Text + From<&'a str> + From<String> {}
+/// Made from a string as it stands in the text, or from what its escapes stand for.
+trait Made<'a>: Text + From<&'a str> + From<String> {}
 
-impl<'a, S: Text + From<&'a str> + From<String>> Piece<'a> for S {}
+impl<'a, S: Text + From<&'a str> + From<String>> Made<'a> for S {}
 
 struct Parser<'a, S> {
     text: &'a str,
@@ -96,7 +96,7 @@ struct Parser<'a, S> {
     of: PhantomData<S>,
 }
 
-impl<'a, S: Piece<'a>> Parser<'a, S> {
+impl<'a, S: Made<'a>> Parser<'a, S> {
     fn error(&self, problem: Problem) -> ParseError {
         ParseError { problem, offset: self.at, segments: Vec::new() }
     }
