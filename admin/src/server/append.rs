@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
-use dg_projections::json::{self, Json, Problem, canonical};
+use dg_projections::json::{self, Json, Problem, canonical_into};
 use dg_projections::{Code, Rejection};
 use dg_runtime::{Runtime, telemetry};
 use futures_util::{StreamExt as _, stream};
@@ -365,7 +365,7 @@ impl Told {
             if !self.0.ends_with('[') {
                 self.0.push(',');
             }
-            self.0.push_str(&canonical(&result.to_json()));
+            canonical_into(&result.to_json(), &mut self.0);
         }
     }
 

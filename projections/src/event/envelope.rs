@@ -22,6 +22,9 @@ const MAX_KEY_BYTES: usize = 200;
 /// of Postgres takes 2,704 bytes: a longer one could enter the log and never be projected.
 const MAX_IDENTIFIER_BYTES: usize = 512;
 
+/// What most payloads fit into.
+const USUAL_PAYLOAD_BYTES: usize = 512;
+
 const FIELDS: [&str; 16] = [
     "tenant_id",
     "event_id",
@@ -165,11 +168,11 @@ impl Envelope<'_> {
             causation_event_id,
             schema_version,
             tags,
-            payload: String::new(),
+            payload: String::with_capacity(USUAL_PAYLOAD_BYTES),
             payload_hash: Hash([0; 32]),
         };
         guard_all(&event, &payload)?;
-        event.payload = json::canonical(&payload);
+        json::canonical_into(&payload, &mut event.payload);
         event.payload_hash = Hash::of(event.payload.as_bytes());
         self.check_given_hash(event.payload_hash)?;
         Ok(event)

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::hash::Hash;
-use crate::json::{Json, Object, canonical, canonical_string};
+use crate::json::{Json, Object, canonical_into, canonical_string};
 
 /// A stored event: the envelope and what the store added. The strings are the stored ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +53,13 @@ impl RecordedEvent {
         out.push('{');
         for (index, (key, value)) in members.iter().enumerate() {
             if !written_payload && key.as_str() > payload_place {
-                push_member(&mut out, payload_place, &self.payload);
+                push_key(&mut out, payload_place);
+                out.push_str(&self.payload);
                 out.push(',');
                 written_payload = true;
             }
-            push_member(&mut out, key, &canonical(value));
+            push_key(&mut out, key);
+            canonical_into(value, &mut out);
             if index + 1 < members.len() {
                 out.push(',');
             }
@@ -99,10 +101,9 @@ impl RecordedEvent {
     }
 }
 
-fn push_member(out: &mut String, key: &str, json: &str) {
+fn push_key(out: &mut String, key: &str) {
     canonical_string(key, out);
     out.push(':');
-    out.push_str(json);
 }
 
 /// An instant as RFC 3339 in UTC.

@@ -17,7 +17,7 @@ use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 
 pub use parse::{ParseError, Problem, borrow, parse};
-pub use write::{ascii_string, canonical, canonical_string};
+pub use write::{ascii_string, canonical, canonical_into, canonical_string};
 
 /// How deeply arrays and objects may nest.
 pub const MAX_DEPTH: usize = 128;
@@ -127,6 +127,11 @@ impl<S: Text> Json<S> {
             Json::Null | Json::Bool(_) | Json::String(_) => None,
         }
     }
+}
+
+/// Whether one of the bytes is such. There is no way out of the loop, so several are looked at at a time.
+fn has(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, byte| found | is_such(*byte))
 }
 
 /// The path of a member: `$.a.b`, or `$.a["odd key"]` when the key is not a plain word.

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use memchr::memchr2;
 
-use super::{Borrowed, Json, MAX_DEPTH, Object, Text, member_path};
+use super::{Borrowed, Json, MAX_DEPTH, Object, Text, has, member_path};
 
 /// What is wrong with a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,10 +315,9 @@ impl<'a, S: Made<'a>> Parser<'a, S> {
 
 /// How many bytes there are before the first control character.
 fn up_to_control(bytes: &[u8]) -> usize {
-    let is_control = |byte: &u8| *byte < 0x20;
-    // Nearly always there is none; without a way out of the loop several bytes are looked at at a time.
-    match bytes.iter().fold(false, |any, byte| any | is_control(byte)) {
-        false => bytes.len(),
-        true => bytes.iter().take_while(|byte| !is_control(byte)).count(),
+    let is_control = |byte: u8| byte < 0x20;
+    match has(bytes, is_control) {
+        false => bytes.len(), // nearly always
+        true => bytes.iter().take_while(|byte| !is_control(**byte)).count(),
     }
 }

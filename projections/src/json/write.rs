@@ -1,20 +1,18 @@
 //! Canonical text: sorted keys (the value keeps them so), no white space, fixed escapes.
 
-use super::{Json, Text};
+use super::{Json, Text, has};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// What most payloads fit into.
-const USUAL_BYTES: usize = 512;
-
 /// The canonical text of a value, non-ASCII characters as they are.
 pub fn canonical<S: Text>(value: &Json<S>) -> String {
-    let mut out = String::with_capacity(USUAL_BYTES);
-    write(value, &mut out);
+    let mut out = String::new();
+    canonical_into(value, &mut out);
     out
 }
 
-fn write<S: Text>(value: &Json<S>, out: &mut String) {
+/// Appends the canonical text of a value.
+pub fn canonical_into<S: Text>(value: &Json<S>, out: &mut String) {
     match value {
         Json::Null => out.push_str("null"),
         Json::Bool(true) => out.push_str("true"),
@@ -27,7 +25,7 @@ fn write<S: Text>(value: &Json<S>, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                write(item, out);
+                canonical_into(item, out);
             }
             out.push(']');
         }
@@ -39,7 +37,7 @@ fn write<S: Text>(value: &Json<S>, out: &mut String) {
                 }
                 canonical_string(key.as_ref(), out);
                 out.push(':');
-                write(item, out);
+                canonical_into(item, out);
             }
             out.push('}');
         }
@@ -64,9 +62,8 @@ pub fn ascii_string(text: &str, out: &mut String) {
 /// Copies runs that need no escape whole; `special` says which bytes start a character that does.
 fn push_escaped(text: &str, out: &mut String, special: impl Fn(u8) -> bool) {
     let bytes = text.as_bytes();
-    // Nearly always there is none; without a way out of the loop several bytes are looked at at a time.
-    if !bytes.iter().fold(false, |any, byte| any | special(*byte)) {
-        return out.push_str(text);
+    if !has(bytes, &special) {
+        return out.push_str(text); // nearly always
     }
     let mut run = 0;
     let mut at = 0;
