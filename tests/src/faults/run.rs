@@ -112,7 +112,9 @@ mod tests {
     #[test]
     fn a_scenario_that_panics_is_a_violation_and_leaves_nothing_running() {
         let panics = scenario("panics", "the harness panics", |arena, _| {
-            let server = arena.sql().one("SELECT pg_backend_pid()");
+            // Held until its process was looked at: with the session that goes.
+            let session = arena.sql();
+            let server = session.one("SELECT pg_backend_pid()");
             let server = std::fs::read_to_string(format!("/proc/{server}/stat")).unwrap();
             // The fourth word is the parent, the postmaster.
             let postmaster = server.split_whitespace().nth(3).unwrap().to_owned();
