@@ -35,9 +35,10 @@ impl Drop for InFlight {
     }
 }
 
-/// What the work comes to, or the text of its panic, for whoever is to crash of it.
-pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| panic_text(&*panic))
+/// What the work comes to, or the text of its panic, for whoever is to crash of it. No `async fn`: that would keep
+/// room for the work twice.
+pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
+    AssertUnwindSafe(work).catch_unwind().map(|done| done.map_err(|panic| panic_text(&*panic)))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -46,4 +47,23 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_caught_takes_its_room_once_and_tells_its_panic() {
+        let work = async |fails: bool| {
+            let room = [u8::from(fails); 4096];
+            tokio::task::yield_now().await;
+            assert!(room[0] == 0, "it fails");
+            room.len()
+        };
+        let size = size_of_val(&work(false));
+        assert!(size >= 4096 && size_of_val(&caught(work(false))) < size + 512);
+        assert_eq!(caught(work(false)).await, Ok(4096));
+        assert_eq!(caught(work(true)).await, Err("panicked: it fails".to_owned()));
+    }
 }

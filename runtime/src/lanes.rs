@@ -77,7 +77,7 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct Lanes {
     gate: Gate,
-    settings: Settings,
+    settings: Arc<Settings>,
     owners: Registry<String, LaneOwner>,
     supervisor: Slot<SupervisorMsg<String>>,
     keeper: Slot<KeeperMsg>,
@@ -93,7 +93,7 @@ struct LaneOwner {
 }
 
 impl Lanes {
-    pub(crate) fn new(gate: Gate, settings: Settings, keeper: Slot<KeeperMsg>) -> Lanes {
+    pub(crate) fn new(gate: Gate, settings: Arc<Settings>, keeper: Slot<KeeperMsg>) -> Lanes {
         let room = Arc::new(Semaphore::new(WAITING_BYTES / PERMIT_BYTES));
         let (owners, supervisor, company) = (Registry::new(), Slot::new(), Company::default());
         Lanes { gate, settings, owners, supervisor, keeper, room, company }

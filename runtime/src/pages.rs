@@ -195,8 +195,8 @@ impl Applier<'_> {
         &self,
         from: Cursor,
         (limit, narrowed): (i64, bool),
-        ahead: Option<Ahead>,
-    ) -> (Outcome, Option<Ahead>) {
+        ahead: Option<Box<Ahead>>,
+    ) -> (Outcome, Option<Box<Ahead>>) {
         let work = match ahead {
             Some(ahead) => Ok(ahead.work),
             None => self.prepare(from, limit).await,
@@ -214,7 +214,8 @@ impl Applier<'_> {
         };
         let (outcome, next) = tokio::join!(commit, self.read_ahead(to, limit, goes_on, &is_done));
         let next = next.filter(|_| matches!(outcome, Outcome::Applied { .. }));
-        (outcome, next.map(|(next, place)| Ahead { work: next.after(work), _place: place }))
+        let ahead = |(next, place): (Work, _)| Ahead { work: next.after(work), _place: place };
+        (outcome, next.map(ahead).map(Box::new))
     }
 
     /// What became of pages that were projected, if there is anything in them.

@@ -62,7 +62,7 @@ impl Runtime {
     /// If an actor does not start.
     pub async fn start(store: Store, settings: Settings) -> Result<Runtime, RuntimeError> {
         let gate = Gate::new(store, &settings);
-        let tenants = Tenants::new(gate, settings);
+        let tenants = Tenants::new(gate, Arc::new(settings));
         let lanes =
             Lanes::new(tenants.gate.clone(), tenants.settings.clone(), tenants.keeper.clone());
         let runs = Runs::new(tenants.clone());

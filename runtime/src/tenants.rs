@@ -60,7 +60,7 @@ const fn flags(intensity: usize, period: Duration) -> Flags {
 #[derive(Debug, Clone)]
 pub(crate) struct Tenants {
     pub(crate) gate: Gate,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) owners: Owners,
     pub(crate) pauses: Pauses,
     pub(crate) keeper: Slot<KeeperMsg>,
@@ -69,7 +69,7 @@ pub(crate) struct Tenants {
 }
 
 impl Tenants {
-    pub(crate) fn new(gate: Gate, settings: Settings) -> Tenants {
+    pub(crate) fn new(gate: Gate, settings: Arc<Settings>) -> Tenants {
         let owners = Owners::new();
         Tenants {
             pauses: Pauses::new(&owners, settings.partitions),

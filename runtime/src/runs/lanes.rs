@@ -36,7 +36,7 @@ pub(super) struct At {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) cursor: Cursor,
-    ahead: Option<Ahead>,
+    ahead: Option<Box<Ahead>>,
     /// Whether there may be more up to where it may go.
     pub(super) more: bool,
 }

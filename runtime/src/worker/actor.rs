@@ -41,7 +41,7 @@ pub(crate) type Owners = Registry<WorkerKey, WorkerOwner>;
 pub(crate) fn start_fn(
     key: WorkerKey,
     gate: &Gate,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     owners: &Owners,
     pauses: &Pauses,
     digests: &Slot<DigestsMsg>,
@@ -72,7 +72,7 @@ struct Worker {
 struct WorkerArguments {
     key: WorkerKey,
     gate: Gate,
-    settings: Settings,
+    settings: Arc<Settings>,
     owners: Owners,
     pauses: Pauses,
     digests: Slot<DigestsMsg>,
@@ -82,7 +82,7 @@ struct WorkerState {
     key: WorkerKey,
     who: String,
     gate: Gate,
-    settings: Settings,
+    settings: Arc<Settings>,
     publish: watch::Sender<WorkerSnapshot>,
     lease: Lease<WorkerKey, WorkerOwner>,
     machine: Machine,
@@ -93,7 +93,7 @@ struct WorkerState {
     settled: bool,
     in_flight: Option<InFlight>,
     /// The page after the one that was applied last.
-    ahead: Option<Ahead>,
+    ahead: Option<Box<Ahead>>,
     digests: Slot<DigestsMsg>,
     /// The cursor at rest that the digests were told of last.
     rested: Option<i64>,
@@ -161,7 +161,9 @@ impl Actor for Worker {
         match message {
             WorkerMsg::Input(input) => state.take(&myself, &input),
             WorkerMsg::Done(input, ahead) => {
-                state.ahead = ahead.map(|ahead| *ahead);
+                // It has ended: kept, its task would go on taking the room of one that runs.
+                state.in_flight = None;
+                state.ahead = ahead;
                 state.take(&myself, &input)
             }
             WorkerMsg::Crashed(reason) => Err(reason.into()),
@@ -295,15 +297,17 @@ impl WorkerState {
     fn begin(
         &mut self,
         myself: &ActorRef<WorkerMsg>,
-        effect: impl Future<Output = (Input, Option<Ahead>)> + Send + 'static,
+        effect: impl Future<Output = (Input, Option<Box<Ahead>>)> + Send + 'static,
     ) {
+        // Boxed: the room for it is given back when it ends, and is not needed twice on the way into its task.
+        let effect = Box::pin(effect);
         let (myself, lease) = (myself.clone(), self.lease.clone());
         self.in_flight = Some(InFlight::begin(async move {
             let outcome = caught(effect).await;
             drop(lease);
             // A worker that is gone has no use for it.
             let _ = myself.cast(match outcome {
-                Ok((input, ahead)) => WorkerMsg::Done(input, ahead.map(Box::new)),
+                Ok((input, ahead)) => WorkerMsg::Done(input, ahead),
                 Err(panic) => WorkerMsg::Crashed(panic),
             });
         }));

@@ -32,8 +32,8 @@ pub(super) async fn apply_page(
     key: &WorkerKey,
     from: Cursor,
     limit: (i64, bool),
-    ahead: Option<Ahead>,
-) -> (Input, Option<Ahead>) {
+    ahead: Option<Box<Ahead>>,
+) -> (Input, Option<Box<Ahead>>) {
     failpoint::hit(Point::WorkerApplyBefore, &key.to_string()).await;
     let place = gate.place().await;
     // Boxed: of those that wait for their place, none needs the room.
