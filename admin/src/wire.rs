@@ -8,7 +8,7 @@ use dg_projections::Rejection;
 use dg_projections::admission::Admission;
 use dg_projections::event::rfc3339;
 use dg_projections::hash::Hash;
-use dg_projections::json::{Json, Object};
+use dg_projections::json::{Json, Object, Text};
 use dg_projections::rows::{EdgeRow, NodeRow, SummaryRow};
 use dg_runtime::worker::WorkerSnapshot;
 use dg_runtime::{DatabaseState, Parked, RunView, Snapshot, Tree};
@@ -25,8 +25,10 @@ pub use runs::{difference_of, run};
 pub(crate) use watch::{change, missed, of_the_stream, picture};
 
 /// An object from its members.
-pub fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
-    Json::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+pub fn object<'a, S: From<&'a str> + Ord, const N: usize>(
+    members: [(&'a str, Json<S>); N],
+) -> Json<S> {
+    Json::Object(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 /// A number of seconds, to the millisecond.
@@ -68,13 +70,13 @@ pub fn error(code: &str, message: &str, details: Object) -> Json {
     object([("code", text(code)), ("message", text(message)), ("details", Json::from(details))])
 }
 
-/// What became of one line of an append.
-pub fn append_result(
+/// What became of one line of an append; there may be hundreds of thousands, so it need not copy what it tells.
+pub fn append_result<'a, S: Text + From<&'a str> + From<String>>(
     line: usize,
-    tenant_id: Option<&str>,
-    event_id: Option<&str>,
-    answer: &Result<Admission, Rejection>,
-) -> Json {
+    tenant_id: Option<&'a str>,
+    event_id: Option<&'a str>,
+    answer: &'a Result<Admission, Rejection>,
+) -> Json<S> {
     let (status, log_seq, event, refusal) = match answer {
         Ok(Admission::Insert { log_seq }) => ("inserted", Some(*log_seq), event_id, None),
         Ok(Admission::Reused { log_seq, event_id }) => {
@@ -82,15 +84,18 @@ pub fn append_result(
         }
         Err(rejection) => ("rejected", None, event_id, Some(rejection)),
     };
+    let text = |text: &'a str| Json::String(text.into());
+    let number = |number: i64| Json::Number(number.to_string().into());
+    let details = |rejection: &Rejection| Json::from(rejection.details.clone()).map(&S::from);
     object([
         ("line", number(line as i64)),
         ("status", text(status)),
         ("tenant_id", tenant_id.map_or(Json::Null, text)),
         ("event_id", event.map_or(Json::Null, text)),
-        ("log_seq", optional_number(log_seq)),
+        ("log_seq", log_seq.map_or(Json::Null, number)),
         ("code", refusal.map_or(Json::Null, |rejection| text(rejection.code.as_str()))),
         ("message", refusal.map_or(Json::Null, |rejection| text(&rejection.message))),
-        ("details", refusal.map_or(Json::Null, |rejection| Json::from(rejection.details.clone()))),
+        ("details", refusal.map_or(Json::Null, details)),
     ])
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use dg_projections::admission::Admission;
 use dg_projections::event::{Keeping, Line, parse_line};
-use dg_projections::json::{self, Json, Problem, canonical_into};
+use dg_projections::json::{self, Borrowed, Problem, canonical_into};
 use dg_projections::{Code, Rejection};
 use dg_runtime::{Runtime, telemetry};
 use futures_util::{StreamExt as _, stream};
@@ -144,7 +144,7 @@ impl LineResult {
         self.event_id.as_ref().and(self.answer.as_mut().err())
     }
 
-    fn to_json(&self) -> Json {
+    fn to_json(&self) -> Borrowed<'_> {
         let (tenant_id, event_id) = (self.tenant_id.as_deref(), self.event_id.as_deref());
         append_result(self.number, tenant_id, event_id, &self.answer)
     }

@@ -32,7 +32,7 @@ pub(crate) struct Act {
 
 #[derive(Debug)]
 struct Told {
-    route: String,
+    route: &'static str,
     caller: Caller,
     request_id: String,
     outcome: &'static str,
@@ -44,12 +44,12 @@ impl Act {
         let (caller, request_id) = asked;
         let is_told = route.is_act() || (route.changes() && !caller.may(&Method::POST));
         let told = is_told.then(|| Told {
-            route: route.name(),
+            route: route.name,
             caller,
             request_id: request_id.to_owned(),
             outcome: UNANSWERED,
         });
-        let names_tenant = parts.headers.contains_key(TENANT);
+        let names_tenant = told.is_some() && parts.headers.contains_key(TENANT);
         let tenant = names_tenant.then(|| tenant(&parts.headers).ok()).flatten();
         let what = Some(argument).filter(|what| !what.is_empty()).map(str::to_owned);
         Act { told, tenant, what, reason: None }
@@ -69,7 +69,7 @@ impl Drop for Act {
         // Given as texts, these are quoted: nobody writes lines of their own into the log.
         tracing::info!(
             target: "audit",
-            route = told.route.as_str(),
+            route = told.route,
             tenant = self.tenant.as_deref().map(shortened),
             what = self.what.as_deref().map(shortened),
             reason = self.reason.as_deref().map(shortened),

@@ -1,5 +1,7 @@
 //! Who is at the other end of a connection, as the kernel says, and what they may do.
 
+use std::sync::LazyLock;
+
 use hyper::Method;
 use tokio::net::UnixStream;
 
@@ -50,8 +52,9 @@ impl Caller {
     /// connections that are open, too. Who has too many stays one too many.
     pub(super) fn under(self, config: &Config) -> Caller {
         let Some(uid) = self.uid.filter(|_| self.role != Role::Excess) else { return self };
-        let own = nix::unistd::geteuid().as_raw();
-        Caller { role: role(uid, own, (&config.admin_uids, &config.observer_uids)), ..self }
+        // Asked once: it stays the same, and is the kernel's to tell.
+        static OWN: LazyLock<u32> = LazyLock::new(|| nix::unistd::geteuid().as_raw());
+        Caller { role: role(uid, *OWN, (&config.admin_uids, &config.observer_uids)), ..self }
     }
 
     pub(super) fn may(&self, method: &Method) -> bool {

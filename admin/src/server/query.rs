@@ -1,5 +1,6 @@
 //! The question of a request: path segments and parameters, percent-decoded, each used or refused.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use dg_projections::Rejection;
@@ -33,14 +34,14 @@ impl Query {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
-            if !known.contains(&name.as_str()) {
+            if !known.contains(&&*name) {
                 return Err(unknown(&name, known));
             }
-            let value = decode(&value.replace('+', " "))?;
+            let value = decode(&value.replace('+', " "))?.into_owned();
             if value.contains('\0') {
                 return Err(invalid(format!("parameter '{name}' contains a NUL character")));
             }
-            if parameters.insert(name.clone(), value).is_some() {
+            if parameters.insert(name.clone().into_owned(), value).is_some() {
                 return Err(invalid(format!("parameter '{name}' is given twice")));
             }
         }
@@ -124,7 +125,7 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<String, Rejection> {
 }
 
 /// The segments of a path.
-pub(crate) fn segments(path: &str) -> Result<Vec<String>, Rejection> {
+pub(crate) fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, Rejection> {
     let segments = path.trim_matches('/').split('/').map(decode).collect::<Result<Vec<_>, _>>()?;
     match segments.iter().find(|segment| segment.contains('\0')) {
         Some(_) => Err(invalid("the path contains a NUL character")),
@@ -132,7 +133,10 @@ pub(crate) fn segments(path: &str) -> Result<Vec<String>, Rejection> {
     }
 }
 
-fn decode(text: &str) -> Result<String, Rejection> {
+fn decode(text: &str) -> Result<Cow<'_, str>, Rejection> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text)); // nearly always
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -148,7 +152,8 @@ fn decode(text: &str) -> Result<String, Rejection> {
         bytes.push((high << 4 | low) as u8);
         rest = &tail[2..];
     }
-    String::from_utf8(bytes).map_err(|_| invalid(format!("'{text}' does not decode to UTF-8")))
+    let decoded = String::from_utf8(bytes).map(Cow::Owned);
+    decoded.map_err(|_| invalid(format!("'{text}' does not decode to UTF-8")))
 }
 
 /// Percent-encodes everything but unreserved characters, as the client needs it.

@@ -1,9 +1,10 @@
 //! Envelopes, statuses, bodies.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use dg_projections::json::{Json, Object, canonical};
+use dg_projections::json::{Json, Object, Text, canonical, canonical_string};
 use dg_projections::{Code, Rejection};
 use dg_store::StoreError;
 use futures_util::{Stream, StreamExt as _};
@@ -36,8 +37,8 @@ pub(crate) enum Answer {
     Lines(Body),
 }
 
-impl From<Json> for Answer {
-    fn from(value: Json) -> Answer {
+impl<S: Text> From<Json<S>> for Answer {
+    fn from(value: Json<S>) -> Answer {
         Answer::Data(canonical(&value))
     }
 }
@@ -117,24 +118,27 @@ const fn status_of(code: Code) -> StatusCode {
 /// log line and, in quotes, for JSON.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    // Asked once: it stays the same, and is the kernel's to tell.
+    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let is_decent = |id: &&str| {
         (1..=MAX_REQUEST_ID).contains(&id.len()) && !id.contains(|c: char| c.is_control())
     };
     match given.filter(is_decent) {
         Some(id) => id.to_owned(),
-        None => format!("{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)),
+        None => format!("{:x}-{:x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed)),
     }
 }
 
 /// Wraps an outcome in its envelope.
 pub(crate) fn finish(outcome: Result<Answer, Refusal>, id: &str) -> Response<Body> {
-    let (start, end) = ("{\"data\":", format!(",\"request_id\":{}}}", canonical(&Json::from(id))));
     match outcome {
         Ok(Answer::Data(data)) => {
-            response(StatusCode::OK, JSON, whole(format!("{start}{data}{end}")), id)
+            let (start, end) = envelope(id);
+            response(StatusCode::OK, JSON, whole([start, &data, &end].concat()), id)
         }
         Ok(Answer::Pieces(data)) => {
+            let (start, end) = envelope(id);
             let [start, end] = [start.to_owned(), end].map(|text| whole(text).into_data_stream());
             let pieces = start.chain(data.into_data_stream()).chain(end);
             response(StatusCode::OK, JSON, streamed(pieces), id)
@@ -146,6 +150,14 @@ pub(crate) fn finish(outcome: Result<Answer, Refusal>, id: &str) -> Response<Bod
         Ok(Answer::Lines(lines)) => response(StatusCode::OK, JSON_LINES, lines, id),
         Err(refusal) => refused(refusal, id),
     }
+}
+
+/// What stands before a success' data, and after.
+fn envelope(id: &str) -> (&'static str, String) {
+    let mut end = ",\"request_id\":".to_owned();
+    canonical_string(id, &mut end);
+    end.push('}');
+    ("{\"data\":", end)
 }
 
 fn refused(refusal: Refusal, id: &str) -> Response<Body> {

@@ -1,6 +1,7 @@
 //! The routes: one table from method and path to what is done, with the parameters each takes. What
 //! may be asked, who may ask it and what is described to clients all derive from it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::Method;
@@ -19,6 +20,8 @@ use super::{Context, append, openapi, runs, watch};
 /// A method at a path; segments in braces stand for any.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// What auditors and metrics call it: bounded, whatever stands in a request's path.
+    pub(super) name: &'static str,
     pub(crate) path: &'static str,
     /// Those of the query; others are refused.
     pub(crate) parameters: &'static [&'static str],
@@ -63,49 +66,60 @@ enum Change {
     Retry,
 }
 
+/// A route that looks.
+macro_rules! read {
+    ($path:literal, $read:expr, $parameters:expr) => {
+        Route {
+            name: concat!("GET ", $path),
+            path: $path,
+            parameters: $parameters,
+            does: Does::Read($read),
+        }
+    };
+}
+
+/// A route that changes something.
+macro_rules! change {
+    ($path:literal, $change:expr, $parameters:expr) => {
+        Route {
+            name: concat!("POST ", $path),
+            path: $path,
+            parameters: $parameters,
+            does: Does::Change($change),
+        }
+    };
+}
+
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &[
-    read("/v1/status", Read::Status, &[]),
-    read("/v1/tree", Read::Tree, &[]),
-    read("/v1/health", Read::Health, &["all"]),
-    read("/v1/workers", Read::Workers, &["all", "state"]),
-    read("/v1/failures", Read::Failures, &["all"]),
-    read("/v1/digests", Read::Digests, &["fresh"]),
-    read("/v1/events", Read::Events, &log::FILTERS),
-    change("/v1/events", Change::Append, &["atomic", "keep_log_seq"]),
-    read("/v1/traces/{trace_id}", Read::Trace, &["since_trace_seq"]),
-    read("/v1/traces/{trace_id}/summary", Read::Summary, &[WAIT]),
-    read("/v1/graph", Read::Graph, &projected::GRAPH),
-    read("/v1/edges", Read::Edges, &projected::EDGES),
-    read("/v1/precedents", Read::Precedents, &projected::PRECEDENTS),
-    change("/v1/projections/{projection_name}/retry", Change::Retry, &[]),
-    read("/v1/watch", Read::Watch, &watch::PARAMETERS),
-    read("/v1/history", Read::History, &["limit"]),
-    read("/v1/lag", Read::Lag, &["limit"]),
-    read("/v1/runs", Read::Runs, &["all", "status", "limit"]),
-    change("/v1/runs", Change::StartRun, &[]),
-    read("/v1/runs/{run_id}", Read::Run, &[]),
-    change("/v1/runs/{run_id}/cancel", Change::CancelRun, &[]),
-    change("/v1/runs/{run_id}/resume", Change::ResumeRun, &[]),
-    read("/v1/openapi.json", Read::Description, &[]),
+    read!("/v1/status", Read::Status, &[]),
+    read!("/v1/tree", Read::Tree, &[]),
+    read!("/v1/health", Read::Health, &["all"]),
+    read!("/v1/workers", Read::Workers, &["all", "state"]),
+    read!("/v1/failures", Read::Failures, &["all"]),
+    read!("/v1/digests", Read::Digests, &["fresh"]),
+    read!("/v1/events", Read::Events, &log::FILTERS),
+    change!("/v1/events", Change::Append, &["atomic", "keep_log_seq"]),
+    read!("/v1/traces/{trace_id}", Read::Trace, &["since_trace_seq"]),
+    read!("/v1/traces/{trace_id}/summary", Read::Summary, &[WAIT]),
+    read!("/v1/graph", Read::Graph, &projected::GRAPH),
+    read!("/v1/edges", Read::Edges, &projected::EDGES),
+    read!("/v1/precedents", Read::Precedents, &projected::PRECEDENTS),
+    change!("/v1/projections/{projection_name}/retry", Change::Retry, &[]),
+    read!("/v1/watch", Read::Watch, &watch::PARAMETERS),
+    read!("/v1/history", Read::History, &["limit"]),
+    read!("/v1/lag", Read::Lag, &["limit"]),
+    read!("/v1/runs", Read::Runs, &["all", "status", "limit"]),
+    change!("/v1/runs", Change::StartRun, &[]),
+    read!("/v1/runs/{run_id}", Read::Run, &[]),
+    change!("/v1/runs/{run_id}/cancel", Change::CancelRun, &[]),
+    change!("/v1/runs/{run_id}/resume", Change::ResumeRun, &[]),
+    read!("/v1/openapi.json", Read::Description, &[]),
 ];
-
-const fn read(path: &'static str, read: Read, parameters: &'static [&'static str]) -> Route {
-    Route { path, parameters, does: Does::Read(read) }
-}
-
-const fn change(path: &'static str, change: Change, parameters: &'static [&'static str]) -> Route {
-    Route { path, parameters, does: Does::Change(change) }
-}
 
 impl Route {
     pub(crate) fn method(&self) -> &'static str {
         if self.changes() { "POST" } else { "GET" }
-    }
-
-    /// What auditors and metrics call it: bounded, whatever stands in a request's path.
-    pub(super) fn name(&self) -> String {
-        format!("{} {}", self.method(), self.path)
     }
 
     /// Whether it changes something, which is not for observers.
@@ -118,18 +132,22 @@ impl Route {
         self.changes() && !matches!(self.does, Does::Change(Change::Append))
     }
 
-    fn matches(&self, path: &[String]) -> bool {
+    /// Its own segments.
+    fn segments(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.path.split('/').skip(1)
+    }
+
+    fn matches(&self, path: &[Cow<'_, str>]) -> bool {
         let mut given = path.iter();
-        let mut own = self.path.trim_start_matches('/').split('/');
-        own.all(|own| given.next().is_some_and(|given| own.starts_with('{') || own == given))
+        self.segments()
+            .all(|own| given.next().is_some_and(|given| own.starts_with('{') || own == given))
             && given.next().is_none()
     }
 
     /// What a path has where this one's has braces.
-    fn argument(&self, path: Vec<String>) -> String {
-        let own = self.path.trim_start_matches('/').split('/');
-        let found = own.zip(path).find(|(own, _)| own.starts_with('{'));
-        found.map(|(_, given)| given).unwrap_or_default()
+    fn argument(&self, path: Vec<Cow<'_, str>>) -> String {
+        let found = self.segments().zip(path).find(|(own, _)| own.starts_with('{'));
+        found.map(|(_, given)| given.into_owned()).unwrap_or_default()
     }
 }
 
@@ -146,15 +164,17 @@ pub(super) struct Found {
 /// Whether it is the path that there is not, or only the method.
 pub(super) fn find(parts: &Parts) -> Result<Found, Refusal> {
     let path = segments(parts.uri.path())?;
-    let here: Vec<&'static Route> = ROUTES.iter().filter(|route| route.matches(&path)).collect();
-    match here.iter().find(|route| route.method() == parts.method.as_str()) {
+    let find = |method: &Method| {
+        ROUTES.iter().find(|route| route.method() == method.as_str() && route.matches(&path))
+    };
+    match find(&parts.method) {
         Some(route) => Ok(Found { route, argument: route.argument(path) }),
-        None => Err(no_such(&here, &path)),
+        None => Err(no_such(|method| find(&method).is_some(), &path)),
     }
 }
 
-fn no_such(here: &[&Route], path: &[String]) -> Refusal {
-    let takes = |method: Method| here.iter().any(|route| route.method() == method.as_str());
+/// Nothing there takes the method; what `takes` tells is which it would take.
+fn no_such(takes: impl Fn(Method) -> bool, path: &[Cow<'_, str>]) -> Refusal {
     match (takes(Method::GET), takes(Method::POST)) {
         (true, true) => Refusal::method("GET, POST"),
         (true, false) => Refusal::method("GET"),
@@ -177,11 +197,12 @@ pub(super) async fn call(found: &Found, request: Request<'_>, act: &mut Act) -> 
     let asked = Asked::new(context, parts, found.route.parameters)?;
     let argument = found.argument.as_str();
     match found.route.does {
-        Does::Read(wanted) => look(wanted, asked, argument).await,
+        // Boxed: a request is as large as the largest of them, and is moved as a whole.
+        Does::Read(wanted) => Box::pin(look(wanted, asked, argument)).await,
         Does::Change(Change::Append) => append::append(asked, body, crowd).await,
-        Does::Change(Change::StartRun) => runs::start(asked, body, crowd, act).await,
-        Does::Change(Change::CancelRun) => runs::cancel(asked, argument, act).await,
-        Does::Change(Change::ResumeRun) => runs::resume(asked, argument, act).await,
+        Does::Change(Change::StartRun) => Box::pin(runs::start(asked, body, crowd, act)).await,
+        Does::Change(Change::CancelRun) => Box::pin(runs::cancel(asked, argument, act)).await,
+        Does::Change(Change::ResumeRun) => Box::pin(runs::resume(asked, argument, act)).await,
         Does::Change(Change::Retry) => {
             act.tenant = Some(asked.tenant.clone());
             operate::retry(asked, argument).await
@@ -191,8 +212,7 @@ pub(super) async fn call(found: &Found, request: Request<'_>, act: &mut Act) -> 
 
 async fn look(wanted: Read, asked: Asked<'_>, argument: &str) -> Handled {
     match wanted {
-        // Boxed: a request is as large as the largest of them, and is moved as a whole.
-        Read::Status => Box::pin(operate::status(asked)).await,
+        Read::Status => operate::status(asked).await,
         Read::Tree => operate::tree(asked).await,
         Read::Health => operate::health(asked).await,
         Read::Workers => operate::workers(asked).await,

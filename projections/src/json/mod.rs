@@ -107,6 +107,23 @@ impl<S: Text> Json<S> {
         self.as_object()?.get(key)
     }
 
+    /// The same value with its strings kept in something else, which orders them alike.
+    pub fn map<T: Text>(self, keep: &impl Fn(S) -> T) -> Json<T> {
+        match self {
+            Json::Null => Json::Null,
+            Json::Bool(value) => Json::Bool(value),
+            Json::Number(text) => Json::Number(keep(text)),
+            Json::String(text) => Json::String(keep(text)),
+            Json::Array(items) => {
+                Json::Array(items.into_iter().map(|item| item.map(keep)).collect())
+            }
+            Json::Object(members) => {
+                let member = |(key, item): (S, Json<S>)| (keep(key), item.map(keep));
+                Json::Object(members.into_iter().map(member).collect())
+            }
+        }
+    }
+
     /// Whether this is `null`.
     pub fn is_null(&self) -> bool {
         matches!(self, Json::Null)
