@@ -260,7 +260,9 @@ proptest! {
         for source in [&text, &pretty, &verbose(&value)] {
             let parsed = parse(source).unwrap();
             prop_assert_eq!(&canonical(&parsed), &text);
-            prop_assert_eq!(&canonical(&borrow(source).unwrap()), &text);
+            let borrowed = borrow(source).unwrap();
+            prop_assert_eq!(&canonical(&borrowed), &text);
+            prop_assert_eq!(&borrowed.map(&Cow::into_owned), &parsed);
             prop_assert_eq!(parse(&text).unwrap(), parsed);
         }
     }

@@ -152,7 +152,7 @@ pub(crate) fn finish(outcome: Result<Answer, Refusal>, id: &str) -> Response<Bod
     }
 }
 
-/// What stands before a success' data, and after.
+/// What stands before the data of a success, and after.
 fn envelope(id: &str) -> (&'static str, String) {
     let mut end = ",\"request_id\":".to_owned();
     canonical_string(id, &mut end);

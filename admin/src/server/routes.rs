@@ -20,7 +20,7 @@ use super::{Context, append, openapi, runs, watch};
 /// A method at a path; segments in braces stand for any.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// What auditors and metrics call it: bounded, whatever stands in a request's path.
+    /// Its method and path, as auditors and metrics call it: bounded, whatever stands in a request's path.
     pub(super) name: &'static str,
     pub(crate) path: &'static str,
     /// Those of the query; others are refused.
@@ -66,56 +66,42 @@ enum Change {
     Retry,
 }
 
-/// A route that looks.
-macro_rules! read {
-    ($path:literal, $read:expr, $parameters:expr) => {
-        Route {
-            name: concat!("GET ", $path),
-            path: $path,
-            parameters: $parameters,
-            does: Does::Read($read),
-        }
-    };
-}
-
-/// A route that changes something.
-macro_rules! change {
-    ($path:literal, $change:expr, $parameters:expr) => {
-        Route {
-            name: concat!("POST ", $path),
-            path: $path,
-            parameters: $parameters,
-            does: Does::Change($change),
-        }
-    };
-}
-
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &[
-    read!("/v1/status", Read::Status, &[]),
-    read!("/v1/tree", Read::Tree, &[]),
-    read!("/v1/health", Read::Health, &["all"]),
-    read!("/v1/workers", Read::Workers, &["all", "state"]),
-    read!("/v1/failures", Read::Failures, &["all"]),
-    read!("/v1/digests", Read::Digests, &["fresh"]),
-    read!("/v1/events", Read::Events, &log::FILTERS),
-    change!("/v1/events", Change::Append, &["atomic", "keep_log_seq"]),
-    read!("/v1/traces/{trace_id}", Read::Trace, &["since_trace_seq"]),
-    read!("/v1/traces/{trace_id}/summary", Read::Summary, &[WAIT]),
-    read!("/v1/graph", Read::Graph, &projected::GRAPH),
-    read!("/v1/edges", Read::Edges, &projected::EDGES),
-    read!("/v1/precedents", Read::Precedents, &projected::PRECEDENTS),
-    change!("/v1/projections/{projection_name}/retry", Change::Retry, &[]),
-    read!("/v1/watch", Read::Watch, &watch::PARAMETERS),
-    read!("/v1/history", Read::History, &["limit"]),
-    read!("/v1/lag", Read::Lag, &["limit"]),
-    read!("/v1/runs", Read::Runs, &["all", "status", "limit"]),
-    change!("/v1/runs", Change::StartRun, &[]),
-    read!("/v1/runs/{run_id}", Read::Run, &[]),
-    change!("/v1/runs/{run_id}/cancel", Change::CancelRun, &[]),
-    change!("/v1/runs/{run_id}/resume", Change::ResumeRun, &[]),
-    read!("/v1/openapi.json", Read::Description, &[]),
+    read("GET /v1/status", Read::Status, &[]),
+    read("GET /v1/tree", Read::Tree, &[]),
+    read("GET /v1/health", Read::Health, &["all"]),
+    read("GET /v1/workers", Read::Workers, &["all", "state"]),
+    read("GET /v1/failures", Read::Failures, &["all"]),
+    read("GET /v1/digests", Read::Digests, &["fresh"]),
+    read("GET /v1/events", Read::Events, &log::FILTERS),
+    change("POST /v1/events", Change::Append, &["atomic", "keep_log_seq"]),
+    read("GET /v1/traces/{trace_id}", Read::Trace, &["since_trace_seq"]),
+    read("GET /v1/traces/{trace_id}/summary", Read::Summary, &[WAIT]),
+    read("GET /v1/graph", Read::Graph, &projected::GRAPH),
+    read("GET /v1/edges", Read::Edges, &projected::EDGES),
+    read("GET /v1/precedents", Read::Precedents, &projected::PRECEDENTS),
+    change("POST /v1/projections/{projection_name}/retry", Change::Retry, &[]),
+    read("GET /v1/watch", Read::Watch, &watch::PARAMETERS),
+    read("GET /v1/history", Read::History, &["limit"]),
+    read("GET /v1/lag", Read::Lag, &["limit"]),
+    read("GET /v1/runs", Read::Runs, &["all", "status", "limit"]),
+    change("POST /v1/runs", Change::StartRun, &[]),
+    read("GET /v1/runs/{run_id}", Read::Run, &[]),
+    change("POST /v1/runs/{run_id}/cancel", Change::CancelRun, &[]),
+    change("POST /v1/runs/{run_id}/resume", Change::ResumeRun, &[]),
+    read("GET /v1/openapi.json", Read::Description, &[]),
 ];
+
+const fn read(name: &'static str, read: Read, parameters: &'static [&'static str]) -> Route {
+    let (_, path) = name.split_at("GET ".len());
+    Route { name, path, parameters, does: Does::Read(read) }
+}
+
+const fn change(name: &'static str, change: Change, parameters: &'static [&'static str]) -> Route {
+    let (_, path) = name.split_at("POST ".len());
+    Route { name, path, parameters, does: Does::Change(change) }
+}
 
 impl Route {
     pub(crate) fn method(&self) -> &'static str {
@@ -259,8 +245,9 @@ mod tests {
     }
 
     #[test]
-    fn no_two_routes_are_the_same() {
+    fn a_route_is_called_by_its_method_and_path_and_no_two_are_the_same() {
         for (at, route) in ROUTES.iter().enumerate() {
+            assert_eq!(route.name, format!("{} {}", route.method(), route.path));
             let same =
                 |other: &&Route| (other.path, other.method()) == (route.path, route.method());
             assert!(!ROUTES[at + 1..].iter().any(|other| same(&other)), "{}", route.path);
