@@ -43,6 +43,7 @@ impl Chromium {
         let mut process = Command::new("sh")
             .args(["-c", START, "chromium"])
             .arg(profile.path())
+            .env("TMPDIR", profile.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -164,6 +165,9 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
+        // Asked to, it ends its other processes first; if it were killed, they might still write into what is removed.
+        let _ = self.commands.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        while self.answers.recv_timeout(PATIENCE).is_ok() {}
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
