@@ -214,8 +214,8 @@ impl Applier<'_> {
         };
         let (outcome, next) = tokio::join!(commit, self.read_ahead(to, limit, goes_on, &is_done));
         let next = next.filter(|_| matches!(outcome, Outcome::Applied { .. }));
-        let ahead = |(next, place): (Work, _)| Ahead { work: next.after(work), _place: place };
-        (outcome, next.map(ahead).map(Box::new))
+        let ahead = next.map(|(next, place)| Ahead { work: next.after(work), _place: place });
+        (outcome, ahead.map(Box::new))
     }
 
     /// What became of pages that were projected, if there is anything in them.
