@@ -214,6 +214,7 @@ pub fn status(
         ("database", database(&snapshot.database, schema)),
         ("workers", Json::Object(by_status)),
         ("parked", Json::Array(snapshot.parked.iter().map(parked).collect())),
+        ("waiting_tenants", number(snapshot.waiting as i64)),
         ("active_runs", open_runs.map_or(Json::Null, active_runs)),
         ("interrupted_runs", optional_number(open_runs.map(interrupted_runs))),
         ("partitions", number(i64::from(partitions))),

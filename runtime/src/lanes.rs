@@ -72,6 +72,15 @@ const HAND_OVERS: usize = 5;
 const HAND_OVER_PAUSE: Duration = Duration::from_millis(5);
 /// A lane without work for so long ends; the next append starts another.
 const IDLE: Duration = Duration::from_secs(60);
+/// The same where there are more lanes than so many: memory does not grow with the number of tenants.
+const MANY: usize = 2_000;
+const IDLE_OF_MANY: Duration = Duration::from_secs(1);
+
+/// How long one of so many lanes is without work before it ends: it goes no later than the workers of its
+/// tenant.
+fn idle(lanes: usize, tenant_idle_stop: Duration) -> Duration {
+    if lanes > MANY { IDLE_OF_MANY } else { IDLE }.min(tenant_idle_stop)
+}
 
 /// The lanes of all tenants. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -130,9 +139,8 @@ impl Lanes {
         Init { observer: Some(observer), ..Init::dynamic("lanes", Flags::default(), template) }
     }
 
-    /// A lane goes no later than the workers of its tenant.
     fn idle(&self) -> Duration {
-        IDLE.min(self.settings.tenant_idle_stop)
+        idle(self.owners.count(), self.settings.tenant_idle_stop)
     }
 
     /// The lanes' supervisor; none while it is starting.
@@ -468,5 +476,23 @@ impl LaneState {
         }
         let batches = self.batches;
         myself.send_after(self.lanes.idle(), move || LaneMsg::IdleSince(batches));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_end_sooner_where_there_are_many() {
+        let (long, short) = (Duration::from_secs(600), Duration::from_millis(20));
+        for (lanes, tenant_idle_stop, expected) in [
+            (MANY, long, IDLE),
+            (MANY + 1, long, IDLE_OF_MANY),
+            (MANY, short, short),
+            (MANY + 1, short, short),
+        ] {
+            assert_eq!(idle(lanes, tenant_idle_stop), expected, "{lanes}");
+        }
     }
 }

@@ -69,6 +69,11 @@ impl<K: Ord + Clone, V: Clone> Registry<K, V> {
         lock(&self.owners).get(key).cloned()
     }
 
+    /// How many keys have an owner.
+    pub fn count(&self) -> usize {
+        lock(&self.owners).len()
+    }
+
     /// All owners, by key.
     pub fn owners(&self) -> Vec<(K, V)> {
         lock(&self.owners).iter().map(|(key, owner)| (key.clone(), owner.clone())).collect()

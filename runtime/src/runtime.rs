@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub workers: Vec<(WorkerSnapshot, u64)>,
     /// Tenants whose workers crash for ever.
     pub parked: BTreeMap<String, Parked>,
+    /// Tenants that have something to do and wait until another comes to rest.
+    pub waiting: usize,
 }
 
 /// A running runtime. Cheap to clone; it runs until [`Runtime::stop`] or until its root gives up.
@@ -192,8 +194,9 @@ impl Runtime {
     /// # Errors
     /// `storage` when the keeper of the tenants does not answer.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let Look { workers, parked } = self.ask(KeeperMsg::Look).await?;
-        Ok(Snapshot { started_at: self.started_at, database: self.gate().state(), workers, parked })
+        let Look { workers, parked, waiting } = self.ask(KeeperMsg::Look).await?;
+        let (started_at, database) = (self.started_at, self.gate().state());
+        Ok(Snapshot { started_at, database, workers, parked, waiting })
     }
 
     async fn ask<T: Send + 'static>(

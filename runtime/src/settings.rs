@@ -17,6 +17,8 @@ pub struct Settings {
     pub append_batch_max_wait: Duration,
     /// Workers that a tenant's projection is spread over.
     pub partitions: i32,
+    /// Workers at once, of all tenants; one tenant has its own whatever their number.
+    pub max_workers: usize,
     /// Events a batch of a projection at most.
     pub batch_size: i64,
     /// Events a batch of a run at most.
@@ -31,6 +33,8 @@ pub struct Settings {
     pub digest_idle: Duration,
     /// How long a tenant is at rest before its workers are stopped.
     pub tenant_idle_stop: Duration,
+    /// How long a tenant that does not come to rest has its place while others wait for one.
+    pub tenant_turn: Duration,
     /// The longest that one piece of work may take at the database.
     pub storage_timeout: Duration,
     /// How long a worker may take to finish its batch when it is stopped.

@@ -9,11 +9,11 @@
 //! ```
 //! A tenant's supervisor is temporary: when its workers exceed its intensity it ends, no other tenant
 //! notices, and the tenant is parked: visibly, with a failure row, until an operator retries it or
-//! the next slow attempt of the keeper's own.
+//! the next slow attempt of the keeper's own. Only so many tenants have a place at a time: see `places`.
 
-mod rest;
+mod places;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ use crate::supervisor::{
 use crate::worker::{
     self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerOwner, WorkerSnapshot,
 };
+use places::Queue;
 
 /// Crashes of a tenant's workers that are tolerated within the period.
 const TENANT: Flags = flags(3, Duration::from_secs(10));
@@ -112,9 +113,10 @@ impl Tenants {
                     keeper.tell(KeeperMsg::TenantEnded(id.clone()));
                 }
             });
+        let flags = Flags { max_children: places::places(&self.settings), ..TENANTS };
         Init {
             observer: Some(observer),
-            ..Init::dynamic("tenants", TENANTS, Template { spec, start })
+            ..Init::dynamic("tenants", flags, Template { spec, start })
         }
     }
 
@@ -198,6 +200,11 @@ struct KeeperState {
     restarts: BTreeMap<WorkerKey, u64>,
     /// When each tenant at work was woken last.
     woken: BTreeMap<String, OffsetDateTime>,
+    /// Tenants that have no place.
+    waiting: Queue,
+    /// Whose places others wait for: they are not woken, but wait as well.
+    leaving: BTreeSet<String>,
+    is_making_room: bool,
 }
 
 #[derive(Debug)]
@@ -216,7 +223,9 @@ pub(crate) enum KeeperMsg {
     Retry(String, Projection, RpcReplyPort<bool>),
     /// Who has been at rest for long?
     Sweep,
-    /// This one seemed to be.
+    /// Others wait for a place: who leaves?
+    MakeRoom,
+    /// This one seemed to be at rest.
     StopIfAtRest(String),
     /// What each worker shows, how often it was started again, and who is parked.
     Look(RpcReplyPort<Look>),
@@ -227,6 +236,8 @@ pub(crate) enum KeeperMsg {
 pub(crate) struct Look {
     pub(crate) workers: Vec<(WorkerSnapshot, u64)>,
     pub(crate) parked: BTreeMap<String, Parked>,
+    /// Tenants that have something to do and wait for a place.
+    pub(crate) waiting: usize,
 }
 
 impl Actor for Keeper {
@@ -240,7 +251,7 @@ impl Actor for Keeper {
         tenants: Tenants,
     ) -> Result<KeeperState, ActorProcessingErr> {
         tenants.keeper.put(myself.clone());
-        rest::look_later(&myself, &tenants.settings);
+        places::look_later(&myself, &tenants.settings);
         let gate = tenants.gate.clone();
         let watching = InFlight::begin(async move {
             while gate.comes_back().await && myself.cast(KeeperMsg::DatabaseBack).is_ok() {}
@@ -253,6 +264,9 @@ impl Actor for Keeper {
             crashes: BTreeMap::new(),
             restarts: BTreeMap::new(),
             woken: BTreeMap::new(),
+            waiting: Queue::default(),
+            leaving: BTreeSet::new(),
+            is_making_room: false,
         })
     }
 
@@ -263,7 +277,7 @@ impl Actor for Keeper {
         state: &mut KeeperState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            KeeperMsg::Wake(tenant) => state.wake(&tenant).await,
+            KeeperMsg::Wake(tenant) => state.wake(&myself, &tenant).await,
             KeeperMsg::WorkerCrashed(key, reason) => {
                 *state.restarts.entry(key.clone()).or_default() += 1;
                 state.crashes.insert(key.tenant_id.clone(), (key, reason));
@@ -273,14 +287,15 @@ impl Actor for Keeper {
                 // A timer of an earlier parking changes nothing.
                 if state.parked.get(&tenant).is_some_and(|parked| parked.since == since) {
                     state.parked.remove(&tenant);
-                    state.wake(&tenant).await;
+                    state.wake(&myself, &tenant).await;
                 }
             }
             KeeperMsg::Retry(tenant, projection, reply) => {
-                let _ = reply.send(state.retry(tenant, projection).await);
+                let _ = reply.send(state.retry(&myself, tenant, projection).await);
             }
             KeeperMsg::DatabaseBack => state.try_again(),
             KeeperMsg::Sweep => state.sweep(&myself),
+            KeeperMsg::MakeRoom => state.make_room(&myself).await,
             KeeperMsg::StopIfAtRest(tenant) => state.stop_if_at_rest(&tenant).await,
             KeeperMsg::Look(reply) => {
                 let _ = reply.send(state.look());
@@ -301,31 +316,58 @@ impl KeeperState {
         }
     }
 
-    /// Wakes the workers of a tenant, or starts them: they look at the log by themselves then.
-    async fn wake(&mut self, tenant: &str) {
-        if self.parked.contains_key(tenant) || self.tenants.settings.projections.is_empty() {
+    /// Wakes the workers of a tenant, or starts them when there is a place for it: they look at the
+    /// log by themselves then.
+    async fn wake(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
+        if self.is_out_of_work(tenant) {
             return;
         }
-        self.woken.insert(tenant.to_owned(), OffsetDateTime::now_utc());
+        let is_at_work = !self.leaving.contains(tenant) && self.call(tenant);
+        let comes = is_at_work || (self.waiting.is_empty() && self.come(tenant).await);
+        if !comes {
+            self.wait(myself, tenant);
+        }
+    }
+
+    /// Tells the workers of a tenant to look at the log; false if it has none.
+    fn call(&mut self, tenant: &str) -> bool {
+        let woken = OffsetDateTime::now_utc();
         let mut runs = false;
         for owner in self.tenants.workers(tenant) {
             runs = true;
             let _ = owner.actor.cast(WorkerMsg::Input(Input::Woken));
         }
-        if !runs {
-            self.start(tenant).await;
+        if runs {
+            self.woken.insert(tenant.to_owned(), woken);
         }
+        runs
     }
 
-    async fn start(&self, tenant: &str) {
-        let Some(supervisor) = self.tenants.supervisor.get() else { return };
+    /// The same, and starts them if it has none; false if there is no place for it.
+    async fn come(&mut self, tenant: &str) -> bool {
+        if self.is_out_of_work(tenant) || self.call(tenant) {
+            return true;
+        }
+        let Some(supervisor) = self.tenants.supervisor.get() else { return true };
+        // Before its workers can have looked.
+        self.woken.insert(tenant.to_owned(), OffsetDateTime::now_utc());
         match SupervisorRef::of(supervisor).start_dynamic(tenant.to_owned()).await {
+            Ok(Err(Refused::MaxChildren)) => {
+                self.woken.remove(tenant);
+                return false;
+            }
             // One that is there already is between two lives of its workers.
             Ok(Ok(_) | Err(Refused::AlreadyStarted(_))) => {}
             Ok(Err(refusal)) => tracing::error!(tenant, reason = %refusal, "tenant not started"),
             // It is being started again itself; the directory's next look finds the tenant.
             Err(_) => {}
         }
+        true
+    }
+
+    /// Whether its workers are not to run: it is parked, or nothing is projected here.
+    fn is_out_of_work(&self, tenant: &str) -> bool {
+        self.parked.contains_key(tenant) || self.tenants.settings.projections.is_empty()
     }
 
     async fn park(&mut self, myself: &ActorRef<KeeperMsg>, tenant: String) {
@@ -383,10 +425,15 @@ impl KeeperState {
         });
     }
 
-    async fn retry(&mut self, tenant: String, projection: Projection) -> bool {
+    async fn retry(
+        &mut self,
+        myself: &ActorRef<KeeperMsg>,
+        tenant: String,
+        projection: Projection,
+    ) -> bool {
         if self.parked.remove(&tenant).is_some() {
             self.attempts.remove(&tenant);
-            self.wake(&tenant).await;
+            self.wake(myself, &tenant).await;
             return true;
         }
         let mut asked = false;
@@ -413,7 +460,7 @@ impl KeeperState {
                 workers.push((parked_snapshot(key, parked), count));
             }
         }
-        Look { workers, parked: self.parked.clone() }
+        Look { workers, parked: self.parked.clone(), waiting: self.waiting.len() }
     }
 }
 

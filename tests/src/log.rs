@@ -213,6 +213,8 @@ pub fn settings() -> Settings {
         },
         digest_idle: Duration::from_millis(50),
         tenant_idle_stop: Duration::from_secs(600),
+        tenant_turn: Duration::from_secs(10),
+        max_workers: 6_000,
         storage_timeout: Duration::from_secs(20),
         stop_patience: Duration::from_secs(5),
         worker_permits: 4,

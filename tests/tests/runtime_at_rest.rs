@@ -119,3 +119,93 @@ async fn a_tenant_with_a_failed_worker_keeps_its_actors() {
     assert!(workers.iter().any(|(worker, _)| worker.status == "failed"), "{workers:?}");
     runtime.stop(STOP).await;
 }
+
+/// With room for so many tenants.
+async fn crowded(database: &Database, tenants: usize, turn: Duration, batch: i64) -> Runtime {
+    let settings = Settings {
+        max_workers: 3 * tenants,
+        tenant_turn: turn,
+        batch_size: batch,
+        poll_interval: Duration::from_millis(50),
+        ..settings()
+    };
+    Runtime::start(database.store(), settings).await.unwrap()
+}
+
+async fn until_none_is_behind(store: &Store) {
+    eventually("all are current", || async {
+        store.behind(&ALL).await.ok()?.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_beyond_the_places_wait_for_others_to_rest_and_none_is_left_out() {
+    let (database, store) = Database::with_schema().await;
+    for number in 0..60 {
+        let tenant = format!("t{number}");
+        append_all(&store, &tenant, &parsed(&tenant, &events::whole_trace("t")), 10).await;
+    }
+    let runtime = crowded(&database, 4, NEVER, 1_000).await;
+    let mut most = (0, 0);
+    while !store.behind(&ALL).await.unwrap().is_empty() {
+        let waiting = runtime.snapshot().await.unwrap().waiting;
+        most = (most.0.max(below(&runtime, "tenants").await.len()), most.1.max(waiting));
+    }
+    assert!((1..=4).contains(&most.0) && most.1 > 20, "{most:?}");
+    // Whoever rests leaves for one that is written to, and comes back.
+    for round in 0..3 {
+        for number in 0..60 {
+            append(&runtime, &format!("t{number}"), &format!("u{round}")).await;
+        }
+    }
+    until_none_is_behind(&store).await;
+    assert!(below(&runtime, "tenants").await.len() <= 4);
+    eventually("nobody waits", || async {
+        (runtime.snapshot().await.ok()?.waiting == 0).then_some(())
+    })
+    .await;
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_never_rests_yields_its_place_after_a_turn_and_gets_it_back() {
+    let (database, store) = Database::with_schema().await;
+    for trace in 0..100 {
+        let trace = events::whole_trace(&trace.to_string());
+        append_all(&store, "busy", &parsed("busy", &trace), 10).await;
+    }
+    let runtime = crowded(&database, 1, Duration::from_millis(20), 1).await;
+    eventually("the busy one is at work", || async {
+        (below(&runtime, "tenants").await == ["busy"]).then_some(())
+    })
+    .await;
+    append(&runtime, "small", "t").await;
+    let behind = eventually("the small one is current", || async {
+        let behind = store.behind(&ALL).await.ok()?;
+        behind.iter().all(|one| one.tenant_id != "small").then_some(behind)
+    })
+    .await;
+    assert!(!behind.is_empty(), "the busy one was done before its turn was over");
+    until_none_is_behind(&store).await;
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_tenant_keeps_no_other_from_its_place() {
+    let (database, store) = Database::with_schema().await;
+    append_all(&store, "bad", &parsed("bad", &events::whole_trace("t")), 10).await;
+    let poison = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')";
+    database.connect().await.execute(poison, &[]).await.unwrap();
+    let runtime = crowded(&database, 1, Duration::from_millis(20), 1_000).await;
+    let has_failed = || async {
+        let workers = runtime.snapshot().await.ok()?.workers;
+        workers.iter().any(|(worker, _)| worker.status == "failed").then_some(())
+    };
+    eventually("the bad one has failed", has_failed).await;
+    append(&runtime, "good", "t").await;
+    until_applied(&store, "good").await;
+    // It comes back, as it is behind.
+    eventually("the bad one has failed again", has_failed).await;
+    runtime.stop(STOP).await;
+}

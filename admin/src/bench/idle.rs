@@ -40,7 +40,7 @@ pub(super) async fn all(
     until_all_visible(&scene, count as usize, each.event_count() as i64, LOOK).await?;
     let at_work_mb = kept_mb(&daemon)?;
     let mut worked = rested(&scene, daemon, (effort, say)).await?;
-    worked.measures.push(("MB with all workers alive", at_work_mb));
+    worked.measures.push(("MB while at work", at_work_mb));
     let daemon = stage.daemon(&scene, &SOONER).await?;
     let started = rested(&scene, daemon, (effort, say)).await?;
     stage.clear(scene).await;

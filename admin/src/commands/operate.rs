@@ -96,7 +96,14 @@ fn status_card(session: &Session, data: &Json) -> String {
         ("projections", names.join(", ")),
     ];
     let lines = lines.into_iter().map(|(name, text)| format!("{name:<13}{text}"));
-    lines.chain(neighbours(data)).collect::<Vec<_>>().join("\n")
+    lines.chain(waiting(data)).chain(neighbours(data)).collect::<Vec<_>>().join("\n")
+}
+
+/// Only while there are any: they come by themselves.
+fn waiting(data: &Json) -> Option<String> {
+    let waiting = data.get("waiting_tenants").and_then(Json::as_i64).filter(|count| *count > 0)?;
+    let until = "until other tenants come to rest (projection_max_workers bounds those at work)";
+    Some(format!("{:<13}{} {until}", "waiting", grouped(waiting)))
 }
 
 /// Those at work, and how many wait for somebody to resume or cancel them.

@@ -194,6 +194,7 @@ pub const KEYS: &[Key] = &[
     count("append_batch_max_wait_ms", (0, MINUTE), ("0", "ms"), "how long an append waits for company; 0: whatever is waiting goes"),
     plain("projections", Kind::Choices(PROJECTIONS), ALL_PROJECTIONS, "the projections to keep; none keeps the log alone"),
     count("projection_partitions", (1, 64), ("1", "workers"), "workers a tenant's projection is spread over"),
+    count("projection_max_workers", (1, 1_000_000), ("6000", "workers"), "the most workers at once, some 20 kB of memory each; tenants beyond it wait for others to come to rest"),
     count("projection_batch_size", (1, 100_000), ("1000", "events"), "the most events of a page of a worker; far behind, it commits up to five at once"),
     count("projection_job_batch_size", (1, 100_000), ("5000", "events"), "the most events a replay or rebuild applies in one commit"),
     count("projection_poll_interval_ms", (1, HOUR), ("1000", "ms"), "how often events written by other processes are looked for"),

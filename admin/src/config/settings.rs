@@ -118,6 +118,8 @@ pub struct Config {
     pub projections: Vec<&'static str>,
     /// Workers a tenant's projection is spread over, 1 to 64.
     pub projection_partitions: u32,
+    /// The most workers at once, 1 to 1 000 000.
+    pub projection_max_workers: usize,
     /// The most events of a page of a worker, 1 to 100 000; far behind, it commits up to five at once.
     pub projection_batch_size: usize,
     /// The most events a replay or rebuild applies in one commit, 1 to 100 000.
@@ -212,6 +214,7 @@ impl Config {
             projections: m.choices("projections"),
             projection_partitions: m.small("projection_partitions"),
             projection_batch_size: m.size("projection_batch_size"),
+            projection_max_workers: m.size("projection_max_workers"),
             projection_job_batch_size: m.size("projection_job_batch_size"),
             resume_interrupted_runs: m.switch("resume_interrupted_runs"),
             projection_poll_interval: m.millis("projection_poll_interval_ms"),

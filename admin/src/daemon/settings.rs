@@ -1,5 +1,7 @@
 //! What the configuration comes to for the store and the runtime.
 
+use std::time::Duration;
+
 use dg_projections::Code;
 use dg_projections::projection::Projection;
 use dg_runtime::Settings;
@@ -8,6 +10,10 @@ use dg_store::{Options, Target};
 
 use crate::config::Config;
 use crate::failure::{Failure, exit};
+
+/// How long a tenant that does not come to rest has its place while others wait: seconds of lag for those, and
+/// long enough to be worth its start.
+const TENANT_TURN: Duration = Duration::from_secs(10);
 
 /// The database that the configuration names, if it names one. Loading has read it before, so only
 /// its files can have changed.
@@ -44,6 +50,7 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
         append_batch_max_events: config.append_batch_max_events,
         append_batch_max_wait: config.append_batch_max_wait,
         partitions: config.projection_partitions as i32, // 64 at most
+        max_workers: config.projection_max_workers,
         batch_size: config.projection_batch_size as i64,
         job_batch_size: config.projection_job_batch_size as i64,
         resume_interrupted_runs: config.resume_interrupted_runs,
@@ -55,6 +62,7 @@ pub(crate) fn settings(config: &Config, owner: String) -> Settings {
         },
         digest_idle: config.digest_idle,
         tenant_idle_stop: config.tenant_idle_stop,
+        tenant_turn: TENANT_TURN,
         storage_timeout: config.storage_timeout,
         stop_patience: config.shutdown_timeout / 2,
         // One for digests, half of the others for workers, a quarter of all for appends; the rest is

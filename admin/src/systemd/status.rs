@@ -149,7 +149,7 @@ mod tests {
     fn seen(workers: Vec<(WorkerSnapshot, u64)>, runs: usize) -> Seen {
         let started_at = OffsetDateTime::UNIX_EPOCH;
         let (database, parked) = (DatabaseState::Up, BTreeMap::new());
-        Seen::Runtime(Snapshot { started_at, database, workers, parked }, runs)
+        Seen::Runtime(Snapshot { started_at, database, workers, parked, waiting: 0 }, runs)
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl WorkerState {
         self.publish.send_modify(|snapshot| snapshot.note(input, &self.machine, now));
         self.log(before, input, had_error);
         self.count(input, now);
-        self.tell_of_rest();
+        self.tell_of_rest(input);
         if !matches!(self.machine.state, State::CatchingUp { .. }) {
             self.ahead = None;
         }
@@ -212,9 +212,12 @@ impl WorkerState {
         Ok(())
     }
 
-    /// Told once for each place where it comes to rest: the digests there are not known yet.
-    fn tell_of_rest(&mut self) {
+    /// Told once for each tail where it comes to rest: the digests there are not known yet.
+    fn tell_of_rest(&mut self, input: &Input) {
         let State::Idle { at } = &self.machine.state else { return };
+        if !matches!(input, Input::Applied { at_tail: true, .. }) {
+            return; // it yields its place
+        }
         if self.rested.replace(at.last_log_seq) != Some(at.last_log_seq) {
             self.digests.tell(DigestsMsg::Rested(self.key.tenant_id.clone()));
         }

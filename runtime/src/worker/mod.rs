@@ -14,6 +14,7 @@
 //!     │                                         └─ not written ─► Unrecorded ── timer ─► Recording
 //!     └────────────────────── retry requested ────┘
 //! ```
+//! `Idle` comes before the tail for a worker that yields its tenant's place to others.
 //! [`step`] and [`decide`] are pure and total; [`actor`](self) is the shell that performs effects.
 //! Leaving `Retrying` reloads the cursor: whether the batch before was committed is then known.
 
@@ -27,4 +28,4 @@ pub use actor::WorkerOwner;
 pub(crate) use actor::{Owners, WorkerMsg, start_fn};
 pub use policy::{Failure, FailureClass, RetryPolicy, Verdict, decide};
 pub use snapshot::{LastError, WorkerKey, WorkerSnapshot};
-pub use state::{Effect, IllegalTransition, Input, Machine, State, Then, TimerId, step};
+pub use state::{Effect, IllegalTransition, Input, Machine, Next, State, Then, TimerId, step};

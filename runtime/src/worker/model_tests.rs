@@ -1,5 +1,6 @@
 //! Random lives of a worker in a small world: a log that grows, a database that fails before and
-//! after it commits, another daemon, crashes, events that cannot be applied, and an operator, and runs that want it out of their way.
+//! after it commits, another daemon, crashes, events that cannot be applied, an operator, runs that want it out of their way, and tenants that
+//! wait for the place of its own.
 
 use dg_projections::Code;
 use proptest::prelude::*;
@@ -42,6 +43,7 @@ enum Act {
     Mend,
     Pause,
     Unpause,
+    Yield,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -58,6 +60,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Mend),
         1 => Just(Act::Pause),
         1 => Just(Act::Unpause),
+        1 => Just(Act::Yield),
     ]
 }
 
@@ -79,6 +82,8 @@ struct World {
     shared: bool,
     /// Whether a run holds a pause.
     paused: bool,
+    /// Whether it was asked to rest before the tail.
+    yielded: bool,
 }
 
 impl World {
@@ -95,6 +100,7 @@ impl World {
             countable: 0,
             shared: false,
             paused: false,
+            yielded: false,
         };
         world.perform(effects);
         world
@@ -245,7 +251,28 @@ impl World {
                 self.paused = false;
                 self.input(Input::Unpause("run".to_owned()));
             }
+            Act::Yield => {
+                self.yielded = true;
+                self.input(Input::Yield);
+            }
             Act::Mend => self.log.iter_mut().for_each(|event| *event = Event::Good),
+        }
+    }
+
+    /// Until nothing comes of it any more.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            self.act(Act::End);
+            self.act(Act::Timer);
+        }
+    }
+
+    /// The directory finds who rests before the tail; nobody else does.
+    fn found_behind(&mut self) {
+        let is_idle = matches!(self.machine.state, State::Idle { .. });
+        if is_idle && self.yielded && self.cursor < self.log.len() as i64 {
+            self.act(Act::Wake);
+            self.settle();
         }
     }
 
@@ -285,10 +312,8 @@ proptest! {
         }
         world.act(Act::Unpause);
         // Without mending, what stops it is named, and stands right after the cursor.
-        for _ in 0..200 {
-            world.act(Act::End);
-            world.act(Act::Timer);
-        }
+        world.settle();
+        world.found_behind();
         match &world.machine.state {
             State::Failed { failure } => {
                 let named = failure.event.as_ref().map(|(log_seq, ..)| *log_seq);
@@ -301,10 +326,8 @@ proptest! {
         }
         world.act(Act::Mend);
         world.act(Act::Retry);
-        for _ in 0..200 {
-            world.act(Act::End);
-            world.act(Act::Timer);
-        }
+        world.settle();
+        world.found_behind();
         prop_assert_eq!(world.cursor, world.log.len() as i64);
         let is_idle = matches!(world.machine.state, State::Idle { .. });
         prop_assert!(is_idle, "{:?}", world.machine.state);

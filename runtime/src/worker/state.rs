@@ -19,10 +19,10 @@ pub enum State {
     CatchingUp {
         /// Where the page began.
         from: Cursor,
-        /// Whether a wake-up came meanwhile: the tail must then be looked at again.
-        woken: bool,
+        /// What comes after it.
+        next: Next,
     },
-    /// At the tail.
+    /// At the tail, or asked to rest before it.
     Idle {
         /// Where that is.
         at: Cursor,
@@ -62,6 +62,17 @@ pub enum State {
     },
     /// Asked to stop; an effect in flight is finished, nothing else begun.
     Stopping,
+}
+
+/// What comes after a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Rest at the tail, the next page before it.
+    Page,
+    /// A wake-up came meanwhile: the tail must be looked at again.
+    Look,
+    /// Rest wherever that is: others wait for the place of this worker's tenant.
+    Rest,
 }
 
 /// What comes after a failure was written down.
@@ -126,6 +137,8 @@ pub enum Input {
     TimerFired(TimerId),
     /// There may be new events.
     Woken,
+    /// Others wait for the place of the worker's tenant.
+    Yield,
     /// An operator asks for another try.
     RetryRequested,
     /// Somebody wants the worker out of its way: the name of the pause.
@@ -244,7 +257,7 @@ impl Machine {
     fn apply(self, from: Cursor) -> (Machine, Vec<Effect>) {
         let limit = (self.suspects > 0).then_some((self.suspects / 2).max(1));
         let effects = vec![Effect::ApplyPage { from, limit }];
-        self.to(State::CatchingUp { from, woken: false }, effects)
+        self.to(State::CatchingUp { from, next: Next::Page }, effects)
     }
 
     /// A page was applied: retries are forgotten, and its events are no suspects any more.
@@ -336,18 +349,24 @@ fn transition(
         (S::Starting, I::Failed(failure)) => machine.fail(failure, policy, who),
         (S::Starting, I::Woken | I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
-        (S::CatchingUp { from, woken }, I::Applied { to, at_tail }) => {
+        (S::CatchingUp { from, next }, I::Applied { to, at_tail }) => {
             let machine = machine.applied(from, to);
-            if at_tail && !woken {
-                machine.to(S::Idle { at: to }, Vec::new())
-            } else {
-                machine.go_on(to)
-            }
+            let rests = match next {
+                Next::Page => at_tail,
+                Next::Look => false,
+                Next::Rest => true,
+            };
+            if rests { machine.to(S::Idle { at: to }, Vec::new()) } else { machine.go_on(to) }
         }
         (S::CatchingUp { .. }, I::Superseded) => machine.restart(),
         (S::CatchingUp { .. }, I::Failed(failure)) => machine.fail(failure, policy, who),
-        (S::CatchingUp { from, .. }, I::Woken) => {
-            machine.to(S::CatchingUp { from, woken: true }, Vec::new())
+        (S::CatchingUp { from, next: Next::Page }, I::Woken) => {
+            machine.to(S::CatchingUp { from, next: Next::Look }, Vec::new())
+        }
+        // Who rests before the tail is found by the next look for those that are behind.
+        (S::CatchingUp { next: Next::Look | Next::Rest, .. }, I::Woken) => machine.stay(),
+        (S::CatchingUp { from, .. }, I::Yield) => {
+            machine.to(S::CatchingUp { from, next: Next::Rest }, Vec::new())
         }
         (S::CatchingUp { .. }, I::RetryRequested | I::TimerFired(_)) => machine.stay(),
 
@@ -387,6 +406,7 @@ fn transition(
             Machine { pause, ..machine }.stay()
         }
         (_, I::Stop) => machine.to(S::Stopping, Vec::new()),
+        (_, I::Yield) => machine.stay(),
         (S::Stopping, _) => machine.stay(),
 
         (

@@ -20,8 +20,9 @@ fn states() -> Vec<State> {
     let poison = failure(FailureClass::Poison);
     vec![
         State::Starting,
-        State::CatchingUp { from: cursor(3), woken: false },
-        State::CatchingUp { from: cursor(3), woken: true },
+        State::CatchingUp { from: cursor(3), next: Next::Page },
+        State::CatchingUp { from: cursor(3), next: Next::Look },
+        State::CatchingUp { from: cursor(3), next: Next::Rest },
         State::Idle { at: cursor(3) },
         State::Retrying { failure: failure(FailureClass::Storage), after: POLICY.base, timer: 7 },
         State::Recording { failure: poison.clone(), then: Then::Fail },
@@ -47,6 +48,7 @@ fn inputs() -> Vec<Input> {
         Input::TimerFired(7),
         Input::TimerFired(6),
         Input::Woken,
+        Input::Yield,
         Input::RetryRequested,
         Input::Pause("run".into()),
         Input::Unpause("run".into()),
@@ -58,8 +60,9 @@ fn inputs() -> Vec<Input> {
 fn letter(state: &State) -> char {
     match state {
         State::Starting => 'S',
-        State::CatchingUp { woken: false, .. } => 'c',
-        State::CatchingUp { woken: true, .. } => 'C',
+        State::CatchingUp { next: Next::Page, .. } => 'c',
+        State::CatchingUp { next: Next::Look, .. } => 'C',
+        State::CatchingUp { next: Next::Rest, .. } => 'y',
         State::Idle { .. } => 'I',
         State::Retrying { .. } => 'R',
         State::Recording { then: Then::Fail, .. } => 'w',
@@ -75,22 +78,23 @@ fn letter(state: &State) -> char {
 #[test]
 fn every_pair_of_state_and_input_goes_where_the_table_says() {
     // Columns: CursorLoaded, Applied at the tail, Applied before it, Superseded, Failed by storage,
-    // by poison, as a batch, Recorded, its timer, an old timer, Woken, RetryRequested, Pause, Unpause,
-    // Stop.
+    // by poison, as a batch, Recorded, its timer, an old timer, Woken, Yield, RetryRequested, Pause,
+    // Unpause, Stop.
     // '!' is an illegal transition.
     let table = [
-        ("S", "c!!!Rww!SSSSSSs"),
-        ("c", "!IcSRwc!ccCcccs"),
-        ("C", "!ccSRwc!CCCCCCs"),
-        ("I", "!!!!!!!!IIcIPIs"),
-        ("R", "!!!!!!!!SRRSPRs"),
-        ("w", "!!!!uuuFwwwWwws"),
-        ("v", "!!!!RRRRvvvWvvs"),
-        ("W", "!!!!SSSSWWWWWWs"),
-        ("u", "!!!!!!!!wuuSPus"),
-        ("F", "!!!!!!!!FFFSPFs"),
-        ("P", "!!!!!!!!PPPPPSs"),
-        ("s", "sssssssssssssss"),
+        ("S", "c!!!Rww!SSSSSSSs"),
+        ("c", "!IcSRwc!ccCycccs"),
+        ("C", "!ccSRwc!CCCyCCCs"),
+        ("y", "!IISRwc!yyyyyyys"),
+        ("I", "!!!!!!!!IIcIIPIs"),
+        ("R", "!!!!!!!!SRRRSPRs"),
+        ("w", "!!!!uuuFwwwwWwws"),
+        ("v", "!!!!RRRRvvvvWvvs"),
+        ("W", "!!!!SSSSWWWWWWWs"),
+        ("u", "!!!!!!!!wuuuSPus"),
+        ("F", "!!!!!!!!FFFFSPFs"),
+        ("P", "!!!!!!!!PPPPPPSs"),
+        ("s", "ssssssssssssssss"),
     ];
     for (state, (name, row)) in states().into_iter().zip(table) {
         assert_eq!(letter(&state).to_string(), name);
@@ -120,7 +124,7 @@ fn exactly_the_starred_states_have_an_effect_in_flight() {
                 (&state, &input),
                 (
                     State::CatchingUp { .. },
-                    Input::Woken | Input::RetryRequested | Input::TimerFired(_)
+                    Input::Woken | Input::Yield | Input::RetryRequested | Input::TimerFired(_)
                 ) | (State::Recording { .. }, Input::RetryRequested)
                     | (_, Input::Pause(_) | Input::Unpause(_))
             ) || matches!((&state, &input), (State::Paused { .. }, Input::Unpause(_)));
@@ -137,7 +141,7 @@ fn exactly_the_starred_states_have_an_effect_in_flight() {
 #[test]
 fn an_applied_page_forgets_retries_and_a_failed_one_counts_them() {
     let machine = Machine {
-        state: State::CatchingUp { from: cursor(3), woken: false },
+        state: State::CatchingUp { from: cursor(3), next: Next::Page },
         attempt: 4,
         timers: 0,
         suspects: 0,

@@ -79,6 +79,11 @@ fn work_line(picture: &Picture, palette: Palette) -> Line<'static> {
     if parked > 0 {
         spans.push(Span::styled(format!(" {parked} tenants parked "), palette.of(Tone::Bad)));
     }
+    let waiting = status.get("waiting_tenants").and_then(Json::as_i64).unwrap_or(0);
+    if waiting > 0 {
+        let text = format!(" {} tenants wait for a place ", grouped(waiting));
+        spans.push(Span::styled(text, palette.of(Tone::Attention)));
+    }
     Line::from(spans)
 }
 

@@ -79,7 +79,7 @@ fn what_is_wrong_is_said_in_words() {
     let down = with(|known| {
         known.status = json(
             r#"{"version":"1","database":{"state":"down","down_since":"1969-12-31T23:59:15Z",
-                "reason":"connection refused"},"workers":{},"parked":[{}]}"#,
+                "reason":"connection refused"},"workers":{},"parked":[{}],"waiting_tenants":8000}"#,
         );
     });
     let silent = picture().hear(Heard::Silence("connection refused".to_owned()), START);
@@ -91,6 +91,7 @@ fn what_is_wrong_is_said_in_words() {
             "DATABASE AWAY since 23:59:15 UTC, 48 s ago; lists of 00:00:00; connection refused",
         ),
         (&down, 3, "1 tenants parked"),
+        (&down, 3, "8,000 tenants wait for a place"),
         (&silent, 12, "DAEMON AWAY since 12 s; trying"),
         (&picture(), 60, "DAEMON AWAY since 1 min; trying"),
         (&paused, 60, "PAUSED at 00:00:00 UTC"),

@@ -32,6 +32,7 @@ fn documented() -> Json {
         "projection_max_edges": 500,
         "projection_max_nodes": 500,
         "projection_max_retries": 5,
+        "projection_max_workers": 6000,
         "projection_partitions": 1,
         "projection_poll_interval_ms": 1000,
         "projection_retry_base_ms": 250,

@@ -45,6 +45,7 @@ fn not_yet(asked: &Asked<'_>, reason: String) -> Snapshot {
         database: DatabaseState::Down { since, reason, probes: 0 },
         workers: Vec::new(),
         parked: BTreeMap::new(),
+        waiting: 0,
     }
 }
 

@@ -1,0 +1,276 @@
+//! Places: only so many tenants are at work at once, so that memory does not grow with their number.
+//! Who leaves, who waits, and who is next.
+//!
+//! Invariants:
+//! - at rest is who has only idle workers, none of which has been told of something that it has not
+//!   looked at since. It leaves after `tenant_idle_stop`; while others wait, who rests longest leaves at once;
+//! - where that is not enough, who has had its place for a turn yields it: its workers finish their
+//!   page and rest where they are. Tenants of failed workers leave last: somebody may be looking at them;
+//! - who waits has a place in the order of asking, and who is told to leave while it has something to do
+//!   waits like everybody else: none has a place for ever, and none waits for ever;
+//! - the keeper, which wakes, is also who stops, one thing at a time: a wake-up either comes before
+//!   the decision and forbids it, or after the stop and starts the tenant again. What another process
+//!   writes meanwhile, and who yields with something left to do, is found by the directory.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use time::OffsetDateTime;
+
+use super::{KeeperMsg, KeeperState, PARK_LONGEST};
+use crate::Settings;
+use crate::supervisor::SupervisorRef;
+use crate::worker::{Input, WorkerMsg, WorkerSnapshot};
+
+/// The longest time between two looks for tenants at rest: each costs a walk over all workers.
+const LONGEST: Duration = Duration::from_secs(30);
+const SHORTEST: Duration = Duration::from_millis(10);
+/// Between two looks while others wait.
+const CROWDED: Duration = Duration::from_millis(100);
+
+/// Workers that a tenant at work has.
+fn workers_each(settings: &Settings) -> usize {
+    settings.projections.len() * settings.partitions.unsigned_abs() as usize
+}
+
+/// How many tenants may be at work at once: one at least.
+pub(super) fn places(settings: &Settings) -> usize {
+    (settings.max_workers / workers_each(settings).max(1)).max(1)
+}
+
+/// Has the keeper look for tenants at rest, after a while.
+pub(super) fn look_later(keeper: &ActorRef<KeeperMsg>, settings: &Settings) {
+    let after = (settings.tenant_idle_stop / 4).clamp(SHORTEST, LONGEST);
+    keeper.send_after(after, || KeeperMsg::Sweep);
+}
+
+/// Tenants in the order of asking, each once.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    order: VecDeque<String>,
+    names: BTreeSet<String>,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn put(&mut self, tenant: &str) {
+        if self.names.insert(tenant.to_owned()) {
+            self.order.push_back(tenant.to_owned());
+        }
+    }
+
+    fn first(&self) -> Option<&String> {
+        self.order.front()
+    }
+
+    fn remove_first(&mut self) {
+        if let Some(tenant) = self.order.pop_front() {
+            self.names.remove(&tenant);
+        }
+    }
+}
+
+/// How a tenant that has a place stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Nothing to do since then.
+    AtRest(OffsetDateTime),
+    /// On its way to the tail.
+    AtWork,
+    /// An operator's turn.
+    Failed,
+    /// It retries, is paused, stops, or is between two lives: it stays.
+    Kept,
+}
+
+/// How a tenant of so many workers stands, by those that it has.
+fn standing(
+    workers: &[WorkerSnapshot],
+    expected: usize,
+    woken: Option<OffsetDateTime>,
+) -> Standing {
+    let all = |allowed: &[&str]| workers.iter().all(|worker| allowed.contains(&worker.status));
+    let looked = workers.iter().map(|worker| worker.last_sync_at);
+    let rests_since = looked.clone().flatten().max();
+    let all_have_looked = looked.min().flatten().is_some_and(|at| woken.is_none_or(|it| it <= at));
+    if workers.len() != expected || !all(&["starting", "catching_up", "idle", "failed"]) {
+        return Standing::Kept;
+    }
+    match rests_since {
+        Some(since) if all_have_looked && all(&["idle"]) => Standing::AtRest(since),
+        _ if all(&["idle", "failed"]) && !all(&["idle"]) => Standing::Failed,
+        _ => Standing::AtWork,
+    }
+}
+
+/// A tenant that has a place.
+#[derive(Debug)]
+struct Seated {
+    tenant: String,
+    standing: Standing,
+    /// When it was given its place.
+    since: OffsetDateTime,
+}
+
+/// Who is to go.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Leaving {
+    /// They have nothing in flight.
+    now: Vec<String>,
+    /// After the page that each of their workers is at.
+    soon: Vec<String>,
+}
+
+/// Who leaves now if so many places are `wanted`.
+fn leaving(
+    mut seated: Vec<Seated>,
+    wanted: usize,
+    (idle_stop, turn): (Duration, Duration),
+    now: OffsetDateTime,
+) -> Leaving {
+    let mut leaving = Leaving::default();
+    seated.sort_by_key(|one| match one.standing {
+        Standing::AtRest(since) => (0, since),
+        Standing::AtWork => (1, one.since),
+        Standing::Failed => (2, one.since),
+        Standing::Kept => (3, one.since),
+    });
+    let mut wanted = wanted;
+    for Seated { tenant, standing, since } in seated {
+        let turn_is_over = wanted > 0 && now - since >= turn;
+        match standing {
+            Standing::AtRest(rests) if wanted > 0 || now - rests >= idle_stop => {
+                leaving.now.push(tenant);
+            }
+            Standing::AtWork if turn_is_over => leaving.soon.push(tenant),
+            Standing::Failed if turn_is_over => leaving.now.push(tenant),
+            Standing::AtRest(_) | Standing::AtWork | Standing::Failed | Standing::Kept => continue,
+        }
+        wanted = wanted.saturating_sub(1);
+    }
+    leaving
+}
+
+impl KeeperState {
+    /// A regular look for those at rest.
+    pub(super) fn sweep(&mut self, myself: &ActorRef<KeeperMsg>) {
+        let seated = self.seated();
+        self.woken.retain(|tenant, _| {
+            seated.binary_search_by(|one| one.tenant.as_str().cmp(tenant)).is_ok()
+        });
+        self.see_off(myself, seated);
+        // Parked long ago and no more: it would begin anew.
+        let now = OffsetDateTime::now_utc();
+        self.attempts.retain(|tenant, (_, last)| {
+            self.parked.contains_key(tenant) || now - *last <= 2 * PARK_LONGEST
+        });
+        look_later(myself, &self.tenants.settings);
+    }
+
+    /// The tenant waits for a place.
+    pub(super) fn wait(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
+        self.waiting.put(tenant);
+        if !self.is_making_room {
+            tracing::debug!(tenant, "tenants wait for others to come to rest");
+            self.is_making_room = myself.cast(KeeperMsg::MakeRoom).is_ok();
+        }
+    }
+
+    /// Gives places to those that wait, and looks for more while some are left.
+    pub(super) async fn make_room(&mut self, myself: &ActorRef<KeeperMsg>) {
+        self.give_places().await;
+        self.is_making_room = !self.waiting.is_empty();
+        if self.is_making_room {
+            let seated = self.seated();
+            self.see_off(myself, seated);
+            myself.send_after(CROWDED, || KeeperMsg::MakeRoom);
+        }
+    }
+
+    /// The places that are free, in the order of asking.
+    async fn give_places(&mut self) {
+        while let Some(tenant) = self.waiting.first().cloned() {
+            self.leaving.remove(&tenant);
+            if !self.come(&tenant).await {
+                return;
+            }
+            self.waiting.remove_first();
+        }
+        self.leaving.clear();
+    }
+
+    /// All tenants that have a place, by name.
+    fn seated(&self) -> Vec<Seated> {
+        let owners = self.tenants.owners.owners();
+        let expected = workers_each(&self.tenants.settings);
+        let mut seated = Vec::new();
+        for own in owners.chunk_by(|(a, _), (b, _)| a.tenant_id == b.tenant_id) {
+            let workers: Vec<_> = own.iter().map(|(_, it)| it.snapshot.borrow().clone()).collect();
+            let Some(since) = workers.iter().map(|worker| worker.started_at).min() else {
+                continue;
+            };
+            let tenant = own[0].0.tenant_id.clone();
+            let standing = standing(&workers, expected, self.woken.get(&tenant).copied());
+            seated.push(Seated { tenant, standing, since });
+        }
+        seated
+    }
+
+    /// One message for each tenant that may go, so that others are not kept waiting.
+    fn see_off(&mut self, myself: &ActorRef<KeeperMsg>, seated: Vec<Seated>) {
+        // Who leaves and comes back takes no place of another.
+        let gone = |tenant: &&String| !self.leaving.contains(*tenant);
+        let wanted = self.waiting.order.iter().filter(gone).count();
+        let Settings { tenant_idle_stop, tenant_turn, .. } = *self.tenants.settings;
+        let times = (tenant_idle_stop, tenant_turn);
+        let Leaving { now, soon } = leaving(seated, wanted, times, OffsetDateTime::now_utc());
+        self.leaving.clear();
+        if wanted > 0 {
+            self.leaving.extend(now.iter().chain(&soon).cloned());
+        }
+        for tenant in &soon {
+            for owner in self.tenants.workers(tenant) {
+                let _ = owner.actor.cast(WorkerMsg::Input(Input::Yield));
+            }
+        }
+        for tenant in now {
+            let _ = myself.cast(KeeperMsg::StopIfAtRest(tenant));
+        }
+    }
+
+    /// Looks again: it may have been woken since.
+    pub(super) async fn stop_if_at_rest(&mut self, tenant: &str) {
+        let expected = workers_each(&self.tenants.settings);
+        let workers: Vec<_> =
+            self.tenants.workers(tenant).map(|owner| owner.snapshot.borrow().clone()).collect();
+        let may_go = match standing(&workers, expected, self.woken.get(tenant).copied()) {
+            Standing::AtRest(since) => {
+                self.leaving.contains(tenant)
+                    || OffsetDateTime::now_utc() - since >= self.tenants.settings.tenant_idle_stop
+            }
+            Standing::Failed => self.leaving.contains(tenant),
+            Standing::AtWork | Standing::Kept => false,
+        };
+        let Some(supervisor) = self.tenants.supervisor.get().filter(|_| may_go) else { return };
+        tracing::debug!(tenant, "tenant at rest, stopped");
+        // One that is gone already has nothing to stop.
+        let _ = SupervisorRef::of(supervisor).terminate_child(tenant.to_owned()).await;
+        self.leaving.remove(tenant);
+        self.woken.remove(tenant);
+        self.crashes.remove(tenant);
+        self.restarts.retain(|key, _| key.tenant_id != tenant);
+        self.give_places().await;
+    }
+}
+
+#[cfg(test)]
+#[path = "places_tests.rs"]
+mod tests;
