@@ -35,7 +35,7 @@ mod trust;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dg_projections::Code;
 use dg_projections::event::Line;
@@ -67,9 +67,13 @@ const LANE_EVENTS: usize = 20_000;
 const WAITING_BYTES: usize = 128 * 1024 * 1024;
 /// Permits are handed out by the kilobyte.
 const PERMIT_BYTES: usize = 1024;
-/// How often a request is handed to a lane that is ending, and the pause between.
+/// How often a request is handed to a lane that crashes.
 const HAND_OVERS: usize = 5;
+/// How long a request waits for the lane after one that is ending, and the pause between two looks.
+const HAND_OVER: Duration = Duration::from_secs(5);
 const HAND_OVER_PAUSE: Duration = Duration::from_millis(5);
+/// Stands for the events of a lane that takes no more.
+const ENDED: usize = usize::MAX / 2;
 /// A lane without work for so long ends; the next append starts another.
 const IDLE: Duration = Duration::from_secs(60);
 /// The same where there are more lanes than so many: memory does not grow with the number of tenants.
@@ -154,7 +158,7 @@ impl Lanes {
         tenant: &str,
         lines: Arc<[Line]>,
     ) -> Result<Vec<Answer>, StoreError> {
-        // A lane may end, of idleness or a crash, with the request in its mailbox: then once more.
+        // A lane may crash with the request in its mailbox: then once more.
         for _ in 0..HAND_OVERS {
             let appending = self.hand_over(tenant, lines.clone()).await?;
             if let Ok(answers) = appending.answers.await {
@@ -194,14 +198,20 @@ impl Lanes {
         room: OwnedSemaphorePermit,
     ) -> Result<Answers, StoreError> {
         let mut room = Some(room);
-        for _ in 0..HAND_OVERS {
+        let started = Instant::now();
+        while started.elapsed() < HAND_OVER {
             if let Some(lane) = self.lane(tenant).await? {
-                let place =
-                    Place::take(&lane.waiting, lines.len(), room.take()).ok_or_else(full)?;
-                let (reply, answers) = oneshot::channel();
-                let request = Waiting { lines: lines.clone(), reply, place };
-                if lane.actor.cast(LaneMsg::Append(request)).is_ok() {
-                    return Ok(answers);
+                match Place::take(&lane.waiting, lines.len()) {
+                    Taken::Place(mut place) => {
+                        place.room = room.take();
+                        let (reply, answers) = oneshot::channel();
+                        let request = Waiting { lines: lines.clone(), reply, place };
+                        if lane.actor.cast(LaneMsg::Append(request)).is_ok() {
+                            return Ok(answers);
+                        }
+                    }
+                    Taken::Full => return Err(full()),
+                    Taken::Ended => {}
                 }
             }
             tokio::time::sleep(HAND_OVER_PAUSE).await;
@@ -263,25 +273,41 @@ impl Appending {
 struct Place {
     waiting: Arc<AtomicUsize>,
     events: usize,
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// What a request gets that asks for a place.
+#[derive(Debug)]
+enum Taken {
+    Place(Place),
+    Full,
+    /// The lane is ending: the next one has places.
+    Ended,
 }
 
 impl Place {
-    /// None when the lane is full; a request alone goes whatever its size.
-    fn take(
-        waiting: &Arc<AtomicUsize>,
-        events: usize,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> Option<Place> {
-        let before = waiting.fetch_add(events, Ordering::Relaxed);
-        let place = Place { waiting: waiting.clone(), events, _room: room };
-        (before == 0 || before + events <= LANE_EVENTS).then_some(place)
+    /// A request alone gets one whatever its size.
+    fn take(waiting: &Arc<AtomicUsize>, events: usize) -> Taken {
+        let before = waiting.fetch_add(events, Ordering::AcqRel);
+        let place = Place { waiting: waiting.clone(), events, room: None };
+        match before {
+            0 => Taken::Place(place),
+            _ if before >= ENDED => Taken::Ended,
+            _ if before + events <= LANE_EVENTS => Taken::Place(place),
+            _ => Taken::Full,
+        }
+    }
+
+    /// Whether nobody has a place, and nobody gets one from now on: who has one is on the way, perhaps not in the
+    /// mailbox yet.
+    fn end(waiting: &AtomicUsize) -> bool {
+        waiting.compare_exchange(0, ENDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(self.events, Ordering::Relaxed);
+        self.waiting.fetch_sub(self.events, Ordering::AcqRel);
     }
 }
 
@@ -471,7 +497,7 @@ impl LaneState {
     }
 
     fn end_if_idle(&self, myself: &ActorRef<LaneMsg>, batches: u64) {
-        if self.batches == batches && self.under_way.is_empty() && self.queue.is_empty() {
+        if self.batches == batches && Place::end(&self.waiting) {
             return myself.stop(Some("normal".to_owned()));
         }
         let batches = self.batches;
@@ -482,6 +508,18 @@ impl LaneState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lane_ends_when_nobody_has_a_place_and_nobody_gets_one_then() {
+        let waiting = Arc::default();
+        let Taken::Place(large) = Place::take(&waiting, LANE_EVENTS + 1) else { panic!("alone") };
+        assert!(matches!(Place::take(&waiting, 1), Taken::Full));
+        assert!(!Place::end(&waiting));
+        drop(large);
+        assert!(Place::end(&waiting));
+        assert!(matches!(Place::take(&waiting, 1), Taken::Ended));
+        assert!(matches!(Place::take(&waiting, LANE_EVENTS), Taken::Ended));
+    }
 
     #[test]
     fn lanes_end_sooner_where_there_are_many() {

@@ -2,7 +2,7 @@
 //!
 //! [`Store::append_shared`] takes events to be new and sends one statement, for several tenants at once;
 //! it leaves out what is not as it was taken to be. [`Store::append_behind`] does so while the transaction before is
-//! still under way. [`Store::append_once`] looks first:
+//! still under way. [`Store::ends_before_new`] tells whether they may be. [`Store::append_once`] looks first:
 //! ```text
 //! BEGIN ─ lock the head ─┬ used keys ─┬─ decide (pure) ─ insert ─ COMMIT
 //!                        ├ trace ends ┤
@@ -12,6 +12,7 @@
 //! decision is [`LogView::admit`]; the trigger of `dg_event_log` advances the head.
 
 mod insert;
+mod new;
 mod shared;
 
 use std::collections::BTreeMap;

@@ -136,6 +136,44 @@ async fn tenants_that_wait_at_the_same_time_share_a_transaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tenants_that_were_quiet_share_a_transaction_from_their_first_event_on() {
+    let (database, store) = Database::with_schema().await;
+    let (runtime, tenants) = lanes_that_trust(store, 200).await;
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+    // Lanes that know nothing: one finds its event in the log already.
+    let runtime = Runtime::start(database.store(), settings()).await.unwrap();
+    let line = |tenant: &str| start_of(tenant, usize::from(tenant != "tenant-07"));
+    let appends = append_each(&runtime, &tenants, line);
+    for (tenant, append) in tenants.iter().zip(appends) {
+        let expected = match &**tenant {
+            "tenant-07" => Admission::Reused { log_seq: 1, event_id: "e0".to_owned() },
+            _ => Admission::Insert { log_seq: 2 },
+        };
+        assert_eq!(append.await.unwrap().unwrap(), [Ok(expected)], "{tenant}");
+    }
+    let sql = "SELECT count(DISTINCT xmin::text) FROM dg_event_log WHERE log_seq = 2";
+    let commits: i64 = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
+    assert!(commits < 150, "appends of 199 tenants took {commits} transactions");
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_meets_the_end_of_an_idle_lane_is_taken_by_the_next() {
+    let (_database, store) = Database::with_schema().await;
+    let idle = std::time::Duration::from_millis(2);
+    let settings = dg_runtime::Settings { tenant_idle_stop: idle, ..settings() };
+    let runtime = Runtime::start(store, settings).await.unwrap();
+    for round in 0..600_u64 {
+        let appending = runtime.hand_over("acme", [start(round as usize)].into()).await.unwrap();
+        let log_seq = round as i64 + 1;
+        assert_eq!(appending.answers().await.unwrap(), [Ok(Admission::Insert { log_seq })]);
+        // Around the moment when the lane finds that it had nothing to do.
+        tokio::time::sleep(idle + std::time::Duration::from_micros(round * 37 % 4_000)).await;
+    }
+    runtime.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_whose_head_is_held_holds_up_nobody_else() {
     let (database, store) = Database::with_schema().await;
     let (runtime, tenants) = lanes_that_trust(store, 20).await;

@@ -33,8 +33,16 @@ async fn every_answer_is_that_of_the_plain_rules_one_by_one() {
     for _ in 0..600 {
         let line = attempts.draw();
         let expected = attempts.expected.append(&line);
-        let answers =
-            store.append(&line.event.tenant_id, std::slice::from_ref(&line)).await.unwrap();
+        let tenant = &line.event.tenant_id;
+        let asked = [("nobody", vec![&line]), (tenant.as_str(), vec![&line])];
+        let ends = store.ends_before_new(&asked).await.unwrap();
+        let [None, end] = ends[..] else { panic!("{ends:?}") };
+        match &expected {
+            Outcome::Inserted(log_seq) => assert_eq!(end, Some(log_seq - 1).filter(|at| *at > 0)),
+            Outcome::Reused(..) => assert_eq!(end, None, "{line:?}"),
+            Outcome::Refused(..) => {}
+        }
+        let answers = store.append(tenant, std::slice::from_ref(&line)).await.unwrap();
         assert_eq!(Outcome::from(&answers[0]), expected, "{line:?}");
         kinds.insert(format!("{expected:?}").split('(').next().unwrap().to_owned());
     }

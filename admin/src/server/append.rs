@@ -169,8 +169,10 @@ fn shares(parsed: Vec<(usize, Parsed)>) -> (BTreeMap<String, Share>, Vec<LineRes
     (shares, unread)
 }
 
-/// Tenants of one request whose appends are under way at once.
+/// Tenants of one request whose appends are under way at once; of small shares, which have transactions in common,
+/// as many as hold so many events together.
 const TENANTS_AT_ONCE: usize = 8;
+const EVENTS_AT_ONCE: usize = 256;
 /// What part of a batch the first of several is.
 const FIRST_PART: usize = 4;
 /// Batches of one request under way at once.
@@ -252,7 +254,9 @@ async fn append_all(
     outage: Arc<OnceLock<Rejection>>,
     handing_over: Option<HandingOver>,
 ) -> Vec<LineResult> {
+    let events = parsed.len();
     let (shares, unread) = shares(parsed);
+    let at_once = at_once(shares.len(), events);
     let append =
         |(tenant, share)| append_share(&runtime, tenant, share, &outage, handing_over.clone());
     let shares: Vec<_> = shares.into_iter().map(append).collect();
@@ -261,13 +265,18 @@ async fn append_all(
     let mut results: Vec<LineResult> = match <[_; 1]>::try_from(shares) {
         Ok([only]) => only.await,
         Err(shares) => {
-            let appended = stream::iter(shares).buffer_unordered(TENANTS_AT_ONCE);
+            let appended = stream::iter(shares).buffer_unordered(at_once);
             appended.flat_map(stream::iter).collect().await
         }
     };
     results.extend(unread);
     results.sort_by_key(|result| result.number);
     results
+}
+
+/// How many of the shares that have so many events together are under way at once.
+fn at_once(shares: usize, events: usize) -> usize {
+    TENANTS_AT_ONCE.max(EVENTS_AT_ONCE * shares / events.max(1))
 }
 
 /// The answers of one tenant's lines. After an outage the rest is not tried: it would wait as long,

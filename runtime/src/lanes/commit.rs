@@ -184,21 +184,26 @@ impl Batch<'_> {
         head + self.lines.len() as i64
     }
 
-    /// Takes the batch to be new if the lane may; nothing when it has to be looked at.
+    /// Takes the batch to be new if the lane may; nothing when it has to be looked at. Where a lane knows nothing, as
+    /// of tenants that write now and then, its turn in company looks.
     async fn append_trusting(
         &self,
         trust: &mut Trust,
         begun: Begun<'_>,
     ) -> Result<Option<Appended>, StoreError> {
-        let Some(head) = trust.head().filter(|_| !self.keeps()) else { return Ok(None) };
-        let fate = match Company::takes(self.lines.len()) {
-            true => self.in_company(head, begun).await?,
+        let in_company = Company::takes(self.lines.len());
+        let may_go = trust.head().is_some() || (trust.is_blank() && in_company);
+        if !may_go || self.keeps() {
+            return Ok(None);
+        }
+        let fate = match in_company {
+            true => self.in_company(trust.head(), begun).await?,
             false => Fate::Undone,
         };
-        let appended = match fate {
-            Fate::Sent(appended) => Some(appended),
-            Fate::LeftOut => None,
-            Fate::Undone => {
+        let appended = match (fate, trust.head()) {
+            (Fate::Sent(appended), _) => Some(appended),
+            (Fate::LeftOut, _) | (Fate::Undone, None) => None,
+            (Fate::Undone, Some(head)) => {
                 let begun = || begun(Some(self.end(head)));
                 let append = |store: Store| {
                     let begun = &begun;
@@ -214,15 +219,21 @@ impl Batch<'_> {
         Ok(appended)
     }
 
-    /// Sends the batch with those of other tenants.
-    async fn in_company(&self, head: i64, begun: Begun<'_>) -> Result<Fate, StoreError> {
+    /// Sends the batch with those of other tenants. Who does not know where its log ends is not followed.
+    async fn in_company(&self, head: Option<i64>, begun: Begun<'_>) -> Result<Fate, StoreError> {
         let (tenant, requests) = (self.tenant.to_owned(), self.requests.to_vec());
         let member = Member { tenant, head, requests };
-        let begun = || begun(Some(self.end(head)));
-        self.lanes.company.send(&self.lanes.gate, member, &begun).await.unwrap_or_else(|| {
+        let begun = || {
+            if let Some(head) = head {
+                begun(Some(self.end(head)));
+            }
+        };
+        let sent = self.lanes.company.send(&self.lanes.gate, member, &begun).await;
+        sent.unwrap_or_else(|| {
+            let error = StoreError::internal("the transaction ended abnormally");
+            let Some(head) = head else { return Err(error) };
             let numbers = (head + 1..).take(self.lines.len());
             let decided = numbers.map(|log_seq| Ok(Admission::Insert { log_seq })).collect();
-            let error = StoreError::internal("the transaction ended abnormally");
             Ok(Fate::Sent(Appended::Unknown { decided, error }))
         })
     }

@@ -29,8 +29,8 @@ const MOST_EVENTS: usize = 128;
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) tenant: String,
-    /// Where its log is taken to end.
-    pub(super) head: i64,
+    /// Where its log is taken to end; a lane that knows nothing has it looked up whether the batch is new.
+    pub(super) head: Option<i64>,
     pub(super) requests: Vec<Arc<[Line]>>,
 }
 
@@ -52,9 +52,8 @@ impl Member {
         self.requests.iter().map(|lines| lines.len()).sum()
     }
 
-    fn part(&self) -> Part<'_> {
-        let lines = self.requests.iter().flat_map(|lines| lines.iter()).collect();
-        Part { tenant: &self.tenant, head: self.head, lines }
+    fn lines(&self) -> Vec<&Line> {
+        self.requests.iter().flat_map(|lines| lines.iter()).collect()
     }
 }
 
@@ -187,15 +186,38 @@ async fn append(
     members: &[Member],
     begun: &(dyn Fn() + Sync),
 ) -> Option<Result<Vec<Fate>, StoreError>> {
-    let parts: Vec<Part<'_>> = members.iter().map(Member::part).collect();
-    let append = |store: Store| {
-        let parts = &parts;
-        async move { store.append_shared(parts, begun).await }
+    let append = |store: Store| async move {
+        let heads = heads(&store, members).await?;
+        let parts = members.iter().zip(&heads);
+        let parts = parts.filter_map(|(member, head)| {
+            Some(Part { tenant: &member.tenant, head: (*head)?, lines: member.lines() })
+        });
+        let parts: Vec<Part<'_>> = parts.collect();
+        let fates = match parts.is_empty() {
+            true => Vec::new(),
+            false => store.append_shared(&parts, begun).await?,
+        };
+        let mut fates = fates.into_iter();
+        // Of those that have no part nothing was sent.
+        let fate = |head: &Option<i64>| head.and_then(|_| fates.next()).unwrap_or(Fate::LeftOut);
+        Ok(heads.iter().map(fate).collect())
     };
     caught(gate.append(append))
         .await
         .map_err(|panic| tracing::error!(%panic, "a transaction of appends crashed"))
         .ok()
+}
+
+/// Where the log of each member is taken to end; nothing for one whose batch is not new, or its first.
+async fn heads(store: &Store, members: &[Member]) -> Result<Vec<Option<i64>>, StoreError> {
+    let blank = members.iter().filter(|member| member.head.is_none());
+    let blank: Vec<_> = blank.map(|member| (&*member.tenant, member.lines())).collect();
+    let found = match blank.is_empty() {
+        true => Vec::new(),
+        false => store.ends_before_new(&blank).await?,
+    };
+    let mut found = found.into_iter();
+    Ok(members.iter().map(|member| member.head.or_else(|| found.next().flatten())).collect())
 }
 
 #[cfg(test)]
@@ -209,7 +231,7 @@ mod tests {
         let line = parse_line(text, tenant, Keeping::NewNumbers).unwrap();
         let requests = vec![vec![line; events].into()];
         let (told, fate) = oneshot::channel();
-        let member = Member { tenant: tenant.to_owned(), head: 1, requests };
+        let member = Member { tenant: tenant.to_owned(), head: Some(1), requests };
         company.members.push_back((member, told));
         fate
     }

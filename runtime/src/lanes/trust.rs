@@ -27,6 +27,11 @@ impl Trust {
         self.head.filter(|_| self.cautious == 0)
     }
 
+    /// Whether nothing is known of the log or of what comes: a look tells whether the next batch is new.
+    pub(super) fn is_blank(&self) -> bool {
+        *self == Trust::default()
+    }
+
     /// A batch was not what it was taken for.
     pub(super) fn disappointed(&mut self) {
         self.penalty = (self.penalty * 2).clamp(1, LONGEST);
@@ -68,6 +73,16 @@ mod tests {
         assert_eq!(trust.head(), Some(8));
         trust.answered(&[inserted(9)], false);
         assert_eq!(trust.head(), Some(9));
+    }
+
+    #[test]
+    fn a_lane_knows_nothing_until_it_was_answered_or_wrong() {
+        assert!(Trust::default().is_blank());
+        let (mut answered, mut wrong) = (Trust::default(), Trust::default());
+        answered.answered(&[inserted(7)], false);
+        wrong.disappointed();
+        assert_eq!((answered.is_blank(), answered.head()), (false, Some(7)));
+        assert_eq!((wrong.is_blank(), wrong.head()), (false, None));
     }
 
     #[test]
