@@ -383,3 +383,21 @@ impl Told {
         Answer::Data(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_small_shares_as_many_are_under_way_as_hold_two_transactions_of_events() {
+        for (shares, events, expected) in [
+            (2, 8_000, TENANTS_AT_ONCE),
+            (100, 8_000, TENANTS_AT_ONCE),
+            (1_000, 8_000, 32),
+            (8_000, 8_000, EVENTS_AT_ONCE),
+            (0, 0, TENANTS_AT_ONCE),
+        ] {
+            assert_eq!(at_once(shares, events), expected, "{shares} {events}");
+        }
+    }
+}

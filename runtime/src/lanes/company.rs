@@ -208,7 +208,7 @@ async fn append(
         .ok()
 }
 
-/// Where the log of each member is taken to end; nothing for one whose batch is not new, or its first.
+/// Where the log of each member is taken to end; nothing for one whose batch is not new.
 async fn heads(store: &Store, members: &[Member]) -> Result<Vec<Option<i64>>, StoreError> {
     let blank = members.iter().filter(|member| member.head.is_none());
     let blank: Vec<_> = blank.map(|member| (&*member.tenant, member.lines())).collect();

@@ -138,8 +138,8 @@ static INSERT_BEHIND: LazyLock<Statements> = LazyLock::new(|| {
     })
 });
 
-/// The rows of those tenants of which the same is true, and who they are. A subquery that locks is looked
-/// at for each row before it.
+/// The rows of those tenants of which the same is true, or who have no head yet, and who they are. A subquery that
+/// locks is looked at for each row before it; the trigger makes the heads that are not there.
 static INSERT_AT_HEADS: LazyLock<Statements> = LazyLock::new(|| {
     Statements::of(|insert| {
         format!(
@@ -147,10 +147,11 @@ static INSERT_AT_HEADS: LazyLock<Statements> = LazyLock::new(|| {
                 SELECT asked.tenant_id
                 FROM (SELECT set_config('lock_timeout', $23, true) AS bound) AS patience,
                     unnest($21::text[], $22::bigint[]) AS asked (tenant_id, head)
-                    CROSS JOIN LATERAL (SELECT FROM dg_tenant_heads AS h
+                    LEFT JOIN LATERAL (SELECT true AS is_free FROM dg_tenant_heads AS h
                         WHERE h.tenant_id = asked.tenant_id AND h.last_log_seq = asked.head
-                        FOR UPDATE SKIP LOCKED) AS head
-                WHERE patience.bound IS NOT NULL)
+                        FOR UPDATE SKIP LOCKED) AS head ON true
+                WHERE patience.bound IS NOT NULL AND (head.is_free OR asked.head = 0 AND NOT EXISTS (
+                    SELECT FROM dg_tenant_heads AS h WHERE h.tenant_id = asked.tenant_id)))
             {insert} WHERE rows.tenant_id IN (SELECT tenant_id FROM ready)
             RETURNING tenant_id"
         )
@@ -212,7 +213,9 @@ impl<'a> Rows<'a> {
         begun: &(dyn Fn() + Sync),
     ) -> Result<HashSet<&'b str>, tokio_postgres::Error> {
         let (rows, mut arguments) = (self.log_seq.len(), self.columns());
-        if let ([tenant], [head]) = (tenants, heads) {
+        if let ([tenant], [head]) = (tenants, heads)
+            && *head > 0
+        {
             let insert = client.prepare_cached(INSERT_AT_HEAD.text(rows)).await?;
             let end = self.end(*head);
             arguments.extend([tenant as &(dyn ToSql + Sync), head, &PATIENCE, &end]);

@@ -26,15 +26,15 @@ const ENDS_BEFORE_NEW: &str =
             WHERE l.tenant_id = asked.tenant_id AND l.event_id >= asked.event_id
             ORDER BY l.event_id LIMIT 1) AS e
         WHERE e.event_id = asked.event_id)
-    SELECT tenant.tenant_id, head.last_log_seq
+    SELECT tenant.tenant_id, coalesce(head.last_log_seq, 0)
     FROM unnest((SELECT $1::text[])) AS tenant (tenant_id)
-    CROSS JOIN LATERAL (SELECT h.last_log_seq FROM dg_tenant_heads AS h
-        WHERE h.tenant_id = tenant.tenant_id LIMIT 1) AS head
+    LEFT JOIN LATERAL (SELECT h.last_log_seq FROM dg_tenant_heads AS h
+        WHERE h.tenant_id = tenant.tenant_id LIMIT 1) AS head ON true
     WHERE tenant.tenant_id NOT IN (SELECT known.tenant_id FROM known)";
 
 impl Store {
-    /// Where the log of each of these tenants ends, in their order: nothing for one that has no log yet, or one of
-    /// the events already, by its key or its identifier.
+    /// Where the log of each of these tenants ends, in their order, which is 0 before its first event; nothing for one
+    /// that has one of the events already, by its key or its identifier.
     ///
     /// # Errors
     /// When the database cannot be asked.
