@@ -288,6 +288,7 @@ enum Taken {
 impl Place {
     /// A request alone gets one whatever its size.
     fn take(waiting: &Arc<AtomicUsize>, events: usize) -> Taken {
+        let events = events.max(1);
         let before = waiting.fetch_add(events, Ordering::AcqRel);
         let place = Place { waiting: waiting.clone(), events, room: None };
         match before {

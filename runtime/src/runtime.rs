@@ -41,7 +41,7 @@ pub struct Snapshot {
     pub workers: Vec<(WorkerSnapshot, u64)>,
     /// Tenants whose workers crash for ever.
     pub parked: BTreeMap<String, Parked>,
-    /// Tenants that have something to do and wait until another comes to rest.
+    /// Tenants that have something to do and wait until another rests, or yields its place.
     pub waiting: usize,
 }
 

@@ -325,7 +325,7 @@ impl KeeperState {
         let is_at_work = !self.leaving.contains(tenant) && self.call(tenant);
         let comes = is_at_work || (self.waiting.is_empty() && self.come(tenant).await);
         if !comes {
-            self.wait(myself, tenant);
+            self.queue(myself, tenant);
         }
     }
 

@@ -121,15 +121,15 @@ async fn a_tenant_with_a_failed_worker_keeps_its_actors() {
 }
 
 /// With room for so many tenants.
-async fn crowded(database: &Database, tenants: usize, turn: Duration, batch: i64) -> Runtime {
-    let settings = Settings {
-        max_workers: 3 * tenants,
-        tenant_turn: turn,
-        batch_size: batch,
-        poll_interval: Duration::from_millis(50),
-        ..settings()
-    };
+async fn crowded(database: &Database, tenants: usize, settings: Settings) -> Runtime {
+    let settings = Settings { max_workers: 3 * tenants, ..settings };
     Runtime::start(database.store(), settings).await.unwrap()
+}
+
+/// Looks often, and gives turns as short as a look of the keeper's.
+fn in_haste() -> Settings {
+    let (tenant_turn, poll_interval) = (Duration::from_millis(20), Duration::from_millis(50));
+    Settings { tenant_turn, poll_interval, ..settings() }
 }
 
 async fn until_none_is_behind(store: &Store) {
@@ -146,7 +146,7 @@ async fn tenants_beyond_the_places_wait_for_others_to_rest_and_none_is_left_out(
         let tenant = format!("t{number}");
         append_all(&store, &tenant, &parsed(&tenant, &events::whole_trace("t")), 10).await;
     }
-    let runtime = crowded(&database, 4, NEVER, 1_000).await;
+    let runtime = crowded(&database, 4, Settings { tenant_turn: NEVER, ..in_haste() }).await;
     let mut most = (0, 0);
     while !store.behind(&ALL).await.unwrap().is_empty() {
         let waiting = runtime.snapshot().await.unwrap().waiting;
@@ -175,7 +175,9 @@ async fn a_tenant_that_never_rests_yields_its_place_after_a_turn_and_gets_it_bac
         let trace = events::whole_trace(&trace.to_string());
         append_all(&store, "busy", &parsed("busy", &trace), 10).await;
     }
-    let runtime = crowded(&database, 1, Duration::from_millis(20), 1).await;
+    // After the first, no look finds who has yielded.
+    let settings = Settings { batch_size: 1, poll_interval: NEVER, ..in_haste() };
+    let runtime = crowded(&database, 1, settings).await;
     eventually("the busy one is at work", || async {
         (below(&runtime, "tenants").await == ["busy"]).then_some(())
     })
@@ -197,7 +199,7 @@ async fn a_failed_tenant_keeps_no_other_from_its_place() {
     append_all(&store, "bad", &parsed("bad", &events::whole_trace("t")), 10).await;
     let poison = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')";
     database.connect().await.execute(poison, &[]).await.unwrap();
-    let runtime = crowded(&database, 1, Duration::from_millis(20), 1_000).await;
+    let runtime = crowded(&database, 1, in_haste()).await;
     let has_failed = || async {
         let workers = runtime.snapshot().await.ok()?.workers;
         workers.iter().any(|(worker, _)| worker.status == "failed").then_some(())

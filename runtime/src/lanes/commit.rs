@@ -230,8 +230,9 @@ impl Batch<'_> {
         };
         let sent = self.lanes.company.send(&self.lanes.gate, member, &begun).await;
         sent.unwrap_or_else(|| {
+            // Under which numbers it is in, if it is, a look tells.
+            let Some(head) = head else { return Ok(Fate::LeftOut) };
             let error = StoreError::internal("the transaction ended abnormally");
-            let Some(head) = head else { return Err(error) };
             let numbers = (head + 1..).take(self.lines.len());
             let decided = numbers.map(|log_seq| Ok(Admission::Insert { log_seq })).collect();
             Ok(Fate::Sent(Appended::Unknown { decided, error }))

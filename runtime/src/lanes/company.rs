@@ -5,8 +5,9 @@
 //! small batches of lanes ─► those that wait ─► a turn ─► one transaction ─► a fate each
 //! ```
 //! Invariants:
-//! - so many turns are under way at most, and no turn waits for a tenant's head: nobody is held up by
-//!   a neighbour for longer than the store's patience with a key, or another small batch of that neighbour's takes;
+//! - so many turns are under way at most, and no turn waits for a tenant's head that is there: nobody is held up
+//!   by a neighbour for longer than the store's patience with a key, or another small batch of that neighbour's takes;
+//!   who knows nothing of its log costs the turn one look for all of those;
 //! - those that wait go in the order they came, and all that a turn has room for go at once;
 //! - a turn of several is nobody's: a lane that ends on the way ends no other's.
 
@@ -187,7 +188,14 @@ async fn append(
     begun: &(dyn Fn() + Sync),
 ) -> Option<Result<Vec<Fate>, StoreError>> {
     let append = |store: Store| async move {
-        let heads = heads(&store, members).await?;
+        let heads = match heads(&store, members).await {
+            Ok(heads) => heads,
+            // Nothing was sent: each by itself finds out whose fault that is.
+            Err(error) if members.len() > 1 && !error.is_outage => {
+                return Ok(members.iter().map(|_| Fate::Undone).collect());
+            }
+            Err(error) => return Err(error),
+        };
         let parts = members.iter().zip(&heads);
         let parts = parts.filter_map(|(member, head)| {
             Some(Part { tenant: &member.tenant, head: (*head)?, lines: member.lines() })

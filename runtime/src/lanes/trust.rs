@@ -2,7 +2,8 @@
 //!
 //! A batch of new events costs one round trip when it is taken to be new, and one that is not costs
 //! a statement in vain (and a line in Postgres' log). So a lane that was wrong looks first for a
-//! while, twice as long each time, and one that meets repeats goes on looking until they end.
+//! while, twice as long each time, and one that meets repeats goes on looking until they end. One that knows nothing,
+//! as at first and after a batch that failed, has its turn in company look for it, if its batch is small.
 
 use dg_projections::admission::Admission;
 use dg_store::Answer;

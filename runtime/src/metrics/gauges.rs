@@ -144,7 +144,7 @@ fn write_runs(page: &mut Page, counts: Option<&[(RunMode, RunStatus, i64)]>) {
 fn write_workers(page: &mut Page, snapshot: &Snapshot, projections: &[&'static str]) {
     let meaning = "Tenants whose workers crash for ever and that wait for an operator.";
     page.gauge("decisiongraph_tenants_parked", meaning).add(&[], snapshot.parked.len() as f64);
-    let meaning = "Tenants that have something to do and wait until another comes to rest: as many \
+    let meaning = "Tenants that have something to do and wait until another rests, or yields its place: as many \
         workers run as projection_max_workers allows.";
     page.gauge("decisiongraph_tenants_waiting", meaning).add(&[], snapshot.waiting as f64);
     let mut workers: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();

@@ -4,30 +4,38 @@
 //! Invariants:
 //! - at rest is who has only idle workers, none of which has been told of something that it has not
 //!   looked at since. It leaves after `tenant_idle_stop`; while others wait, who rests longest leaves at once;
-//! - where that is not enough, who has had its place for a turn yields it: its workers finish their
-//!   page and rest where they are. Tenants of failed workers leave last: somebody may be looking at them;
-//! - who waits has a place in the order of asking, and who is told to leave while it has something to do
-//!   waits like everybody else: none has a place for ever, and none waits for ever;
+//! - where that is not enough, who has had its place for a turn yields it and waits like everybody
+//!   else: its workers finish their page and rest where they are. Who is stuck (failed, retrying, paused by
+//!   a run) leaves last: somebody may be looking at it;
+//! - places are given in the order of asking: while the database is there, none has one for ever and
+//!   none waits for ever;
 //! - the keeper, which wakes, is also who stops, one thing at a time: a wake-up either comes before
 //!   the decision and forbids it, or after the stop and starts the tenant again. What another process
-//!   writes meanwhile, and who yields with something left to do, is found by the directory.
+//!   writes meanwhile is found by the directory.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ractor::ActorRef;
 use time::OffsetDateTime;
 
 use super::{KeeperMsg, KeeperState, PARK_LONGEST};
 use crate::Settings;
+use crate::gate::DatabaseState;
 use crate::supervisor::SupervisorRef;
 use crate::worker::{Input, WorkerMsg, WorkerSnapshot};
 
 /// The longest time between two looks for tenants at rest: each costs a walk over all workers.
 const LONGEST: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_millis(10);
-/// Between two looks while others wait.
+/// Between two looks while others wait, at least, and how many places each makes free at the most: the keeper has
+/// others to answer meanwhile.
 const CROWDED: Duration = Duration::from_millis(100);
+const AT_A_LOOK: usize = 200;
+/// What part of the time looks may take.
+const PART: u32 = 10;
+/// How long who rests may still have a wake-up to read.
+const SETTLES: Duration = Duration::from_millis(10);
 
 /// Workers that a tenant at work has.
 fn workers_each(settings: &Settings) -> usize {
@@ -85,9 +93,9 @@ enum Standing {
     AtRest(OffsetDateTime),
     /// On its way to the tail.
     AtWork,
-    /// An operator's turn.
-    Failed,
-    /// It retries, is paused, stops, or is between two lives: it stays.
+    /// It has failed, retries, or is paused by a run.
+    Stuck,
+    /// It stops, or is between two lives: it stays.
     Kept,
 }
 
@@ -98,15 +106,16 @@ fn standing(
     woken: Option<OffsetDateTime>,
 ) -> Standing {
     let all = |allowed: &[&str]| workers.iter().all(|worker| allowed.contains(&worker.status));
+    let is_stuck = all(&["idle", "failed", "retrying", "paused"]) && !all(&["idle"]);
     let looked = workers.iter().map(|worker| worker.last_sync_at);
     let rests_since = looked.clone().flatten().max();
     let all_have_looked = looked.min().flatten().is_some_and(|at| woken.is_none_or(|it| it <= at));
-    if workers.len() != expected || !all(&["starting", "catching_up", "idle", "failed"]) {
+    if workers.len() != expected || workers.iter().any(|worker| worker.status == "stopping") {
         return Standing::Kept;
     }
     match rests_since {
+        _ if is_stuck => Standing::Stuck,
         Some(since) if all_have_looked && all(&["idle"]) => Standing::AtRest(since),
-        _ if all(&["idle", "failed"]) && !all(&["idle"]) => Standing::Failed,
         _ => Standing::AtWork,
     }
 }
@@ -122,41 +131,43 @@ struct Seated {
 
 /// Who is to go.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Leaving {
-    /// They have nothing in flight.
+struct Leave {
+    /// They have nothing in flight, or the note of a failure.
     now: Vec<String>,
     /// After the page that each of their workers is at.
     soon: Vec<String>,
 }
 
 /// Who leaves now if so many places are `wanted`.
-fn leaving(
+fn who_leaves(
     mut seated: Vec<Seated>,
     wanted: usize,
     (idle_stop, turn): (Duration, Duration),
     now: OffsetDateTime,
-) -> Leaving {
-    let mut leaving = Leaving::default();
+) -> Leave {
+    let mut leave = Leave::default();
     seated.sort_by_key(|one| match one.standing {
         Standing::AtRest(since) => (0, since),
         Standing::AtWork => (1, one.since),
-        Standing::Failed => (2, one.since),
+        Standing::Stuck => (2, one.since),
         Standing::Kept => (3, one.since),
     });
     let mut wanted = wanted;
     for Seated { tenant, standing, since } in seated {
         let turn_is_over = wanted > 0 && now - since >= turn;
         match standing {
-            Standing::AtRest(rests) if wanted > 0 || now - rests >= idle_stop => {
-                leaving.now.push(tenant);
+            Standing::AtRest(rests)
+                if now - rests >= if wanted > 0 { SETTLES } else { idle_stop } =>
+            {
+                leave.now.push(tenant);
             }
-            Standing::AtWork if turn_is_over => leaving.soon.push(tenant),
-            Standing::Failed if turn_is_over => leaving.now.push(tenant),
-            Standing::AtRest(_) | Standing::AtWork | Standing::Failed | Standing::Kept => continue,
+            Standing::AtWork if turn_is_over => leave.soon.push(tenant),
+            Standing::Stuck if turn_is_over => leave.now.push(tenant),
+            Standing::AtRest(_) | Standing::AtWork | Standing::Stuck | Standing::Kept => continue,
         }
         wanted = wanted.saturating_sub(1);
     }
-    leaving
+    leave
 }
 
 impl KeeperState {
@@ -176,7 +187,7 @@ impl KeeperState {
     }
 
     /// The tenant waits for a place.
-    pub(super) fn wait(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
+    pub(super) fn queue(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
         self.waiting.put(tenant);
         if !self.is_making_room {
             tracing::debug!(tenant, "tenants wait for others to come to rest");
@@ -189,9 +200,10 @@ impl KeeperState {
         self.give_places().await;
         self.is_making_room = !self.waiting.is_empty();
         if self.is_making_room {
+            let started = Instant::now();
             let seated = self.seated();
             self.see_off(myself, seated);
-            myself.send_after(CROWDED, || KeeperMsg::MakeRoom);
+            myself.send_after(CROWDED.max(PART * started.elapsed()), || KeeperMsg::MakeRoom);
         }
     }
 
@@ -226,17 +238,21 @@ impl KeeperState {
 
     /// One message for each tenant that may go, so that others are not kept waiting.
     fn see_off(&mut self, myself: &ActorRef<KeeperMsg>, seated: Vec<Seated>) {
-        // Who leaves and comes back takes no place of another.
-        let gone = |tenant: &&String| !self.leaving.contains(*tenant);
-        let wanted = self.waiting.order.iter().filter(gone).count();
+        // Who leaves and comes back takes no place of another; and nobody can do anything while the database is away.
+        let wants = |tenant: &&String| !self.leaving.contains(*tenant);
+        let wanted = match self.tenants.gate.state() {
+            DatabaseState::Up => self.waiting.order.iter().filter(wants).take(AT_A_LOOK).count(),
+            DatabaseState::Down { .. } => 0,
+        };
         let Settings { tenant_idle_stop, tenant_turn, .. } = *self.tenants.settings;
         let times = (tenant_idle_stop, tenant_turn);
-        let Leaving { now, soon } = leaving(seated, wanted, times, OffsetDateTime::now_utc());
+        let Leave { now, soon } = who_leaves(seated, wanted, times, OffsetDateTime::now_utc());
         self.leaving.clear();
         if wanted > 0 {
             self.leaving.extend(now.iter().chain(&soon).cloned());
         }
         for tenant in &soon {
+            self.waiting.put(tenant);
             for owner in self.tenants.workers(tenant) {
                 let _ = owner.actor.cast(WorkerMsg::Input(Input::Yield));
             }
@@ -256,11 +272,11 @@ impl KeeperState {
                 self.leaving.contains(tenant)
                     || OffsetDateTime::now_utc() - since >= self.tenants.settings.tenant_idle_stop
             }
-            Standing::Failed => self.leaving.contains(tenant),
+            Standing::Stuck => self.leaving.contains(tenant),
             Standing::AtWork | Standing::Kept => false,
         };
         let Some(supervisor) = self.tenants.supervisor.get().filter(|_| may_go) else { return };
-        tracing::debug!(tenant, "tenant at rest, stopped");
+        tracing::debug!(tenant, "tenant stopped");
         // One that is gone already has nothing to stop.
         let _ = SupervisorRef::of(supervisor).terminate_child(tenant.to_owned()).await;
         self.leaving.remove(tenant);

@@ -25,10 +25,11 @@ fn at_rest_is_who_is_idle_and_has_looked_since_it_was_woken() {
         (("idle", late), ("catching_up", early), None, Standing::AtWork),
         (("idle", late), ("starting", None), None, Standing::AtWork),
         (("failed", None), ("starting", None), None, Standing::AtWork),
-        (("failed", None), ("failed", None), None, Standing::Failed),
-        (("idle", late), ("failed", None), late, Standing::Failed),
-        (("idle", late), ("retrying", late), None, Standing::Kept),
-        (("idle", late), ("paused", late), None, Standing::Kept),
+        (("failed", None), ("failed", None), None, Standing::Stuck),
+        (("idle", late), ("failed", None), late, Standing::Stuck),
+        (("idle", late), ("retrying", late), None, Standing::Stuck),
+        (("idle", late), ("paused", late), None, Standing::Stuck),
+        (("paused", late), ("catching_up", late), None, Standing::AtWork),
         (("idle", late), ("stopping", late), None, Standing::Kept),
     ] {
         let workers = [worker(first.0, first.1), worker(second.0, second.1)];
@@ -45,21 +46,22 @@ fn leave(seated: &[(&str, Standing, u64)], wanted: usize, now: OffsetDateTime) -
         standing: *standing,
         since: now - Duration::from_secs(*seconds),
     });
-    let Leaving { now, soon } = leaving(seated.collect(), wanted, (IDLE_STOP, TURN), now);
+    let Leave { now, soon } = who_leaves(seated.collect(), wanted, (IDLE_STOP, TURN), now);
     format!("{} | {}", now.join(" "), soon.join(" "))
 }
 
 #[test]
-fn who_rests_longest_leaves_first_then_who_has_had_a_turn_and_the_failed_last() {
+fn who_rests_longest_leaves_first_then_who_has_had_a_turn_and_the_stuck_last() {
     let now = OffsetDateTime::now_utc();
     let rests = |seconds| Standing::AtRest(now - Duration::from_secs(seconds));
     let seated = [
-        ("failed", Standing::Failed, 3_000),
+        ("stuck", Standing::Stuck, 3_000),
         ("kept", Standing::Kept, 3_000),
         ("new", Standing::AtWork, 9),
         ("old", Standing::AtWork, 10),
         ("older", Standing::AtWork, 11),
-        ("rested", rests(0), 12),
+        ("rested", rests(1), 12),
+        ("settling", rests(0), 12),
         ("rests", rests(7), 1),
         ("slept", rests(600), 700),
     ];
@@ -70,8 +72,8 @@ fn who_rests_longest_leaves_first_then_who_has_had_a_turn_and_the_failed_last() 
         (3, "slept rests rested | "),
         (4, "slept rests rested | older"),
         (5, "slept rests rested | older old"),
-        (6, "slept rests rested failed | older old"),
-        (100, "slept rests rested failed | older old"),
+        (6, "slept rests rested stuck | older old"),
+        (100, "slept rests rested stuck | older old"),
     ] {
         assert_eq!(leave(&seated, wanted, now), expected, "{wanted}");
     }

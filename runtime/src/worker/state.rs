@@ -360,11 +360,10 @@ fn transition(
         }
         (S::CatchingUp { .. }, I::Superseded) => machine.restart(),
         (S::CatchingUp { .. }, I::Failed(failure)) => machine.fail(failure, policy, who),
-        (S::CatchingUp { from, next: Next::Page }, I::Woken) => {
+        // Who wakes it has taken back that it is to yield.
+        (S::CatchingUp { from, .. }, I::Woken) => {
             machine.to(S::CatchingUp { from, next: Next::Look }, Vec::new())
         }
-        // Who rests before the tail is found by the next look for those that are behind.
-        (S::CatchingUp { next: Next::Look | Next::Rest, .. }, I::Woken) => machine.stay(),
         (S::CatchingUp { from, .. }, I::Yield) => {
             machine.to(S::CatchingUp { from, next: Next::Rest }, Vec::new())
         }

@@ -85,7 +85,7 @@ fn every_pair_of_state_and_input_goes_where_the_table_says() {
         ("S", "c!!!Rww!SSSSSSSs"),
         ("c", "!IcSRwc!ccCycccs"),
         ("C", "!ccSRwc!CCCyCCCs"),
-        ("y", "!IISRwc!yyyyyyys"),
+        ("y", "!IISRwc!yyCyyyys"),
         ("I", "!!!!!!!!IIcIIPIs"),
         ("R", "!!!!!!!!SRRRSPRs"),
         ("w", "!!!!uuuFwwwwWwws"),

@@ -1,9 +1,10 @@
 //! Whether events may be taken to be new: one statement for any number of tenants, which locks nothing. What it has
 //! found may be otherwise a moment later, and is then found by the keys of the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use dg_projections::event::Line;
+use tokio_postgres::types::ToSql;
 
 use crate::{Store, StoreError};
 
@@ -25,7 +26,15 @@ const ENDS_BEFORE_NEW: &str =
         CROSS JOIN LATERAL (SELECT l.event_id FROM dg_event_log AS l
             WHERE l.tenant_id = asked.tenant_id AND l.event_id >= asked.event_id
             ORDER BY l.event_id LIMIT 1) AS e
-        WHERE e.event_id = asked.event_id)
+        WHERE e.event_id = asked.event_id
+        UNION ALL
+        SELECT first.tenant_id
+        FROM unnest((SELECT $6::text[]), (SELECT $7::text[]), (SELECT $8::bigint[]))
+            AS first (tenant_id, trace_id, trace_seq)
+        LEFT JOIN LATERAL (SELECT l.trace_seq, l.event_type FROM dg_event_log AS l
+            WHERE l.tenant_id = first.tenant_id AND l.trace_id = first.trace_id
+            ORDER BY l.trace_seq DESC LIMIT 1) AS last ON true
+        WHERE coalesce(last.trace_seq, -1) <> first.trace_seq - 1 OR last.event_type = 'TraceFinished')
     SELECT tenant.tenant_id, coalesce(head.last_log_seq, 0)
     FROM unnest((SELECT $1::text[])) AS tenant (tenant_id)
     LEFT JOIN LATERAL (SELECT h.last_log_seq FROM dg_tenant_heads AS h
@@ -34,7 +43,7 @@ const ENDS_BEFORE_NEW: &str =
 
 impl Store {
     /// Where the log of each of these tenants ends, in their order, which is 0 before its first event; nothing for one
-    /// that has one of the events already, by its key or its identifier.
+    /// that has one of the events already, by its key or its identifier, or whose traces they do not continue.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -52,13 +61,32 @@ impl Store {
                 ids.push(line.event.event_id.as_str());
             }
         }
+        let firsts = firsts(asked);
+        let traced: Vec<&str> = firsts.keys().map(|(tenant, _)| *tenant).collect();
+        let traces: Vec<&str> = firsts.keys().map(|(_, trace)| *trace).collect();
+        let places: Vec<i64> = firsts.values().copied().collect();
         let client = self.client().await?;
         let look = client.prepare_cached(ENDS_BEFORE_NEW).await?;
-        let rows = client.query(&look, &[&tenants, &of, &producers, &keys, &ids]).await?;
+        let arguments: [&(dyn ToSql + Sync); 8] =
+            [&tenants, &of, &producers, &keys, &ids, &traced, &traces, &places];
+        let rows = client.query(&look, &arguments).await?;
         let mut ends: HashMap<&str, i64> = HashMap::new();
         for row in &rows {
             ends.insert(row.try_get(0)?, row.try_get(1)?);
         }
         Ok(tenants.iter().map(|tenant| ends.get(tenant).copied()).collect())
     }
+}
+
+/// Where each trace of each tenant goes on: the first of its places among these events.
+fn firsts<'a>(asked: &[(&'a str, Vec<&'a Line>)]) -> BTreeMap<(&'a str, &'a str), i64> {
+    let mut firsts = BTreeMap::new();
+    for (tenant, lines) in asked {
+        for line in lines {
+            let first = firsts.entry((*tenant, &*line.event.trace_id));
+            let first: &mut i64 = first.or_insert(line.event.trace_seq);
+            *first = line.event.trace_seq.min(*first);
+        }
+    }
+    firsts
 }

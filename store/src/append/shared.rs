@@ -4,7 +4,8 @@
 //! Invariants:
 //! - of each tenant all events go in, or none;
 //! - no head is waited for: a tenant whose head has moved or is held by somebody is left out, and the
-//!   others go in without it. What is sent behind a transaction waits for the end of that one;
+//!   others go in without it. What is sent behind a transaction waits for the end of that one. A head that is not
+//!   there yet is made; one that somebody else is making meanwhile is as a key that is held;
 //! - one event that is not to be inserted undoes the statement for all of them, and so does a key that
 //!   somebody holds for longer than a moment. Each by itself then tells who it was.
 
