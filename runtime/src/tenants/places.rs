@@ -32,7 +32,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// others to answer meanwhile.
 const CROWDED: Duration = Duration::from_millis(100);
 const AT_A_LOOK: usize = 200;
-/// What part of the time looks may take.
+/// Looks take one part in so many of the keeper's time, at most.
 const PART: u32 = 10;
 /// How long who rests may still have a wake-up to read.
 const SETTLES: Duration = Duration::from_millis(10);

@@ -14,7 +14,7 @@ const ENDS_BEFORE_NEW: &str =
     "WITH asked AS MATERIALIZED (
         SELECT * FROM unnest((SELECT $2::text[]), (SELECT $3::text[]), (SELECT $4::text[]), (SELECT $5::text[]))
             AS asked (tenant_id, producer_id, idempotency_key, event_id)),
-    known AS MATERIALIZED (
+    not_new AS MATERIALIZED (
         SELECT asked.tenant_id FROM asked
         CROSS JOIN LATERAL (SELECT l.idempotency_key FROM dg_event_log AS l
             WHERE l.tenant_id = asked.tenant_id AND l.producer_id = asked.producer_id
@@ -39,7 +39,7 @@ const ENDS_BEFORE_NEW: &str =
     FROM unnest((SELECT $1::text[])) AS tenant (tenant_id)
     LEFT JOIN LATERAL (SELECT h.last_log_seq FROM dg_tenant_heads AS h
         WHERE h.tenant_id = tenant.tenant_id LIMIT 1) AS head ON true
-    WHERE tenant.tenant_id NOT IN (SELECT known.tenant_id FROM known)";
+    WHERE tenant.tenant_id NOT IN (SELECT not_new.tenant_id FROM not_new)";
 
 impl Store {
     /// Where the log of each of these tenants ends, in their order, which is 0 before its first event; nothing for one
