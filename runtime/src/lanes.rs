@@ -29,6 +29,7 @@
 mod commit;
 mod company;
 mod follow;
+mod place;
 mod queue;
 mod trust;
 
@@ -58,11 +59,10 @@ use crate::tenants::KeeperMsg;
 use commit::{Answered, Before, Pass, commit};
 use company::Company;
 use follow::{Goes, Last, goes};
+use place::{Place, Taken};
 use queue::{Queue, Waiting};
 use trust::Trust;
 
-/// Events that may wait in one lane.
-const LANE_EVENTS: usize = 20_000;
 /// Bytes of events that may wait in all lanes together.
 const WAITING_BYTES: usize = 128 * 1024 * 1024;
 /// Permits are handed out by the kilobyte.
@@ -72,8 +72,6 @@ const HAND_OVERS: usize = 5;
 /// How long a request waits for the lane after one that is ending, and the pause between two looks.
 const HAND_OVER: Duration = Duration::from_secs(5);
 const HAND_OVER_PAUSE: Duration = Duration::from_millis(5);
-/// Stands for the events of a lane that takes no more.
-const ENDED: usize = usize::MAX / 2;
 /// A lane without work for so long ends; the next append starts another.
 const IDLE: Duration = Duration::from_secs(60);
 /// The same where there are more lanes than so many: memory does not grow with the number of tenants.
@@ -265,50 +263,6 @@ impl Appending {
             telemetry::append_not_taken(&self.tenant, self.events, &error);
             Err(error)
         })
-    }
-}
-
-/// A request's place among those that wait: given back when the request is gone, whoever drops it.
-#[derive(Debug)]
-struct Place {
-    waiting: Arc<AtomicUsize>,
-    events: usize,
-    room: Option<OwnedSemaphorePermit>,
-}
-
-/// What a request gets that asks for a place.
-#[derive(Debug)]
-enum Taken {
-    Place(Place),
-    Full,
-    /// The lane is ending: the next one has places.
-    Ended,
-}
-
-impl Place {
-    /// A request alone gets one whatever its size.
-    fn take(waiting: &Arc<AtomicUsize>, events: usize) -> Taken {
-        let events = events.max(1);
-        let before = waiting.fetch_add(events, Ordering::AcqRel);
-        let place = Place { waiting: waiting.clone(), events, room: None };
-        match before {
-            0 => Taken::Place(place),
-            _ if before >= ENDED => Taken::Ended,
-            _ if before + events <= LANE_EVENTS => Taken::Place(place),
-            _ => Taken::Full,
-        }
-    }
-
-    /// Whether nobody has a place, and nobody gets one from now on: who has one is on the way, perhaps not in the
-    /// mailbox yet.
-    fn end(waiting: &AtomicUsize) -> bool {
-        waiting.compare_exchange(0, ENDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(self.events, Ordering::AcqRel);
     }
 }
 
@@ -509,18 +463,6 @@ impl LaneState {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lane_ends_when_nobody_has_a_place_and_nobody_gets_one_then() {
-        let waiting = Arc::default();
-        let Taken::Place(large) = Place::take(&waiting, LANE_EVENTS + 1) else { panic!("alone") };
-        assert!(matches!(Place::take(&waiting, 1), Taken::Full));
-        assert!(!Place::end(&waiting));
-        drop(large);
-        assert!(Place::end(&waiting));
-        assert!(matches!(Place::take(&waiting, 1), Taken::Ended));
-        assert!(matches!(Place::take(&waiting, LANE_EVENTS), Taken::Ended));
-    }
 
     #[test]
     fn lanes_end_sooner_where_there_are_many() {

@@ -1,3 +1,5 @@
+//! Who is taken to rest, who leaves, and who is next.
+
 use dg_projections::projection::Projection;
 
 use super::*;
