@@ -213,6 +213,7 @@ impl<'a> Rows<'a> {
         begun: &(dyn Fn() + Sync),
     ) -> Result<HashSet<&'b str>, tokio_postgres::Error> {
         let (rows, mut arguments) = (self.log_seq.len(), self.columns());
+        // Who has no head yet goes with the statement for several, which does not ask for one.
         if let ([tenant], [head]) = (tenants, heads)
             && *head > 0
         {
