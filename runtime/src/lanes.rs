@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use dg_projections::Code;
 use dg_projections::event::Line;
 use dg_store::{Answer, StoreError};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Settings;
@@ -204,8 +204,13 @@ impl Lanes {
                         place.room = room.take();
                         let (reply, answers) = oneshot::channel();
                         let request = Waiting { lines: lines.clone(), reply, place };
-                        if lane.actor.cast(LaneMsg::Append(request)).is_ok() {
-                            return Ok(answers);
+                        match lane.actor.cast(LaneMsg::Append(request)) {
+                            // It has crashed meanwhile: its part of the room is for the next lane.
+                            Err(MessagingErr::SendErr(LaneMsg::Append(mut unsent))) => {
+                                room = unsent.place.room.take();
+                            }
+                            Err(_) => {}
+                            Ok(()) => return Ok(answers),
                         }
                     }
                     Taken::Full => return Err(full()),
