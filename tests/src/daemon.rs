@@ -175,6 +175,7 @@ impl Daemon {
         if let Some(hits) = &self.hits {
             command.env("DECISIONGRAPH_TEST_FAILPOINTS_HITS", hits);
         }
+        command.env("DECISIONGRAPH_TEST_LIFELINE", "stdin").stdin(Stdio::piped());
         let child = command.args(&self.flags).stdout(Stdio::null()).stderr(log).spawn();
         self.process = Some(child.unwrap());
     }

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use dg_projections::json::Json;
-use dg_tests::{Answer, Directory};
+use dg_tests::{Answer, Directory, try_until, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Runs the tool with these variables.
 fn faults(arguments: &[&str], environment: &[(&str, &str)]) -> Answer {
@@ -68,4 +71,40 @@ fn a_fail_point_that_is_not_there_or_that_a_scenario_does_not_go_by_is_refused()
         assert_eq!(told.code, 2, "{told:?}");
         assert!(told.stderr.contains(why), "{told:?}");
     }
+}
+
+/// What has been started by a process and is a daemon.
+fn daemon_of(process: u32) -> Option<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
+    let children =
+        threads.filter_map(|at| std::fs::read_to_string(at.path().join("children")).ok());
+    let children: Vec<String> = children.collect();
+    let mut pids = children.iter().flat_map(|pids| pids.split_whitespace());
+    let is_daemon = |pid: &&str| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).any(|argument| argument == b"serve")
+    };
+    pids.find(is_daemon)?.parse().ok()
+}
+
+/// Whether nothing of a process is left but, perhaps, that nobody has asked how it ended.
+fn has_ended(pid: i32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit(") ").next().is_none_or(|state| state.is_empty() || state.starts_with('Z'))
+}
+
+#[test]
+fn a_harness_that_is_killed_leaves_no_daemon_behind() {
+    let place = Directory::new();
+    let mut harness = Command::new(env!("CARGO_BIN_EXE_faults"));
+    harness.args(["--only", "calm", "--rounds", "50", "--seed", "1"]).env("TMPDIR", place.path());
+    let mut harness = harness.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let daemon = until("a daemon runs", || daemon_of(harness.id()));
+    assert!(!has_ended(daemon));
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    let ended = try_until(Duration::from_secs(30), || has_ended(daemon).then_some(()));
+    // One that is left is not to outlive this test.
+    let _ = kill(Pid::from_raw(daemon), Signal::SIGKILL);
+    assert!(ended.is_some(), "the daemon is still there");
 }
