@@ -28,7 +28,7 @@ use crate::failpoint::{self, Point};
 use crate::rows::{hash, tags_from};
 use crate::{Store, StoreError};
 use insert::PATIENCE;
-pub(crate) use insert::Rows;
+pub(crate) use insert::{COPY, Rows};
 pub use shared::{Fate, Part};
 use shared::{Heads, is_held};
 

@@ -12,7 +12,7 @@ use crate::database::{Object, writing};
 use dg_projections::event::Line;
 use futures_util::{SinkExt as _, TryStreamExt as _};
 
-use crate::append::Rows;
+use crate::append::{COPY, Rows};
 use crate::page::LOG_EVENT_COLUMNS;
 use crate::{Store, StoreError};
 
@@ -24,9 +24,6 @@ const PROJECTED: [&str; 5] = [
     "dg_policy_eval_index",
     "dg_precedent_index",
 ];
-
-/// The copy that is written to.
-pub(crate) const COPY: &str = "dg_floor_log";
 
 /// A connection, and a log that nothing keeps.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use dg_projections::event::Event;
 use dg_projections::json::{Json, canonical};
 use tokio_postgres::types::ToSql;
 
-use crate::{StoreError, floor};
+use crate::StoreError;
 
 /// The columns of new events.
 #[derive(Default)]
@@ -97,9 +97,10 @@ impl Statements {
 
 static INSERT: LazyLock<Statements> = LazyLock::new(|| Statements::of(str::to_owned));
 
-/// Into a copy of the log that nothing keeps.
-static INSERT_COPY: LazyLock<Statements> =
-    LazyLock::new(|| Statements::into(floor::COPY, str::to_owned));
+/// A copy of the log that nothing keeps, for who measures what the server gives.
+pub(crate) const COPY: &str = "dg_floor_log";
+
+static INSERT_COPY: LazyLock<Statements> = LazyLock::new(|| Statements::into(COPY, str::to_owned));
 
 /// The rows of one tenant, if its head is as it must be and can be had at once; it stays locked until the
 /// statement's transaction ends. Asked for by its key alone: with an array of one the server would plan
