@@ -44,11 +44,20 @@ pub(super) fn silence(arena: &mut Arena, rounds: usize) {
     for round in 0..rounds {
         live(arena, NEVER, HELD_UP);
         arena.daemons[0].until_ready();
-        for tenant in 0..SILENT {
-            let tenant = format!("silent-{round}-{tenant}");
+        let sql = arena.sql();
+        for number in 0..SILENT {
+            let tenant = format!("silent-{round}-{number}");
             let lines = parsed(&tenant, &events::whole_trace("t"));
             for line in lines.into_iter().take(1 + arena.random.below(4)) {
                 arena.append(&line);
+                // Of every other tenant the next comes while a worker is held up behind the first, however fast appends are.
+                if number % 2 == 0 && line.event.trace_seq == 0 {
+                    arena.expect_within(SOON, "a first event is applied", |_| {
+                        let begun =
+                            "FROM dg_projection_cursors WHERE last_log_seq > 0 AND tenant_id";
+                        sql.one(&format!("SELECT count(*) {begun} = '{tenant}'")) != "0"
+                    });
+                }
                 // At any moment of a page, however long that takes here.
                 let most = 1 << arena.random.below(8);
                 let pause = arena.random.below(most) as u64;
@@ -56,7 +65,6 @@ pub(super) fn silence(arena: &mut Arena, rounds: usize) {
             }
             arena.count_fault("silence after the last event");
         }
-        let sql = arena.sql();
         arena.expect_within(SOON, "tenants that have fallen silent are current", |_| {
             sql.one(
                 "SELECT count(*) FROM dg_tenant_heads AS h
