@@ -6,10 +6,14 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use dg_admin::embedded::{Cluster, Options};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_postgres::config::Host;
 
 #[tokio::main]
 async fn main() {
+    // Who interrupts the tests ends them, and with them the standard input: only then the server is stopped.
+    let interruptions = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let _ignored = interruptions.map(|kind| signal(kind).unwrap());
     let directory = std::env::temp_dir().join(format!("dgt-pg-{}", std::process::id()));
     let mut cluster = Cluster::start(&directory, &Options::default()).await.unwrap();
     let config = cluster.config();
