@@ -1,9 +1,10 @@
 //! The directory: one query an interval finds every projection that is behind, whatever wrote the
 //! events, and has its tenant woken. The cost does not grow with the number of quiet workers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use dg_projections::projection::Projection;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::supervisor::StartFn;
@@ -54,9 +55,13 @@ impl Actor for Directory {
         // While the database is away the gate says so; there is nothing to add here.
         if let Ok(behind) = tenants.gate.run(|store| async move { store.behind(names).await }).await
         {
-            let behind: BTreeSet<String> = behind.into_iter().map(|row| row.tenant_id).collect();
-            for tenant in behind {
-                tenants.keeper.tell(KeeperMsg::Wake(tenant));
+            let mut by_tenant = BTreeMap::<String, BTreeSet<Projection>>::new();
+            for row in behind {
+                let projection = Projection::from_name(&row.projection_name);
+                by_tenant.entry(row.tenant_id).or_default().extend(projection);
+            }
+            for (tenant, projections) in by_tenant {
+                tenants.keeper.tell(KeeperMsg::Behind(tenant, projections));
             }
         }
         // Scheduled anew each time, so that slow looks do not pile up.

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dg_projections::projection::Projection;
 
 use crate::registry::{AlreadyOwned, Lease, Registry};
+use crate::slot::Slot;
+use crate::tenants::KeeperMsg;
 use crate::worker::{Input, Owners, WorkerKey, WorkerMsg, WorkerOwner};
 
 /// Pauses so far, to name them.
@@ -25,11 +27,13 @@ pub(crate) struct Pauses {
     table: Table,
     owners: Owners,
     partitions: i32,
+    keeper: Slot<KeeperMsg>,
 }
 
 impl Pauses {
-    pub(crate) fn new(owners: &Owners, partitions: i32) -> Pauses {
-        Pauses { table: Registry::new(), owners: owners.clone(), partitions }
+    pub(crate) fn new(owners: &Owners, partitions: i32, keeper: &Slot<KeeperMsg>) -> Pauses {
+        let (owners, keeper) = (owners.clone(), keeper.clone());
+        Pauses { table: Registry::new(), owners, partitions, keeper }
     }
 
     /// The run that has paused a worker.
@@ -96,5 +100,6 @@ impl Drop for Pause {
     fn drop(&mut self) {
         drop(self.lease.take());
         self.tell(&Input::Unpause(self.name.clone()));
+        self.pauses.keeper.tell(KeeperMsg::Unpaused(self.tenant.clone()));
     }
 }

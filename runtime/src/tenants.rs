@@ -12,6 +12,7 @@
 //! the next slow attempt of the keeper's own. Only so many tenants have a place at a time: see `places`.
 
 mod places;
+mod set_aside;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::worker::{
     self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerOwner, WorkerSnapshot,
 };
 use places::Queue;
+use set_aside::SetAside;
 
 /// Crashes of a tenant's workers that are tolerated within the period.
 const TENANT: Flags = flags(3, Duration::from_secs(10));
@@ -71,13 +73,13 @@ pub(crate) struct Tenants {
 
 impl Tenants {
     pub(crate) fn new(gate: Gate, settings: Arc<Settings>) -> Tenants {
-        let owners = Owners::new();
+        let (owners, keeper) = (Owners::new(), Slot::new());
         Tenants {
-            pauses: Pauses::new(&owners, settings.partitions),
+            pauses: Pauses::new(&owners, settings.partitions, &keeper),
             gate,
             settings,
             owners,
-            keeper: Slot::new(),
+            keeper,
             digests: Slot::new(),
             supervisor: Slot::new(),
         }
@@ -202,6 +204,8 @@ struct KeeperState {
     woken: BTreeMap<String, OffsetDateTime>,
     /// Tenants that have no place.
     waiting: Queue,
+    /// Tenants that need none.
+    set_aside: SetAside,
     /// Whose places others wait for: they are not woken, but wait as well.
     leaving: BTreeSet<String>,
     is_making_room: bool,
@@ -213,6 +217,10 @@ pub(crate) enum KeeperMsg {
     DatabaseBack,
     /// There may be new events of this tenant.
     Wake(String),
+    /// These projections of a tenant are behind its log.
+    Behind(String, BTreeSet<Projection>),
+    /// A run lets go of this tenant's workers.
+    Unpaused(String),
     /// A worker ended by itself; its supervisor does what is to be done.
     WorkerCrashed(WorkerKey, String),
     /// A tenant's supervisor has given up.
@@ -265,6 +273,7 @@ impl Actor for Keeper {
             restarts: BTreeMap::new(),
             woken: BTreeMap::new(),
             waiting: Queue::default(),
+            set_aside: SetAside::default(),
             leaving: BTreeSet::new(),
             is_making_room: false,
         })
@@ -278,6 +287,14 @@ impl Actor for Keeper {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             KeeperMsg::Wake(tenant) => state.wake(&myself, &tenant).await,
+            KeeperMsg::Behind(tenant, projections) => {
+                state.go_after(&myself, &tenant, &projections).await;
+            }
+            KeeperMsg::Unpaused(tenant) => {
+                if state.set_aside.remove(&tenant) {
+                    state.wake(&myself, &tenant).await;
+                }
+            }
             KeeperMsg::WorkerCrashed(key, reason) => {
                 *state.restarts.entry(key.clone()).or_default() += 1;
                 state.crashes.insert(key.tenant_id.clone(), (key, reason));
@@ -329,6 +346,20 @@ impl KeeperState {
         }
     }
 
+    /// Wakes a tenant that was found behind, if it is not known why it is. One that leaves its place just now is found again.
+    async fn go_after(
+        &mut self,
+        myself: &ActorRef<KeeperMsg>,
+        tenant: &str,
+        behind: &BTreeSet<Projection>,
+    ) {
+        let is_known = self.set_aside.explains(tenant, behind, OffsetDateTime::now_utc());
+        if !is_known && !self.leaving.contains(tenant) {
+            self.set_aside.remove(tenant);
+            self.wake(myself, tenant).await;
+        }
+    }
+
     /// Tells the workers of a tenant to look at the log; false if it has none.
     fn call(&mut self, tenant: &str) -> bool {
         let woken = OffsetDateTime::now_utc();
@@ -362,12 +393,15 @@ impl KeeperState {
             // It is being started again itself; the directory's next look finds the tenant.
             Err(_) => {}
         }
+        self.set_aside.remove(tenant);
         true
     }
 
-    /// Whether its workers are not to run: it is parked, or nothing is projected here.
+    /// Whether its workers are not to run: it is parked, all have failed, or nothing is projected here.
     fn is_out_of_work(&self, tenant: &str) -> bool {
-        self.parked.contains_key(tenant) || self.tenants.settings.projections.is_empty()
+        self.parked.contains_key(tenant)
+            || self.set_aside.has_all_of(tenant)
+            || self.tenants.settings.projections.is_empty()
     }
 
     async fn park(&mut self, myself: &ActorRef<KeeperMsg>, tenant: String) {
@@ -442,6 +476,10 @@ impl KeeperState {
                 asked |= owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok();
             }
         }
+        if !asked && (self.set_aside.remove(&tenant) || self.waiting.has(&tenant)) {
+            self.come_first(myself, &tenant).await;
+            return true;
+        }
         asked
     }
 
@@ -460,6 +498,7 @@ impl KeeperState {
                 workers.push((parked_snapshot(key, parked), count));
             }
         }
+        workers.extend(self.set_aside.workers().map(|worker| (worker.clone(), 0)));
         Look { workers, parked: self.parked.clone(), waiting: self.waiting.len() }
     }
 }

@@ -193,21 +193,88 @@ async fn a_tenant_that_never_rests_yields_its_place_after_a_turn_and_gets_it_bac
     runtime.stop(STOP).await;
 }
 
+/// A tenant with one event that cannot be applied.
+async fn poisoned(database: &Database, store: &Store, tenant: &str) {
+    append_all(store, tenant, &parsed(tenant, &events::whole_trace("t")), 10).await;
+    let sql = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')
+        WHERE tenant_id = $1";
+    database.connect().await.execute(sql, &[&tenant]).await.unwrap();
+}
+
+async fn mend(database: &Database) {
+    let sql = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'evil', 'good')";
+    database.connect().await.execute(sql, &[]).await.unwrap();
+}
+
+/// Tenants with failed workers, each as often as it has some.
+async fn failed(runtime: &Runtime) -> Vec<String> {
+    let workers = runtime.snapshot().await.unwrap().workers;
+    let failed = workers.into_iter().filter(|(worker, _)| worker.status == "failed");
+    let mut tenants: Vec<String> = failed.map(|(worker, _)| worker.key.tenant_id).collect();
+    tenants.sort();
+    tenants
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_tenant_keeps_no_other_from_its_place() {
+async fn failed_tenants_take_no_place_of_others_stay_known_as_failed_and_come_first_when_asked() {
+    let (database, store) = Database::with_schema().await;
+    for tenant in ["bad", "worse"] {
+        poisoned(&database, &store, tenant).await;
+    }
+    // Nobody's turn is ever over.
+    let runtime = crowded(&database, 1, Settings { tenant_turn: NEVER, ..in_haste() }).await;
+    let known = eventually("all of both have failed", || async {
+        let known = failed(&runtime).await;
+        (known.len() == 6).then_some(known)
+    })
+    .await;
+    for round in 0..3 {
+        append(&runtime, "good", &format!("t{round}")).await;
+        until_applied(&store, "good").await;
+        let snapshot = runtime.snapshot().await.unwrap();
+        assert_eq!((failed(&runtime).await, snapshot.waiting), (known.clone(), 0));
+    }
+    // Looks of the directory, which finds them behind, bring none of them back.
+    assert_eq!(below(&runtime, "tenants").await, ["good"]);
+    mend(&database).await;
+    assert!(runtime.retry("bad", Projection::ContextGraph).await.unwrap());
+    until_applied(&store, "bad").await;
+    assert_eq!(failed(&runtime).await, ["worse"; 3]);
+    runtime.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_of_which_one_projection_has_failed_comes_back_for_the_others() {
     let (database, store) = Database::with_schema().await;
     append_all(&store, "bad", &parsed("bad", &events::whole_trace("t")), 10).await;
-    let poison = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')";
-    database.connect().await.execute(poison, &[]).await.unwrap();
-    let runtime = crowded(&database, 1, in_haste()).await;
-    let has_failed = || async {
-        let workers = runtime.snapshot().await.ok()?.workers;
-        workers.iter().any(|(worker, _)| worker.status == "failed").then_some(())
-    };
-    eventually("the bad one has failed", has_failed).await;
-    append(&runtime, "good", "t").await;
-    until_applied(&store, "good").await;
-    // It comes back, as it is behind.
-    eventually("the bad one has failed again", has_failed).await;
+    let sql = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE 'no' USING ERRCODE = 'check_violation'; END $$;
+        CREATE TRIGGER no BEFORE INSERT OR UPDATE ON dg_trace_summary
+            FOR EACH ROW WHEN (NEW.tenant_id = 'bad') EXECUTE FUNCTION no()";
+    database.connect().await.batch_execute(sql).await.unwrap();
+    let runtime = crowded(&database, 1, Settings { tenant_turn: NEVER, ..in_haste() }).await;
+    let one = || async { (failed(&runtime).await == ["bad"]).then_some(()) };
+    eventually("one has failed", one).await;
+    let others = [Projection::ContextGraph, Projection::PrecedentIndex];
+    for round in 0..3 {
+        append(&runtime, "good", &format!("g{round}")).await;
+        append(&runtime, "bad", &format!("u{round}")).await;
+        eventually("the others are current", || async {
+            let behind = store.behind(&others.map(Projection::as_str)).await.ok()?;
+            behind.is_empty().then_some(())
+        })
+        .await;
+        dg_tests::try_until(Duration::from_secs(3), || None::<()>);
+        eprintln!(
+            "{:#?} {:?}",
+            runtime.snapshot().await.unwrap(),
+            below(&runtime, "tenants").await
+        );
+        eventually("one has failed again", one).await;
+    }
+    database.connect().await.batch_execute("DROP FUNCTION no() CASCADE").await.unwrap();
+    assert!(runtime.retry("bad", Projection::TraceSummary).await.unwrap());
+    until_none_is_behind(&store).await;
+    assert_eq!(failed(&runtime).await, [""; 0]);
     runtime.stop(STOP).await;
 }

@@ -142,6 +142,7 @@ mod tests {
             retry_count: 0,
             next_retry_at: None,
             last_error,
+            is_busy: false,
         };
         (worker, 0)
     }

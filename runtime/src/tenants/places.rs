@@ -4,9 +4,9 @@
 //! Invariants:
 //! - at rest is who has only idle workers, none of which has been told of something that it has not
 //!   looked at since. It leaves after `tenant_idle_stop`; while others wait, who rests longest leaves at once;
+//! - who has failed leaves at once as well, and does not wait: see `set_aside`;
 //! - where that is not enough, who has had its place for a turn yields it and waits like everybody
-//!   else: its workers finish their page and rest where they are. Who is stuck (failed, retrying, paused by
-//!   a run) leaves last: somebody may be looking at it;
+//!   else: its workers finish their page and rest where they are. Who is stuck (retrying, paused by a run) leaves last;
 //! - places are given in the order of asking: while the database is there, none has one for ever and
 //!   none waits for ever;
 //! - the keeper, which wakes, is also who stops, one thing at a time: a wake-up either comes before
@@ -75,6 +75,18 @@ impl Queue {
         }
     }
 
+    pub(super) fn has(&self, tenant: &str) -> bool {
+        self.names.contains(tenant)
+    }
+
+    /// Before all others, wherever it was.
+    fn put_first(&mut self, tenant: &str) {
+        if !self.names.insert(tenant.to_owned()) {
+            self.order.retain(|other| other != tenant);
+        }
+        self.order.push_front(tenant.to_owned());
+    }
+
     fn first(&self) -> Option<&String> {
         self.order.front()
     }
@@ -91,9 +103,11 @@ impl Queue {
 enum Standing {
     /// Nothing to do since then.
     AtRest(OffsetDateTime),
-    /// On its way to the tail.
+    /// On its way to the tail, or writing down why it is not.
     AtWork,
-    /// It has failed, retries, or is paused by a run.
+    /// Whatever of it has not failed has nothing to do.
+    Failed,
+    /// It retries, or is paused by a run.
     Stuck,
     /// It stops, or is between two lives: it stays.
     Kept,
@@ -106,16 +120,23 @@ fn standing(
     woken: Option<OffsetDateTime>,
 ) -> Standing {
     let all = |allowed: &[&str]| workers.iter().all(|worker| allowed.contains(&worker.status));
-    let is_stuck = all(&["idle", "failed", "retrying", "paused"]) && !all(&["idle"]);
-    let looked = workers.iter().map(|worker| worker.last_sync_at);
-    let rests_since = looked.clone().flatten().max();
-    let all_have_looked = looked.min().flatten().is_some_and(|at| woken.is_none_or(|it| it <= at));
+    let idle = workers.iter().filter(|worker| worker.status == "idle");
+    let looked = idle.map(|worker| worker.last_sync_at);
+    let has_looked =
+        |at: Option<OffsetDateTime>| at.is_some_and(|at| woken.is_none_or(|it| it <= at));
+    let all_have_looked = looked.clone().all(has_looked);
     if workers.len() != expected || workers.iter().any(|worker| worker.status == "stopping") {
         return Standing::Kept;
     }
-    match rests_since {
-        _ if is_stuck => Standing::Stuck,
+    if workers.iter().any(|worker| worker.is_busy) {
+        return Standing::AtWork;
+    }
+    match looked.flatten().max() {
         Some(since) if all_have_looked && all(&["idle"]) => Standing::AtRest(since),
+        _ if all_have_looked && all(&["idle", "failed"]) => Standing::Failed,
+        _ if !all(&["idle", "failed"]) && all(&["idle", "failed", "retrying", "paused"]) => {
+            Standing::Stuck
+        }
         _ => Standing::AtWork,
     }
 }
@@ -148,9 +169,10 @@ fn who_leaves(
     let mut leave = Leave::default();
     seated.sort_by_key(|one| match one.standing {
         Standing::AtRest(since) => (0, since),
-        Standing::AtWork => (1, one.since),
-        Standing::Stuck => (2, one.since),
-        Standing::Kept => (3, one.since),
+        Standing::Failed => (1, one.since),
+        Standing::AtWork => (2, one.since),
+        Standing::Stuck => (3, one.since),
+        Standing::Kept => (4, one.since),
     });
     let mut wanted = wanted;
     for Seated { tenant, standing, since } in seated {
@@ -161,9 +183,14 @@ fn who_leaves(
             {
                 leave.now.push(tenant);
             }
+            Standing::Failed if wanted > 0 => leave.now.push(tenant),
             Standing::AtWork if turn_is_over => leave.soon.push(tenant),
             Standing::Stuck if turn_is_over => leave.now.push(tenant),
-            Standing::AtRest(_) | Standing::AtWork | Standing::Stuck | Standing::Kept => continue,
+            Standing::AtRest(_)
+            | Standing::Failed
+            | Standing::AtWork
+            | Standing::Stuck
+            | Standing::Kept => continue,
         }
         wanted = wanted.saturating_sub(1);
     }
@@ -189,6 +216,18 @@ impl KeeperState {
     /// The tenant waits for a place.
     pub(super) fn queue(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
         self.waiting.put(tenant);
+        self.see_to_room(myself, tenant);
+    }
+
+    /// It gets a place, or the next that is free: somebody waits to see how it fares.
+    pub(super) async fn come_first(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
+        if !self.come(tenant).await {
+            self.waiting.put_first(tenant);
+            self.see_to_room(myself, tenant);
+        }
+    }
+
+    fn see_to_room(&mut self, myself: &ActorRef<KeeperMsg>, tenant: &str) {
         if !self.is_making_room {
             tracing::debug!(tenant, "tenants wait for others to come to rest");
             self.is_making_room = myself.cast(KeeperMsg::MakeRoom).is_ok();
@@ -267,18 +306,22 @@ impl KeeperState {
         let expected = workers_each(&self.tenants.settings);
         let workers: Vec<_> =
             self.tenants.workers(tenant).map(|owner| owner.snapshot.borrow().clone()).collect();
-        let may_go = match standing(&workers, expected, self.woken.get(tenant).copied()) {
+        let standing = standing(&workers, expected, self.woken.get(tenant).copied());
+        let may_go = match standing {
             Standing::AtRest(since) => {
                 self.leaving.contains(tenant)
                     || OffsetDateTime::now_utc() - since >= self.tenants.settings.tenant_idle_stop
             }
-            Standing::Stuck => self.leaving.contains(tenant),
+            Standing::Failed | Standing::Stuck => self.leaving.contains(tenant),
             Standing::AtWork | Standing::Kept => false,
         };
         let Some(supervisor) = self.tenants.supervisor.get().filter(|_| may_go) else { return };
         tracing::debug!(tenant, "tenant stopped");
         // One that is gone already has nothing to stop.
         let _ = SupervisorRef::of(supervisor).terminate_child(tenant.to_owned()).await;
+        if standing == Standing::Failed {
+            self.set_aside.put(tenant, workers, OffsetDateTime::now_utc());
+        }
         self.leaving.remove(tenant);
         self.woken.remove(tenant);
         self.crashes.remove(tenant);

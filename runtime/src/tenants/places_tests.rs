@@ -11,7 +11,8 @@ const TURN: Duration = Duration::from_secs(10);
 fn worker(status: &'static str, synced: Option<OffsetDateTime>) -> WorkerSnapshot {
     let (tenant_id, projection) = ("a".to_owned(), Projection::ContextGraph);
     let key = WorkerKey { tenant_id, projection, partition: 0 };
-    WorkerSnapshot { status, last_sync_at: synced, ..WorkerSnapshot::new(key) }
+    let is_busy = ["starting", "catching_up"].contains(&status);
+    WorkerSnapshot { status, last_sync_at: synced, is_busy, ..WorkerSnapshot::new(key) }
 }
 
 #[test]
@@ -27,8 +28,10 @@ fn at_rest_is_who_is_idle_and_has_looked_since_it_was_woken() {
         (("idle", late), ("catching_up", early), None, Standing::AtWork),
         (("idle", late), ("starting", None), None, Standing::AtWork),
         (("failed", None), ("starting", None), None, Standing::AtWork),
-        (("failed", None), ("failed", None), None, Standing::Stuck),
-        (("idle", late), ("failed", None), late, Standing::Stuck),
+        (("failed", None), ("failed", None), late, Standing::Failed),
+        (("idle", late), ("failed", None), late, Standing::Failed),
+        (("idle", early), ("failed", None), late, Standing::AtWork),
+        (("failed", None), ("retrying", late), late, Standing::Stuck),
         (("idle", late), ("retrying", late), None, Standing::Stuck),
         (("idle", late), ("paused", late), None, Standing::Stuck),
         (("paused", late), ("catching_up", late), None, Standing::AtWork),
@@ -38,6 +41,10 @@ fn at_rest_is_who_is_idle_and_has_looked_since_it_was_woken() {
         let found = standing(&workers, 2, woken);
         assert_eq!(found, expected, "{first:?} {second:?} {woken:?}");
         assert_eq!(standing(&workers, 3, woken), Standing::Kept, "one is between two lives");
+        let busy = workers.map(|worker| WorkerSnapshot { is_busy: true, ..worker });
+        let kept = matches!(expected, Standing::Kept);
+        let while_busy = if kept { Standing::Kept } else { Standing::AtWork };
+        assert_eq!(standing(&busy, 2, woken), while_busy, "nobody is stopped who is writing");
     }
 }
 
@@ -53,11 +60,12 @@ fn leave(seated: &[(&str, Standing, u64)], wanted: usize, now: OffsetDateTime) -
 }
 
 #[test]
-fn who_rests_longest_leaves_first_then_who_has_had_a_turn_and_the_stuck_last() {
+fn who_rests_longest_leaves_first_then_the_failed_then_who_has_had_a_turn_and_the_stuck_last() {
     let now = OffsetDateTime::now_utc();
     let rests = |seconds| Standing::AtRest(now - Duration::from_secs(seconds));
     let seated = [
         ("stuck", Standing::Stuck, 3_000),
+        ("failed", Standing::Failed, 1),
         ("kept", Standing::Kept, 3_000),
         ("new", Standing::AtWork, 9),
         ("old", Standing::AtWork, 10),
@@ -72,10 +80,11 @@ fn who_rests_longest_leaves_first_then_who_has_had_a_turn_and_the_stuck_last() {
         (1, "slept | "),
         (2, "slept rests | "),
         (3, "slept rests rested | "),
-        (4, "slept rests rested | older"),
-        (5, "slept rests rested | older old"),
-        (6, "slept rests rested stuck | older old"),
-        (100, "slept rests rested stuck | older old"),
+        (4, "slept rests rested failed | "),
+        (5, "slept rests rested failed | older"),
+        (6, "slept rests rested failed | older old"),
+        (7, "slept rests rested failed stuck | older old"),
+        (100, "slept rests rested failed stuck | older old"),
     ] {
         assert_eq!(leave(&seated, wanted, now), expected, "{wanted}");
     }
@@ -91,4 +100,8 @@ fn who_waits_has_one_place_in_the_order_of_asking() {
     queue.remove_first();
     queue.put("b");
     assert_eq!(queue.order, ["a", "b"]);
+    queue.put_first("b");
+    queue.put_first("c");
+    assert_eq!((queue.len(), queue.has("c")), (3, true));
+    assert_eq!(queue.order, ["c", "b", "a"]);
 }

@@ -131,7 +131,7 @@ impl Actor for Worker {
             Some(run) => (Machine::start_paused(run), Vec::new()),
             None => Machine::start(),
         };
-        publish.send_modify(|snapshot| snapshot.status = machine.state.status());
+        publish.send_modify(|snapshot| snapshot.stand(&machine.state));
         let who = key.to_string();
         let mut state = WorkerState {
             share: share(&key, &settings),

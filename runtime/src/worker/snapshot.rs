@@ -69,6 +69,8 @@ pub struct WorkerSnapshot {
     pub retry_count: u32,
     pub next_retry_at: Option<OffsetDateTime>,
     pub last_error: Option<LastError>,
+    /// Something of it is at the database, or has yet to be written down there: to stop it now would take as long, or lose that.
+    pub is_busy: bool,
 }
 
 impl WorkerSnapshot {
@@ -83,7 +85,14 @@ impl WorkerSnapshot {
             retry_count: 0,
             next_retry_at: None,
             last_error: None,
+            is_busy: true,
         }
+    }
+
+    /// How it stands now.
+    pub(super) fn stand(&mut self, state: &State) {
+        self.status = state.status();
+        self.is_busy = state.owes();
     }
 
     /// What an input and the state after it change in the picture.
@@ -106,7 +115,7 @@ impl WorkerSnapshot {
         {
             self.last_error = Some(LastError::from(failure));
         }
-        self.status = machine.state.status();
+        self.stand(&machine.state);
         self.retry_count = machine.attempt;
         self.next_retry_at = match &machine.state {
             // Other inputs do not move a wait that has begun.

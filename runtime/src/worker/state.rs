@@ -108,6 +108,11 @@ impl State {
     const fn is_busy(&self) -> bool {
         matches!(self, State::Starting | State::CatchingUp { .. } | State::Recording { .. })
     }
+
+    /// Whether something is at the database, or has yet to be written down there.
+    pub(super) const fn owes(&self) -> bool {
+        self.is_busy() || matches!(self, State::Unrecorded { .. })
+    }
 }
 
 /// What happened.

@@ -57,6 +57,7 @@ fn worker(tenant: &str, status: &'static str) -> (WorkerSnapshot, u64) {
         retry_count: 2,
         next_retry_at: Some(AT),
         last_error: Some(error),
+        is_busy: false,
     };
     (snapshot, 3)
 }

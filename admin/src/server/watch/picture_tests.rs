@@ -30,6 +30,7 @@ fn worker(tenant: &str, status: &'static str) -> WorkerSnapshot {
         sync_count: 0,
         retry_count: 0,
         next_retry_at: None,
+        is_busy: false,
         last_error: None,
     }
 }
