@@ -8,8 +8,8 @@ use std::time::Duration;
 use dg_runtime::{Runtime, Settings};
 use dg_store::{Options, Store, Target};
 use dg_tests::events::started;
-use dg_tests::log::{parsed, settings, until_applied};
-use dg_tests::{Postgres, eventually};
+use dg_tests::log::{append_all, parsed, settings, until_applied};
+use dg_tests::{Database, Postgres, events, eventually};
 
 const STOP: Duration = Duration::from_secs(10);
 /// How long each question may take; a quarter of the shipped `WatchdogSec=`.
@@ -63,4 +63,40 @@ fn a_database_that_hangs_or_is_away_silences_no_part_of_the_tree() {
         until_applied(&store, "back").await;
         runtime.stop(STOP).await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_that_cannot_be_written_down_silence_nobody_where_places_are_few() {
+    let (database, store) = Database::with_schema().await;
+    for number in 0..16 {
+        let tenant = format!("t{number}");
+        append_all(&store, &tenant, &parsed(&tenant, &events::whole_trace("t")), 10).await;
+    }
+    let poison = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')";
+    database.connect().await.execute(poison, &[]).await.unwrap();
+    let held = database.connect().await;
+    let sql = "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END $$;
+        CREATE TRIGGER wait BEFORE INSERT ON dg_projection_failures
+            FOR EACH ROW EXECUTE FUNCTION wait();
+        SELECT pg_advisory_lock(7)";
+    held.batch_execute(sql).await.unwrap();
+    let (tenant_turn, stop_patience) = (Duration::from_millis(20), Duration::from_secs(5));
+    let settings = Settings { max_workers: 12, tenant_turn, stop_patience, ..settings() };
+    let runtime = Runtime::start(database.store(), settings).await.unwrap();
+    eventually("workers are writing down that they have failed, and others wait", || async {
+        let snapshot = runtime.snapshot().await.ok()?;
+        let failed = snapshot.workers.iter().any(|(worker, _)| worker.status == "failed");
+        (failed && snapshot.waiting > 0).then_some(())
+    })
+    .await;
+    ask(&runtime, "locked").await;
+    held.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    eventually("nobody waits", || async {
+        (runtime.snapshot().await.ok()?.waiting == 0).then_some(())
+    })
+    .await;
+    let open = store.newest_failures(None, false, 1_000).await.unwrap();
+    assert_eq!(open.len(), 3 * 16, "each has its dead letter");
+    runtime.stop(STOP).await;
 }

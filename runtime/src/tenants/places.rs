@@ -150,6 +150,12 @@ struct Seated {
     since: OffsetDateTime,
 }
 
+/// Whether it has been so for so long. What began in the future did so before the clock was set back: for how long is
+/// not known, and nobody is to wait until then.
+fn lasts(since: OffsetDateTime, least: Duration, now: OffsetDateTime) -> bool {
+    now < since || now - since >= least
+}
+
 /// Who is to go.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Leave {
@@ -176,10 +182,10 @@ fn who_leaves(
     });
     let mut wanted = wanted;
     for Seated { tenant, standing, since } in seated {
-        let turn_is_over = wanted > 0 && now - since >= turn;
+        let turn_is_over = wanted > 0 && lasts(since, turn, now);
         match standing {
             Standing::AtRest(rests)
-                if now - rests >= if wanted > 0 { SETTLES } else { idle_stop } =>
+                if lasts(rests, if wanted > 0 { SETTLES } else { idle_stop }, now) =>
             {
                 leave.now.push(tenant);
             }
@@ -310,7 +316,11 @@ impl KeeperState {
         let may_go = match standing {
             Standing::AtRest(since) => {
                 self.leaving.contains(tenant)
-                    || OffsetDateTime::now_utc() - since >= self.tenants.settings.tenant_idle_stop
+                    || lasts(
+                        since,
+                        self.tenants.settings.tenant_idle_stop,
+                        OffsetDateTime::now_utc(),
+                    )
             }
             Standing::Failed | Standing::Stuck => self.leaving.contains(tenant),
             Standing::AtWork | Standing::Kept => false,

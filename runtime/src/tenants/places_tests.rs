@@ -105,3 +105,11 @@ fn who_waits_has_one_place_in_the_order_of_asking() {
     assert_eq!((queue.len(), queue.has("c")), (3, true));
     assert_eq!(queue.order, ["c", "b", "a"]);
 }
+
+#[test]
+fn a_clock_that_was_set_back_keeps_nobody_in_its_place() {
+    let now = OffsetDateTime::now_utc();
+    for (since, expected) in [(now - TURN, true), (now - TURN / 2, false), (now + TURN, true)] {
+        assert_eq!(lasts(since, TURN, now), expected);
+    }
+}
