@@ -121,7 +121,9 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<String, Rejection> {
     let Some(value) = headers.get(TENANT) else { return Ok(DEFAULT_TENANT.to_owned()) };
     let text = value.to_str().ok().and_then(|text| decode(text).ok());
     let text = text.ok_or_else(|| invalid(format!("header {TENANT} is not percent-encoded")))?;
-    tenant_name(&text).map_err(|_| invalid(format!("header {TENANT} is blank or contains a NUL")))
+    let named =
+        |reason: Rejection| reason.message.replace("$.tenant_id", &format!("header {TENANT}"));
+    tenant_name(&text).map_err(|reason| invalid(named(reason)))
 }
 
 /// The segments of a path.
