@@ -11,6 +11,7 @@
 //! notices, and the tenant is parked: visibly, with a failure row, until an operator retries it or
 //! the next slow attempt of the keeper's own. Only so many tenants have a place at a time: see `places`.
 
+mod parked;
 mod places;
 mod set_aside;
 
@@ -18,9 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dg_projections::Code;
 use dg_projections::projection::Projection;
-use dg_store::NewFailure;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use time::OffsetDateTime;
 
@@ -35,9 +34,9 @@ use crate::supervisor::{
     ChildSpec, Flags, Init, Refused, Report, Restart, Shutdown, StartFn, StartFuture,
     SupervisorRef, Template,
 };
-use crate::worker::{
-    self, Input, LastError, Owners, WorkerKey, WorkerMsg, WorkerOwner, WorkerSnapshot,
-};
+use crate::worker::{self, Input, Owners, WorkerKey, WorkerMsg, WorkerOwner, WorkerSnapshot};
+pub use parked::Parked;
+use parked::parked_snapshot;
 use places::Queue;
 use set_aside::SetAside;
 
@@ -45,10 +44,6 @@ use set_aside::SetAside;
 const TENANT: Flags = flags(3, Duration::from_secs(10));
 /// The tenants' supervisor itself restarts nothing: tenants are temporary.
 const TENANTS: Flags = flags(1, Duration::from_secs(5));
-/// The first automatic attempt to unpark a tenant, and the longest wait between later ones.
-const PARK_FIRST: Duration = Duration::from_secs(30);
-const PARK_LONGEST: Duration = Duration::from_secs(15 * 60);
-
 const fn flags(intensity: usize, period: Duration) -> Flags {
     Flags {
         strategy: crate::supervisor::Strategy::OneForOne,
@@ -174,19 +169,6 @@ impl Tenants {
             Box::pin(async move { parent.spawn(Keeper, tenants).await.map(|(_, started)| started) })
         })
     }
-}
-
-/// A tenant whose workers crash for ever.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
-    /// Since when.
-    pub since: OffsetDateTime,
-    /// The last crash: which worker, and what it said.
-    pub reason: String,
-    /// The worker.
-    pub worker: Option<WorkerKey>,
-    /// When it is tried again without being asked.
-    pub next_attempt_at: OffsetDateTime,
 }
 
 struct Keeper;
@@ -404,61 +386,6 @@ impl KeeperState {
             || self.tenants.settings.projections.is_empty()
     }
 
-    async fn park(&mut self, myself: &ActorRef<KeeperMsg>, tenant: String) {
-        // A wake-up that came in between may have started it anew.
-        if let Some(supervisor) = self.tenants.supervisor.get() {
-            let _ = SupervisorRef::of(supervisor).terminate_child(tenant.clone()).await;
-        }
-        let (worker, reason) = match self.crashes.remove(&tenant) {
-            Some((key, reason)) => (Some(key), reason),
-            None => (None, "its supervisor ended".to_owned()),
-        };
-        self.woken.remove(&tenant);
-        let since = OffsetDateTime::now_utc();
-        let wait = self.next_wait(&tenant, since);
-        tracing::error!(%tenant, %reason, next_attempt_seconds = wait.as_secs(), "tenant parked");
-        let parked = Parked { since, reason, worker, next_attempt_at: since + wait };
-        self.record(&tenant, &parked);
-        self.parked.insert(tenant.clone(), parked);
-        myself.send_after(wait, move || KeeperMsg::Unpark(tenant, since));
-    }
-
-    /// Doubles with each time in a row; a tenant that held out for long begins anew.
-    fn next_wait(&mut self, tenant: &str, now: OffsetDateTime) -> Duration {
-        let (attempt, last) = self.attempts.get(tenant).copied().unwrap_or((0, now));
-        let attempt = if now - last > 2 * PARK_LONGEST { 0 } else { attempt };
-        self.attempts.insert(tenant.to_owned(), (attempt + 1, now));
-        PARK_FIRST.saturating_mul(1 << attempt.min(10)).min(PARK_LONGEST)
-    }
-
-    /// Beside the keeper, so that it answers while the database does not.
-    fn record(&self, tenant: &str, parked: &Parked) {
-        let Some(key) = parked.worker.clone() else { return };
-        metrics::count_failure(key.projection, Code::Internal);
-        let (gate, tenant) = (self.tenants.gate.clone(), tenant.to_owned());
-        let message = format!(
-            "the tenant is parked, its worker crashes again and again: {}; `retry` starts it again",
-            parked.reason
-        );
-        tokio::spawn(async move {
-            let failure = NewFailure {
-                tenant: &tenant,
-                projection: key.projection,
-                partition: key.partition,
-                event: None,
-                code: Code::Internal,
-                message: &message,
-                retries: 0,
-            };
-            let failure = &failure;
-            if let Err(error) =
-                gate.run(|store| async move { store.record_failure(failure).await }).await
-            {
-                tracing::error!(%tenant, reason = %error, "the failure of a parked tenant could not be recorded");
-            }
-        });
-    }
-
     async fn retry(
         &mut self,
         myself: &ActorRef<KeeperMsg>,
@@ -500,18 +427,5 @@ impl KeeperState {
         }
         workers.extend(self.set_aside.workers().map(|worker| (worker.clone(), 0)));
         Look { workers, parked: self.parked.clone(), waiting: self.waiting.len() }
-    }
-}
-
-/// How a worker of a parked tenant shows itself.
-fn parked_snapshot(key: WorkerKey, parked: &Parked) -> WorkerSnapshot {
-    let message = format!("parked: {}", parked.reason);
-    let error =
-        LastError { code: Code::Internal, message, log_seq: None, trace_id: None, event_id: None };
-    WorkerSnapshot {
-        status: "failed",
-        next_retry_at: Some(parked.next_attempt_at),
-        last_error: Some(error),
-        ..WorkerSnapshot::new(key)
     }
 }

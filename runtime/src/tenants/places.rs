@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use ractor::ActorRef;
 use time::OffsetDateTime;
 
-use super::{KeeperMsg, KeeperState, PARK_LONGEST};
+use super::parked::PARK_LONGEST;
+use super::{KeeperMsg, KeeperState};
 use crate::Settings;
 use crate::gate::DatabaseState;
 use crate::supervisor::SupervisorRef;
