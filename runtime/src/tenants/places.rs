@@ -313,15 +313,11 @@ impl KeeperState {
         let expected = workers_each(&self.tenants.settings);
         let workers: Vec<_> =
             self.tenants.workers(tenant).map(|owner| owner.snapshot.borrow().clone()).collect();
+        let (now, idle_stop) = (OffsetDateTime::now_utc(), self.tenants.settings.tenant_idle_stop);
         let standing = standing(&workers, expected, self.woken.get(tenant).copied());
         let may_go = match standing {
             Standing::AtRest(since) => {
-                self.leaving.contains(tenant)
-                    || lasts(
-                        since,
-                        self.tenants.settings.tenant_idle_stop,
-                        OffsetDateTime::now_utc(),
-                    )
+                self.leaving.contains(tenant) || lasts(since, idle_stop, now)
             }
             Standing::Failed | Standing::Stuck => self.leaving.contains(tenant),
             Standing::AtWork | Standing::Kept => false,
@@ -331,7 +327,7 @@ impl KeeperState {
         // One that is gone already has nothing to stop.
         let _ = SupervisorRef::of(supervisor).terminate_child(tenant.to_owned()).await;
         if standing == Standing::Failed {
-            self.set_aside.put(tenant, workers, OffsetDateTime::now_utc());
+            self.set_aside.put(tenant, workers, now);
         }
         self.leaving.remove(tenant);
         self.woken.remove(tenant);

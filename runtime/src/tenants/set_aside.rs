@@ -24,7 +24,7 @@ pub(super) struct SetAside(BTreeMap<String, Failed>);
 struct Failed {
     /// As they were when they left.
     workers: Vec<WorkerSnapshot>,
-    /// Whether no other worker of the tenant could go on.
+    /// Whether nothing could go on if the tenant had a place.
     is_all: bool,
     until: OffsetDateTime,
 }
@@ -40,12 +40,18 @@ impl SetAside {
         self.0.insert(tenant.to_owned(), Failed { workers, is_all, until });
     }
 
-    /// It comes back; whether it was set aside.
-    pub(super) fn remove(&mut self, tenant: &str) -> bool {
-        self.0.remove(tenant).is_some()
+    /// It may come back, and shows its failures until it does; whether it is set aside.
+    pub(super) fn expect(&mut self, tenant: &str) -> bool {
+        let failed = self.0.get_mut(tenant);
+        failed.map(|failed| failed.is_all = false).is_some()
     }
 
-    /// Whether new events are nothing to a tenant: all of its workers have failed.
+    /// It has come back.
+    pub(super) fn remove(&mut self, tenant: &str) {
+        self.0.remove(tenant);
+    }
+
+    /// Whether new events are nothing to a tenant: all of its workers have failed, and nobody has asked for another try.
     pub(super) fn has_all_of(&self, tenant: &str) -> bool {
         self.0.get(tenant).is_some_and(|failed| failed.is_all)
     }
@@ -104,7 +110,9 @@ mod tests {
         }
         assert!(!aside.explains("b", &BTreeSet::from([TraceSummary]), now));
         assert!(!aside.has_all_of("b"));
-        assert!(aside.remove("a") && !aside.remove("a"));
-        assert_eq!(aside.workers().count(), 0);
+        assert!(aside.has_all_of("a") && aside.expect("a") && !aside.has_all_of("a"));
+        assert_eq!(aside.workers().count(), 3, "it has not come yet");
+        aside.remove("a");
+        assert_eq!((aside.workers().count(), aside.expect("a")), (0, false));
     }
 }
