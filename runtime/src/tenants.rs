@@ -273,7 +273,7 @@ impl Actor for Keeper {
                 state.go_after(&myself, &tenant, &projections).await;
             }
             KeeperMsg::Unpaused(tenant) => {
-                if state.set_aside.expect(&tenant) {
+                if state.set_aside.may_return(&tenant) {
                     state.wake(&myself, &tenant).await;
                 }
             }
@@ -337,7 +337,7 @@ impl KeeperState {
     ) {
         let is_known = self.set_aside.explains(tenant, behind, OffsetDateTime::now_utc());
         if !is_known && !self.leaving.contains(tenant) {
-            self.set_aside.expect(tenant);
+            self.set_aside.may_return(tenant);
             self.wake(myself, tenant).await;
         }
     }
@@ -403,7 +403,7 @@ impl KeeperState {
                 asked |= owner.actor.cast(WorkerMsg::Input(Input::RetryRequested)).is_ok();
             }
         }
-        if !asked && (self.set_aside.expect(&tenant) || self.waiting.has(&tenant)) {
+        if !asked && (self.set_aside.may_return(&tenant) || self.waiting.has(&tenant)) {
             self.come_first(myself, &tenant).await;
             return true;
         }

@@ -41,7 +41,7 @@ impl SetAside {
     }
 
     /// It may come back, and shows its failures until it does; whether it is set aside.
-    pub(super) fn expect(&mut self, tenant: &str) -> bool {
+    pub(super) fn may_return(&mut self, tenant: &str) -> bool {
         let failed = self.0.get_mut(tenant);
         failed.map(|failed| failed.is_all = false).is_some()
     }
@@ -110,9 +110,9 @@ mod tests {
         }
         assert!(!aside.explains("b", &BTreeSet::from([TraceSummary]), now));
         assert!(!aside.has_all_of("b"));
-        assert!(aside.has_all_of("a") && aside.expect("a") && !aside.has_all_of("a"));
+        assert!(aside.has_all_of("a") && aside.may_return("a") && !aside.has_all_of("a"));
         assert_eq!(aside.workers().count(), 3, "it has not come yet");
         aside.remove("a");
-        assert_eq!((aside.workers().count(), aside.expect("a")), (0, false));
+        assert_eq!((aside.workers().count(), aside.may_return("a")), (0, false));
     }
 }
