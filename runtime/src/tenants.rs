@@ -397,6 +397,8 @@ impl KeeperState {
             self.wake(myself, &tenant).await;
             return true;
         }
+        // Whoever is asked now is not to be stopped, as one that has failed, before it has heard of it.
+        self.leaving.remove(&tenant);
         let mut asked = false;
         for key in self.tenants.keys(&tenant).filter(|key| key.projection == projection) {
             if let Some(owner) = self.tenants.owners.owner(&key) {

@@ -88,12 +88,8 @@ async fn an_append_that_meets_the_stop_is_applied_without_a_look_of_the_director
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_with_a_failed_worker_keeps_its_actors() {
     let (database, store) = Database::with_schema().await;
-    for tenant in ["bad", "good"] {
-        append_all(&store, tenant, &parsed(tenant, &events::whole_trace("t")), 10).await;
-    }
-    let poison = "UPDATE dg_event_log SET payload_json = replace(payload_json, 'good', 'evil')
-        WHERE tenant_id = 'bad'";
-    database.connect().await.execute(poison, &[]).await.unwrap();
+    append_all(&store, "good", &parsed("good", &events::whole_trace("t")), 10).await;
+    poisoned(&database, &store, "bad").await;
     let limit = Duration::from_millis(50);
     let runtime = resting_after(database.store(), limit, Duration::from_millis(20)).await;
     let tenants = || async { below(&runtime, "tenants").await };
